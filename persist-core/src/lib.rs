@@ -1,0 +1,40 @@
+//! The sans-IO state machine of persistent HTTP/1.1 connections.
+//!
+//! Bytes and time go in; events, bytes and a deadline come out. The crate has no clock, socket, thread,
+//! lock or source of randomness, and the compiler enforces it: it is `no_std` with `alloc`.
+//!
+//! Start at [`Conn`]: the machine of one connection, in the role of a [`Client`] or a [`Server`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod close;
+pub mod config;
+pub mod conn;
+pub mod disposition;
+pub mod error;
+pub mod field;
+pub mod head;
+pub mod leniency;
+pub mod limits;
+pub mod message;
+pub mod method;
+pub mod status;
+pub mod time;
+pub mod timeouts;
+
+pub use close::{CloseReason, Deadline, Side};
+pub use config::{Config, Gate, Overlap, Pipelining};
+pub use conn::{Client, Conn, Event, ExchangeId, Next, Parts, Role, Server, Slot, Ticket, Transmit, Upload};
+pub use disposition::{Disposition, Failure};
+pub use error::{Blame, Cause, ProtocolError, Refused, SendError};
+pub use field::{Field, FieldName, FieldValue, Fields, InvalidField};
+pub use head::{BodyLen, RequestHead, ResponseHead, Version};
+pub use leniency::Leniency;
+pub use limits::Limits;
+pub use message::{Request, Response};
+pub use method::{InvalidMethod, Method};
+pub use status::{InvalidStatus, StatusCode};
+pub use time::Instant;
+pub use timeouts::Timeouts;

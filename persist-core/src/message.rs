@@ -1,0 +1,77 @@
+//! Heads of messages to be sent, built and checked by the caller before a connection sees them.
+
+use alloc::string::String;
+
+use crate::field::{Fields, InvalidField};
+use crate::method::Method;
+use crate::status::StatusCode;
+
+/// The head of a request to be sent. The body goes beside it.
+///
+/// ```
+/// use persist_core::{Method, Request};
+///
+/// let request = Request::new(Method::POST, "/orders").field("Content-Type", "text/csv")?;
+/// assert!(!request.method.is_idempotent());
+/// # Ok::<(), persist_core::InvalidField>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The target: a path for a connection, an absolute URL for a pooled client.
+    pub target: String,
+    /// The fields, without `Content-Length` and `Transfer-Encoding`, which the machine writes.
+    pub fields: Fields,
+}
+
+/// The head of a response to be sent. The body goes beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: StatusCode,
+    /// The fields, without `Content-Length` and `Transfer-Encoding`, which the machine writes.
+    pub fields: Fields,
+}
+
+impl Request {
+    /// A request without fields.
+    pub fn new(method: Method, target: impl Into<String>) -> Self {
+        Self { method, target: target.into(), fields: Fields::new() }
+    }
+
+    /// `GET target`
+    pub fn get(target: impl Into<String>) -> Self {
+        Self::new(Method::GET, target)
+    }
+
+    /// Adds a field.
+    ///
+    /// # Errors
+    /// [`InvalidField`] unless both parts are well-formed.
+    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidField> {
+        self.fields.push(name, value)?;
+        Ok(self)
+    }
+}
+
+impl Response {
+    /// A response without fields.
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, fields: Fields::new() }
+    }
+
+    /// `200 OK`
+    pub fn ok() -> Self {
+        Self::new(StatusCode::OK)
+    }
+
+    /// Adds a field.
+    ///
+    /// # Errors
+    /// [`InvalidField`] unless both parts are well-formed.
+    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, InvalidField> {
+        self.fields.push(name, value)?;
+        Ok(self)
+    }
+}
