@@ -57,6 +57,13 @@ impl Role for Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub(crate) u64);
 
+impl ExchangeId {
+    /// The number: 0 for the first exchange of the connection.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// The right to answer one request, once. Not `Clone`: answering twice does not compile.
 ///
 /// Whoever drops it unused owes the machine an [`abandon`](Conn::abandon), or the connection waits for ever; adapters wrap it in a guard.
