@@ -1,2 +1,73 @@
-//! placeholder
-fn main() {}
+//! The project's own tasks: `cargo xtask TASK`. One module a task, one line a task in [`TASKS`].
+#![forbid(unsafe_code)]
+
+mod shell;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What a task returns: nothing, or one sentence for the person who started it.
+type Outcome = Result<(), String>;
+
+struct Task {
+    name: &'static str,
+    options: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+#[rustfmt::skip]
+const TASKS: &[Task] = &[
+    Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
+    Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let options: Vec<String> = arguments.collect();
+    if matches!(name.as_str(), "" | "help" | "-h" | "--help") {
+        print!("{}", help());
+        return if name.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    }
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprintln!("xtask: there is no task `{name}`\n\n{}", help());
+        return ExitCode::from(2);
+    };
+    if options.iter().any(|option| matches!(option.as_str(), "-h" | "--help")) {
+        println!("cargo xtask {} {}\n{}", task.name, task.options, task.about);
+        return ExitCode::SUCCESS;
+    }
+    match (task.run)(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask {name}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("cargo xtask TASK [OPTIONS]\n\n");
+    for task in TASKS {
+        text += &format!("  {:<14} {}\n", task.name, task.about);
+        if !task.options.is_empty() {
+            text += &format!("  {:<14} {}\n", "", task.options);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TASKS, help};
+
+    #[test]
+    fn help_names_every_task_once() {
+        let text = help();
+        for task in TASKS {
+            assert_eq!(text.matches(&format!("\n  {:<14} ", task.name)).count(), 1, "{}:\n{text}", task.name);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `cargo xtask test`: every test, and interop with whichever peers are installed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, shell};
+
+pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
+
+/// Programs written by others that tests talk to. A test whose peer is lacking says so and passes, unless peers are required.
+const PEERS: [(&str, &str); 4] =
+    [("curl", "--version"), ("nginx", "-v"), ("python3", "--version"), ("node", "--version")];
+
+/// Targets that have no `std` or no threads: the core must build for them.
+const BARE_TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "wasm32-unknown-unknown"];
+
+pub(crate) fn run(options: &[String]) -> Outcome {
+    let [full, require_peers] = shell::flags(options, ["--full", "--require-peers"])?;
+    let lacking = report_peers();
+    if require_peers && !lacking.is_empty() {
+        return Err(format!("peers are required, and {} is not installed", lacking.join(", ")));
+    }
+    let persist = build_command()?;
+
+    let mut tests = shell::cargo();
+    tests.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).env("PERSIST_BIN", persist);
+    if require_peers {
+        tests.env("PERSIST_REQUIRE_PEERS", "1");
+    }
+    if full {
+        // Fixed seeds are for steadiness; the full run looks for what they miss.
+        tests.env("PERSIST_FRESH_SEEDS", "1").env("PROPTEST_CASES", "4096");
+        tests.args(["--", "--include-ignored"]);
+    }
+    let mut tally = count(&mut tests)?;
+    if full {
+        for step in [build_for_bare_targets] {
+            match step() {
+                Ok(()) => tally.passed += 1,
+                Err(why) => {
+                    eprintln!("{why}");
+                    tally.failed += 1;
+                }
+            }
+        }
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 && tally.succeeded { Ok(()) } else { Err("not everything passed".into()) }
+}
+
+/// Prints which peers there are; returns the names of those that are not.
+fn report_peers() -> Vec<&'static str> {
+    let mut lacking = Vec::new();
+    for (name, version_option) in PEERS {
+        match shell::find(name) {
+            Some(program) => println!("peer {name}: {}", version(Command::new(program).arg(version_option))),
+            None => {
+                println!("peer {name}: not installed, so the tests that need it are left out");
+                lacking.push(name);
+            }
+        }
+    }
+    lacking
+}
+
+/// The first line of what a program says about itself; some say it on stderr.
+fn version(command: &mut Command) -> String {
+    let Ok(output) = command.output() else { return "cannot be started".into() };
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("says nothing").to_owned()
+}
+
+/// Builds the `persist` command that interop tests start, with the features of the test build, so that little is built twice.
+fn build_command() -> Result<std::path::PathBuf, String> {
+    shell::run(shell::cargo().args(["build", "--workspace", "--all-features", "--bin", "persist"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), Into::into);
+    Ok(target.join("debug").join(format!("persist{}", std::env::consts::EXE_SUFFIX)))
+}
+
+struct Tally {
+    passed: u64,
+    failed: u64,
+    /// Whether the command itself succeeded: a test that does not compile fails no test.
+    succeeded: bool,
+}
+
+/// Runs the tests with their output passed through, and adds up what they report.
+fn count(command: &mut Command) -> Result<Tally, String> {
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start cargo: {error}"))?;
+    let mut tally = Tally { passed: 0, failed: 0, succeeded: false };
+    let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    for line in lines.map_while(Result::ok) {
+        println!("{line}");
+        if let Some((passed, failed)) = result_line(&line) {
+            tally.passed += passed;
+            tally.failed += failed;
+        }
+    }
+    tally.succeeded = child.wait().map_err(|error| format!("cannot wait for cargo: {error}"))?.success();
+    Ok(tally)
+}
+
+/// The numbers of a line like `test result: ok. 12 passed; 0 failed; 1 ignored; ...`.
+fn result_line(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number_before = |word: &str| rest.split_once(word)?.0.rsplit_once(' ')?.1.parse().ok();
+    Some((number_before(" passed")?, number_before(" failed")?))
+}
+
+/// Builds the core where there is no `std`: the proof that it needs none.
+fn build_for_bare_targets() -> Outcome {
+    for target in BARE_TARGETS {
+        let build = ["check", "-p", "persist-core", "--no-default-features", "--target", target];
+        shell::run(shell::cargo().args(build))
+            .map_err(|why| format!("{why}\nif the target is not installed: rustup target add {target}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result_line;
+
+    #[test]
+    fn result_lines_are_added_up_and_other_lines_are_not() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        assert_eq!(result_line(line), Some((12, 3)));
+        assert_eq!(result_line("running 12 tests"), None);
+    }
+}
