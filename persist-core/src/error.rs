@@ -48,6 +48,8 @@ pub enum Blame {
     Peer,
     /// The program that called us.
     Caller,
+    /// What lies between the two: name resolution, routing, a cut line, a passed deadline.
+    Network,
 }
 
 /// What a peer did wrong.

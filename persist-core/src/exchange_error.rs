@@ -1,0 +1,271 @@
+//! The error that both adapters give for an exchange: what was being done, where, who is to blame, what became of the request, and what to try.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use core::fmt;
+
+use crate::destination::Destination;
+use crate::disposition::{Disposition, Failure};
+use crate::error::Blame;
+
+/// A cause from any layer: an `io::Error`, a TLS error, a [`Failure`].
+pub type BoxError = Box<dyn core::error::Error + Send + Sync>;
+
+/// What was being done when it failed, in the order in which an exchange does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Checking what the caller gave: the URL, the request, the configuration.
+    Prepare,
+    /// Asking the router.
+    Route,
+    /// Waiting for the pool to give a connection.
+    Wait,
+    /// Turning a name into addresses.
+    Resolve,
+    /// Opening a socket.
+    Connect,
+    /// Going through a proxy.
+    Tunnel,
+    /// TLS, or the session that an `on_connect` hook sets up.
+    Handshake,
+    /// Sending the request.
+    Send,
+    /// Waiting for the response's head.
+    Receive,
+    /// Reading the response's content.
+    Body,
+    /// Closing, and learning whether everything was acknowledged.
+    Close,
+}
+
+/// An exchange failed.
+///
+/// `Display` is one line that names all of it, the cause included; [`source`](core::error::Error::source) gives the cause as a value.
+///
+/// ```
+/// use persist_core::{ExchangeError, Phase};
+///
+/// let error = ExchangeError::new(Phase::Connect, "connection refused").at(&"http://127.0.0.1:9".parse()?);
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot connect to http://127.0.0.1:9: connection refused; is the server running, and the port right?",
+/// );
+/// # Ok::<(), persist_core::UrlError>(())
+/// ```
+pub struct ExchangeError(Box<Inner>);
+
+struct Inner {
+    phase: Phase,
+    destination: Option<Destination>,
+    failure: Option<Box<Failure>>,
+    blame: Blame,
+    hint: Option<Cow<'static, str>>,
+    source: Option<BoxError>,
+}
+
+impl ExchangeError {
+    /// A failure in `phase` that no connection has a [`Failure`] for. Blame and hint are the phase's usual ones until given.
+    pub fn new(phase: Phase, cause: impl Into<BoxError>) -> Self {
+        Self(Box::new(Inner {
+            phase,
+            destination: None,
+            failure: None,
+            blame: phase.usual_blame(),
+            hint: phase.usual_hint().map(Cow::Borrowed),
+            source: Some(cause.into()),
+        }))
+    }
+
+    /// An exchange that its connection ended: the phase follows from the disposition.
+    pub fn from_failure(failure: Box<Failure>) -> Self {
+        let phase = match failure.disposition {
+            Disposition::NotSent | Disposition::PartlySent { .. } => Phase::Send,
+            Disposition::SentNoReply | Disposition::Declined => Phase::Receive,
+            Disposition::ReplyPartial => Phase::Body,
+        };
+        let blame = match failure.reason {
+            crate::CloseReason::Aborted | crate::CloseReason::OurClose => Blame::Caller,
+            crate::CloseReason::Io(_) | crate::CloseReason::Timeout(_) => Blame::Network,
+            _ => Blame::Peer,
+        };
+        let hint = usual_hint_of(&failure).map(Cow::Borrowed);
+        Self(Box::new(Inner { phase, destination: None, failure: Some(failure), blame, hint, source: None }))
+    }
+
+    /// Names the destination.
+    #[must_use]
+    pub fn at(mut self, destination: &Destination) -> Self {
+        self.0.destination = Some(destination.clone());
+        self
+    }
+
+    /// Gives the cause from the layer below (an `io::Error`) that the failure's reason stands for.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
+        self.0.source = Some(cause.into());
+        self
+    }
+
+    /// Blames somebody else.
+    #[must_use]
+    pub fn blaming(mut self, blame: Blame) -> Self {
+        self.0.blame = blame;
+        self
+    }
+
+    /// Says what to try.
+    #[must_use]
+    pub fn hinting(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What was being done.
+    pub fn phase(&self) -> Phase {
+        self.0.phase
+    }
+
+    /// Where, once that was known.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.0.destination.as_ref()
+    }
+
+    /// What the connection knows of the exchange; `None` if it never reached one.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.0.failure.as_deref()
+    }
+
+    /// What became of the request; `NotSent` wherever no connection had taken it, `None` where only closing failed.
+    pub fn disposition(&self) -> Option<Disposition> {
+        match &self.0.failure {
+            Some(failure) => Some(failure.disposition),
+            None if self.0.phase < Phase::Send => Some(Disposition::NotSent),
+            None => None,
+        }
+    }
+
+    /// Who has to change something.
+    pub fn blame(&self) -> Blame {
+        self.0.blame
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The failure, for whoever keeps it.
+    pub fn into_failure(self) -> Option<Box<Failure>> {
+        self.0.failure
+    }
+}
+
+impl Phase {
+    /// What could not be done.
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Prepare => "cannot send this request",
+            Self::Route => "cannot find a route",
+            Self::Wait => "got no connection",
+            Self::Resolve => "cannot resolve the name",
+            Self::Connect => "cannot connect",
+            Self::Tunnel => "cannot get through the proxy",
+            Self::Handshake => "the handshake failed",
+            Self::Send => "cannot send the request",
+            Self::Receive => "got no response",
+            Self::Body => "the response broke off",
+            Self::Close => "closing failed",
+        }
+    }
+
+    const fn preposition(self) -> &'static str {
+        match self {
+            Self::Receive | Self::Body => "from",
+            Self::Resolve => "of",
+            Self::Handshake | Self::Close => "with",
+            _ => "to",
+        }
+    }
+
+    const fn usual_blame(self) -> Blame {
+        match self {
+            Self::Prepare | Self::Route | Self::Wait => Blame::Caller,
+            Self::Tunnel | Self::Handshake => Blame::Peer,
+            _ => Blame::Network,
+        }
+    }
+
+    const fn usual_hint(self) -> Option<&'static str> {
+        match self {
+            Self::Wait => Some("allow more connections, or wait longer"),
+            Self::Resolve => Some("is the name spelled right, and the network up?"),
+            Self::Connect => Some("is the server running, and the port right?"),
+            _ => None,
+        }
+    }
+}
+
+fn usual_hint_of(failure: &Failure) -> Option<&'static str> {
+    match failure.disposition {
+        Disposition::NotSent | Disposition::Declined => Some("it was not processed and may be sent again"),
+        Disposition::PartlySent { .. } | Disposition::SentNoReply if failure.idempotent => {
+            Some("it may have been processed; its method is idempotent, so it may be sent again")
+        }
+        Disposition::PartlySent { .. } | Disposition::SentNoReply => {
+            Some("it may have been processed; find out before sending it again")
+        }
+        Disposition::ReplyPartial => None,
+    }
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.write_str(inner.phase.verb())?;
+        if let Some(destination) = &inner.destination {
+            write!(f, " {} {destination}", inner.phase.preposition())?;
+        }
+        if let Some(failure) = &inner.failure {
+            write!(f, ": {failure}")?;
+        }
+        if let Some(source) = &inner.source {
+            write!(f, ": {source}")?;
+        }
+        match &inner.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExchangeError")
+            .field("phase", &self.0.phase)
+            .field("destination", &self.0.destination)
+            .field("failure", &self.0.failure)
+            .field("blame", &self.0.blame)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl core::error::Error for ExchangeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match (&self.0.source, &self.0.failure) {
+            (Some(source), _) => Some(&**source),
+            (None, Some(failure)) => Some(&**failure),
+            (None, None) => None,
+        }
+    }
+}
+
+impl From<Box<Failure>> for ExchangeError {
+    fn from(failure: Box<Failure>) -> Self {
+        Self::from_failure(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests;
