@@ -1,1 +1,3 @@
-//! placeholder
+//! What tests share that cross crates or meet programs written by others, and the exchanges that benchmarks count.
+
+pub mod cycles;

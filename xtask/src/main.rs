@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`. One module a task, one line a task in [`TASKS`].
 #![forbid(unsafe_code)]
 
+mod icount;
 mod shell;
 mod suite;
 mod tidy;
@@ -21,6 +22,7 @@ struct Task {
 const TASKS: &[Task] = &[
     Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
     Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
+    Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
 ];
 
 fn main() -> ExitCode {

@@ -73,8 +73,7 @@ fn version(command: &mut Command) -> String {
 /// Builds the `persist` command that interop tests start, with the features of the test build, so that little is built twice.
 fn build_command() -> Result<std::path::PathBuf, String> {
     shell::run(shell::cargo().args(["build", "--workspace", "--all-features", "--bin", "persist"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), Into::into);
-    Ok(target.join("debug").join(format!("persist{}", std::env::consts::EXE_SUFFIX)))
+    Ok(shell::target_dir().join("debug").join(format!("persist{}", std::env::consts::EXE_SUFFIX)))
 }
 
 struct Tally {
