@@ -1,2 +1,9 @@
-//! placeholder
-fn main() {}
+//! The `persist` command: see `docs/cli.md`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    persist_cli::run(persist_cli::Cli::parse())
+}
