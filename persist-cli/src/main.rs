@@ -1,4 +1,5 @@
 //! The `persist` command: see `docs/cli.md`.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
