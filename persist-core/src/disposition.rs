@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::close::CloseReason;
+use crate::method::Method;
 
 /// What became of a message whose exchange did not complete.
 ///
@@ -48,6 +49,18 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A failure on a fresh connection, with nothing counted. For adapters of other protocols (HTTP/2) and for tests: fill in what is known.
+    pub fn new(disposition: Disposition, reason: CloseReason, method: &Method) -> Self {
+        let idempotent = method.is_idempotent();
+        Self { disposition, reason, sent: 0, received: 0, idempotent, reused: false, age: Duration::ZERO }
+    }
+
+    /// The same on a connection of this age that had completed an exchange.
+    #[must_use]
+    pub fn on_reused(self, age: Duration) -> Self {
+        Self { reused: true, age, ..self }
+    }
+
     /// Whether the peer provably did not process the request, so that any method may be sent again.
     pub fn is_provably_unprocessed(&self) -> bool {
         matches!(self.disposition, Disposition::NotSent | Disposition::Declined)

@@ -9,9 +9,11 @@
 
 extern crate alloc;
 
+pub mod backoff;
 pub mod close;
 pub mod config;
 pub mod conn;
+pub mod contradiction;
 pub mod destination;
 pub mod disposition;
 pub mod error;
@@ -23,6 +25,8 @@ pub mod leniency;
 pub mod limits;
 pub mod message;
 pub mod method;
+pub mod replay;
+pub mod retry;
 pub mod route;
 pub mod status;
 pub mod time;
@@ -32,9 +36,11 @@ pub mod url;
 #[cfg(test)]
 mod testing;
 
+pub use backoff::{Backoff, BackoffConfig};
 pub use close::{CloseReason, Deadline, Side};
 pub use config::{Config, Gate, Overlap, Pipelining};
 pub use conn::{Client, Conn, Event, ExchangeId, Next, Parts, Role, Server, Slot, Ticket, Transmit, Upload};
+pub use contradiction::Contradiction;
 pub use destination::{Destination, Scheme};
 pub use disposition::{Disposition, Failure};
 pub use error::{Blame, Cause, ProtocolError, Refused, SendError};
@@ -46,6 +52,8 @@ pub use leniency::Leniency;
 pub use limits::Limits;
 pub use message::{Request, Response};
 pub use method::{InvalidMethod, Method};
+pub use replay::{Replay, ReplayBody};
+pub use retry::{Attempts, Decision, OnFresh, Repeatable, RetryPolicy, Why, WhyNot};
 pub use route::{Credentials, Direct, Hop, Means, PoolKey, Resolve, Route, RouteError, Router, TargetForm};
 pub use status::{InvalidStatus, StatusCode};
 pub use time::Instant;
