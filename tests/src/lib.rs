@@ -1,3 +1,9 @@
 //! What tests share that cross crates or meet programs written by others, and the exchanges that benchmarks count.
+#![forbid(unsafe_code)]
 
+pub mod command;
 pub mod cycles;
+pub mod folder;
+pub mod peers;
+pub mod process;
+pub mod script;

@@ -1,0 +1,87 @@
+//! nginx, serving a folder, and what its access log says about connections.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::folder::Folder;
+use crate::process::{Running, run, start_on_a_free_port};
+
+/// An nginx that serves `www` in a folder of its own.
+#[derive(Debug)]
+pub struct Nginx {
+    running: Running,
+    program: PathBuf,
+    folder: Folder,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Nginx {
+    /// Starts it with these files; `None` if it is not installed. `extra` goes into the server's block of the configuration.
+    pub fn start<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>, extra: &str) -> Option<Self> {
+        let program = super::installed("nginx")?;
+        let folder = Folder::new();
+        fs::create_dir_all(folder.join("www")).expect("the folder can be written to");
+        for (name, content) in files {
+            folder.write(format!("www/{name}"), content);
+        }
+        let (running, address) = start_on_a_free_port(|address| {
+            let config = folder.write("nginx.conf", config(&folder, address, extra));
+            let mut command = Command::new(&program);
+            command.arg("-p").arg(folder.path()).arg("-e").arg(folder.join("error.log")).arg("-c").arg(config);
+            command
+        });
+        Some(Self { running, program, folder, address })
+    }
+
+    /// The URL of a path on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Ends it in order, so that its log is complete; returns how many requests each connection carried, by the connection's number.
+    ///
+    /// # Panics
+    /// If nginx does not end, or logs what this file did not ask it to.
+    pub fn requests_by_connection(self) -> BTreeMap<u64, u64> {
+        let config = self.folder.join("nginx.conf");
+        let mut quit = Command::new(&self.program);
+        let quit =
+            quit.arg("-p").arg(self.folder.path()).arg("-e").arg(self.folder.join("error.log")).arg("-c").arg(config);
+        let said = run(quit.args(["-s", "quit"]));
+        assert_eq!(said.code, Some(0), "nginx does not quit: {}", said.stderr);
+        self.running.wait();
+        let log = fs::read_to_string(self.folder.join("access.log")).expect("nginx wrote its log");
+        let mut requests = BTreeMap::<u64, u64>::new();
+        for line in log.lines() {
+            let mut numbers = line.split(' ').map(|number| number.parse().expect("the log holds numbers"));
+            let (connection, count) = (numbers.next().expect("a connection"), numbers.next().expect("a count"));
+            requests.entry(connection).and_modify(|most| *most = count.max(*most)).or_insert(count);
+        }
+        requests
+    }
+}
+
+fn config(folder: &Folder, address: SocketAddr, extra: &str) -> String {
+    let root = folder.path().display();
+    // A worker of root's would run as nobody, who may not read the folder.
+    let owner = fs::metadata(folder.path()).expect("the folder is there").uid();
+    let user = if owner == 0 { "user root;" } else { "" };
+    format!(
+        "daemon off; master_process off; {user}
+pid {root}/nginx.pid; error_log {root}/error.log;
+events {{ worker_connections 256; }}
+http {{
+    log_format reuse '$connection $connection_requests';
+    access_log {root}/access.log reuse;
+    client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
+    keepalive_requests 100000;
+    server {{ listen {address}; root {root}/www; {extra} }}
+}}
+"
+    )
+}

@@ -1,0 +1,43 @@
+//! Python's own HTTP server and client.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::{Running, Said, run};
+
+/// Python's `http.server`: HTTP/1.0, so that no connection is kept.
+#[derive(Debug)]
+pub struct HttpServer {
+    _running: Running,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl HttpServer {
+    /// Serves a folder; `None` if Python is not installed.
+    ///
+    /// # Panics
+    /// If its first line does not end with its URL.
+    pub fn start(folder: &Path) -> Option<Self> {
+        let mut command = Command::new(super::installed("python3")?);
+        let command = command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
+        let mut running = Running::start(command);
+        let line = running.line();
+        let address = line.split_once("(http://").and_then(|(_, rest)| rest.split_once('/')?.0.parse().ok());
+        match address {
+            Some(address) => Some(Self { _running: running, address }),
+            None => panic!("http.server began with {line:?}: {}", running.wait().1),
+        }
+    }
+
+    /// The URL of a path on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// Runs a Python program with these arguments; `None` if Python is not installed.
+pub fn python(program: &str, arguments: &[&str]) -> Option<Said> {
+    Some(run(Command::new(super::installed("python3")?).args(["-c", program]).args(arguments)))
+}
