@@ -3,6 +3,8 @@
 use crate::conn::Ticket;
 use crate::status::StatusCode;
 
+pub use crate::cause::Cause;
+
 /// The peer broke the protocol, or went past a limit. Sticky: the connection never recovers.
 ///
 /// ```text
@@ -35,6 +37,11 @@ impl ProtocolError {
         self.cause.clause()
     }
 
+    /// What an attacker could make of a recipient that lets this pass, if it is more than a broken peer.
+    pub fn smuggling_risk(&self) -> Option<&'static str> {
+        self.cause.smuggling_risk()
+    }
+
     /// What a server should answer; a client has no use for it.
     pub fn suggested_status(&self) -> StatusCode {
         self.cause.suggested_status()
@@ -50,31 +57,6 @@ pub enum Blame {
     Caller,
     /// What lies between the two: name resolution, routing, a cut line, a passed deadline.
     Network,
-}
-
-/// What a peer did wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The peer closed in the middle of a message.
-    #[error("the input ends inside a message")]
-    Truncated,
-}
-
-impl Cause {
-    /// The clause that was broken.
-    pub fn clause(&self) -> &'static str {
-        match self {
-            Self::Truncated => "RFC 9112 §8",
-        }
-    }
-
-    /// What a server should answer.
-    pub fn suggested_status(&self) -> StatusCode {
-        match self {
-            Self::Truncated => StatusCode::BAD_REQUEST,
-        }
-    }
 }
 
 /// The caller asked for something that cannot be sent. Nothing was written, and the connection is as it was.

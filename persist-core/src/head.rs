@@ -1,9 +1,14 @@
 //! The head of a message as it was received: one block, fields in their order and case.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
-use crate::field::{Field, FieldValue};
+use crate::field::{Field, FieldName, FieldValue};
 use crate::method::Method;
+use crate::parse::fields::{Section, Span};
+use crate::parse::request_line::RequestLine;
+use crate::parse::status_line::StatusLine;
 use crate::status::StatusCode;
 
 /// The HTTP version of a message, as far as a connection cares.
@@ -31,75 +36,176 @@ pub enum BodyLen {
 /// The head of a request.
 #[derive(Clone)]
 pub struct RequestHead {
-    pub(crate) method: Method,
-    pub(crate) version: Version,
+    block: Block,
+    method: Method,
+    target: (u16, u16),
+    authority: (u16, u16),
+    version: Version,
 }
 
 /// The head of a response.
 #[derive(Clone)]
 pub struct ResponseHead {
-    pub(crate) status: StatusCode,
-    pub(crate) version: Version,
+    block: Block,
+    reason: (u16, u16),
+    status: StatusCode,
+    version: Version,
+}
+
+/// A head's bytes as they came, and behind them the spans of its fields: one allocation, exact, however many fields there are.
+#[derive(Clone)]
+struct Block {
+    bytes: Box<[u8]>,
+    spans: u16,
+}
+
+impl Block {
+    #[inline]
+    fn new(head: &[u8], section: &Section) -> Self {
+        let mut bytes = Vec::with_capacity(head.len() + section.len() * size_of::<Span>());
+        bytes.extend_from_slice(head);
+        for span in section.spans() {
+            bytes.extend_from_slice(&span.to_bytes());
+        }
+        Self { bytes: bytes.into_boxed_slice(), spans: head.len() as u16 }
+    }
+
+    fn part(&self, (start, end): (u16, u16)) -> &[u8] {
+        &self.bytes[usize::from(start)..usize::from(end)]
+    }
+
+    fn text(&self, part: (u16, u16)) -> &str {
+        core::str::from_utf8(self.part(part)).expect("targets and hosts are ASCII: checked when parsed")
+    }
+
+    fn fields(&self) -> impl Iterator<Item = Field<'_>> + Clone {
+        let (head, spans) = self.bytes.split_at(usize::from(self.spans));
+        spans.chunks_exact(size_of::<Span>()).map(move |span| {
+            let span = Span::from_bytes(span.try_into().expect("a chunk has the size of a span"));
+            let name = core::str::from_utf8(span.name(head)).expect("field names are ASCII: checked when parsed");
+            Field { name: FieldName::checked(name), value: FieldValue::checked(span.value(head)) }
+        })
+    }
+
+    fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        self.fields().find(|field| field.name.is(name)).map(|field| field.value)
+    }
+}
+
+/// Positions in a head, which has at most 65,535 bytes.
+fn narrow((start, end): (usize, usize)) -> (u16, u16) {
+    debug_assert!(start <= end && end <= usize::from(u16::MAX));
+    (start as u16, end as u16)
 }
 
 impl RequestHead {
+    #[inline]
+    pub(crate) fn new(head: &[u8], line: RequestLine, authority: (usize, usize), section: &Section) -> Self {
+        Self {
+            block: Block::new(head, section),
+            method: line.method,
+            target: narrow(line.target),
+            authority: narrow(authority),
+            version: line.version,
+        }
+    }
+
     /// The method.
     pub fn method(&self) -> &Method {
         &self.method
     }
+
     /// The request target exactly as it was received (RFC 9112 §3.2).
     pub fn target(&self) -> &str {
-        todo!()
+        self.block.text(self.target)
     }
+
     /// The version.
     pub fn version(&self) -> Version {
         self.version
     }
-    /// The host that the request is for: the authority of an absolute target, else `Host`, else empty (RFC 9112 §3.2.2, §3.3).
+
+    /// The host that the request is for, with its port if it names one: the authority of an absolute target, else `Host`, else empty (RFC 9112 §3.2.2, §3.3).
     pub fn authority(&self) -> &str {
-        todo!()
+        self.block.text(self.authority)
     }
+
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        core::iter::empty()
+        self.block.fields()
     }
-    /// The value of the first field of this name.
-    pub fn field(&self, _name: &str) -> Option<FieldValue<'_>> {
-        todo!()
+
+    /// The value of the first field of this name, in any case.
+    pub fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        self.block.field(name)
     }
 }
 
 impl ResponseHead {
+    #[inline]
+    pub(crate) fn new(head: &[u8], line: &StatusLine, section: &Section) -> Self {
+        Self {
+            block: Block::new(head, section),
+            reason: narrow(line.reason),
+            status: line.status,
+            version: line.version,
+        }
+    }
+
     /// The status code.
     pub fn status(&self) -> StatusCode {
         self.status
     }
+
     /// The reason phrase, which means nothing (RFC 9112 §4); may hold obs-text.
     pub fn reason(&self) -> &[u8] {
-        todo!()
+        self.block.part(self.reason)
     }
+
     /// The version.
     pub fn version(&self) -> Version {
         self.version
     }
+
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        core::iter::empty()
+        self.block.fields()
     }
-    /// The value of the first field of this name.
-    pub fn field(&self, _name: &str) -> Option<FieldValue<'_>> {
-        todo!()
+
+    /// The value of the first field of this name, in any case.
+    pub fn field(&self, name: &str) -> Option<FieldValue<'_>> {
+        self.block.field(name)
     }
 }
 
+/// Names and, since values may hold credentials, lengths only.
+struct Redacted<'b>(&'b Block);
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.fields().map(|field| (field.name, field.value.as_bytes().len()))).finish()
+    }
+}
+
+/// Shows the target without its query, which may hold credentials, and of field values the lengths only.
 impl fmt::Debug for RequestHead {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", &self.method)
+            .field("target", &self.target().split('?').next().unwrap_or_default())
+            .field("version", &self.version)
+            .field("fields", &Redacted(&self.block))
+            .finish()
     }
 }
 
+/// Shows of field values the lengths only.
 impl fmt::Debug for ResponseHead {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .field("version", &self.version)
+            .field("fields", &Redacted(&self.block))
+            .finish()
     }
 }

@@ -1,0 +1,217 @@
+//! Field lines: the one grammar of heads and trailer sections, and where the framing fields stand.
+
+use alloc::vec::Vec;
+
+use crate::error::Cause;
+use crate::field::is_token_byte;
+use crate::parse::Bad;
+use crate::parse::scan;
+
+/// A field that a connection must understand, or write itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Host,
+    Expect,
+    Upgrade,
+    Connection,
+    KeepAlive,
+    ContentLength,
+    TransferEncoding,
+}
+
+/// Which framing field this name is, in any case. By length and first byte first: most names are none.
+#[inline]
+pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
+    let (kind, lower): (Kind, &[u8]) = match (name.len(), name.first()? | 0x20) {
+        (4, b'h') => (Kind::Host, b"host"),
+        (6, b'e') => (Kind::Expect, b"expect"),
+        (7, b'u') => (Kind::Upgrade, b"upgrade"),
+        (10, b'c') => (Kind::Connection, b"connection"),
+        (10, b'k') => (Kind::KeepAlive, b"keep-alive"),
+        (14, b'c') => (Kind::ContentLength, b"content-length"),
+        (17, b't') => (Kind::TransferEncoding, b"transfer-encoding"),
+        _ => return None,
+    };
+    name.eq_ignore_ascii_case(lower).then_some(kind)
+}
+
+/// Where a field's name and value stand in the head: four 16-bit numbers, since a head has at most 65,535 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    #[inline]
+    fn new(name: usize, name_len: usize, value: usize, value_len: usize) -> Self {
+        debug_assert!(value + value_len <= usize::from(u16::MAX));
+        Self(name as u64 | (name_len as u64) << 16 | (value as u64) << 32 | (value_len as u64) << 48)
+    }
+
+    pub(crate) const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn name(self, head: &[u8]) -> &[u8] {
+        Self::part(head, self.0 as u16, (self.0 >> 16) as u16)
+    }
+
+    pub(crate) fn value(self, head: &[u8]) -> &[u8] {
+        Self::part(head, (self.0 >> 32) as u16, (self.0 >> 48) as u16)
+    }
+
+    pub(crate) const fn value_start(self) -> usize {
+        (self.0 >> 32) as u16 as usize
+    }
+
+    #[inline]
+    fn part(head: &[u8], start: u16, len: u16) -> &[u8] {
+        &head[usize::from(start)..usize::from(start) + usize::from(len)]
+    }
+}
+
+const INLINE: usize = 32;
+
+/// The spans of one field section while it is parsed: on the stack, unless there are very many.
+#[derive(Debug)]
+pub(crate) struct Section {
+    few: [Span; INLINE],
+    many: Vec<Span>,
+    len: usize,
+    /// One bit for each of the first spans: whether it is a framing field.
+    framing: u32,
+    /// Where the first line begins that is not complete.
+    at: usize,
+}
+
+impl Section {
+    /// An empty section that begins at `at`.
+    #[inline]
+    pub(crate) fn new(at: usize) -> Self {
+        Self { few: [Span(0); INLINE], many: Vec::new(), len: 0, framing: 0, at }
+    }
+
+    #[inline]
+    fn push(&mut self, span: Span, is_framing: bool) {
+        match self.few.get_mut(self.len) {
+            Some(place) => {
+                *place = span;
+                self.framing |= u32::from(is_framing) << self.len;
+            }
+            None => self.many.push(span),
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.few[..self.len.min(INLINE)].iter().chain(&self.many).copied()
+    }
+
+    /// The framing fields in their order.
+    pub(crate) fn framing<'s>(&'s self, head: &'s [u8]) -> impl Iterator<Item = (Kind, Span)> + 's {
+        let few = Bits(self.framing).map(|bit| self.few[bit]);
+        few.chain(self.many.iter().copied()).filter_map(|span| Some((classify(span.name(head))?, span)))
+    }
+}
+
+/// The positions of the set bits, lowest first.
+struct Bits(u32);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < u32::BITS).then_some(bit as usize)
+    }
+}
+
+/// Goes on reading field lines up to the empty line, and returns the position after it; `None` if it is not there yet.
+///
+/// A line is judged when its LF has come, so that the verdict does not depend on how the input was cut.
+pub(crate) fn section(bytes: &[u8], fields_max: u16, section: &mut Section) -> Result<Option<usize>, Bad> {
+    loop {
+        let start = section.at;
+        let colon = scan::token_end(bytes, start);
+        if colon == start || bytes.get(colon) != Some(&b':') {
+            if bytes.get(start..start + 2) == Some(b"\r\n") {
+                return Ok(Some(start + 2));
+            }
+            return diagnose(bytes, start, section.len == 0);
+        }
+        let mut value = colon + 1;
+        while let Some(b' ' | b'\t') = bytes.get(value) {
+            value += 1;
+        }
+        let line_end = scan::value_end(bytes, value);
+        if bytes.get(line_end..line_end + 2) != Some(b"\r\n") {
+            return diagnose(bytes, start, section.len == 0);
+        }
+        if section.len == usize::from(fields_max) {
+            return Err(Bad { cause: Cause::TooManyFields { limit: fields_max.into() }, at: start });
+        }
+        let mut end = line_end;
+        while end > value && matches!(bytes[end - 1], b' ' | b'\t') {
+            end -= 1;
+        }
+        let is_framing = classify(&bytes[start..colon]).is_some();
+        section.push(Span::new(start, colon - start, value, end - value), is_framing);
+        section.at = line_end + 2;
+    }
+}
+
+/// What is wrong with the line that begins at `start`; `None` if its end has not come.
+#[cold]
+fn diagnose(bytes: &[u8], start: usize, is_first: bool) -> Result<Option<usize>, Bad> {
+    let Some(len) = memchr::memchr(b'\n', &bytes[start..]) else { return Ok(None) };
+    let line = &bytes[start..start + len];
+    let (cause, at) = line_fault(line, is_first);
+    Err(Bad { cause, at: start + at })
+}
+
+/// `line` has its LF cut off.
+fn line_fault(line: &[u8], is_first: bool) -> (Cause, usize) {
+    // RFC 9112 §2.2, §5.2: white space at the start of a line continues the line before, or, before any field, hides this one.
+    if let Some(b' ' | b'\t') = line.first() {
+        return if is_first { (Cause::SpaceBeforeFields, 0) } else { (Cause::ObsFold, 0) };
+    }
+    let body = match line {
+        [body @ .., b'\r'] => body,
+        _ => line,
+    };
+    let bare_lf = body.len() == line.len();
+    if let Some(at) = memchr::memchr(b'\r', body) {
+        return (Cause::BareCr, at);
+    }
+    if bare_lf && body.is_empty() {
+        return (Cause::BareLf, 0);
+    }
+    let name_end = body.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(body.len());
+    let fault = match body.get(name_end) {
+        Some(b':') if name_end == 0 => Some((Cause::EmptyFieldName, 0)),
+        Some(b':') => None,
+        None => Some((Cause::NoColon, name_end)),
+        // RFC 9112 §5.1: no white space before the colon.
+        Some(b' ' | b'\t') if body[name_end..].trim_ascii_start().first() == Some(&b':') => {
+            Some((Cause::SpaceBeforeColon, name_end))
+        }
+        Some(_) if !body.contains(&b':') => Some((Cause::NoColon, name_end)),
+        Some(&byte) => Some((Cause::InvalidFieldName { byte }, name_end)),
+    };
+    if let Some(fault) = fault {
+        return fault;
+    }
+    let value = scan::value_end(body, name_end + 1);
+    match body.get(value) {
+        Some(&byte) => (Cause::InvalidFieldValue { byte }, value),
+        None => (Cause::BareLf, body.len()),
+    }
+}

@@ -1,0 +1,78 @@
+//! A host with an optional port: the value of Host, and the authority of a target (RFC 3986 §3.2, without user information).
+
+use core::net::Ipv6Addr;
+
+/// The two parts. `port` is `Some(0)` for port 0, and `None` for no port or an empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    pub(crate) host: &'a [u8],
+    pub(crate) port: Option<u16>,
+}
+
+/// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
+pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
+    let (host, rest) = match value {
+        [b'[', ..] => {
+            let len = memchr::memchr(b']', value)? + 1;
+            if !is_ip_literal(&value[1..len - 1]) {
+                return None;
+            }
+            value.split_at(len)
+        }
+        _ => {
+            let len = memchr::memchr(b':', value).unwrap_or(value.len());
+            if !is_reg_name(&value[..len]) {
+                return None;
+            }
+            value.split_at(len)
+        }
+    };
+    let port = match rest {
+        [] | [b':'] => None,
+        [b':', digits @ ..] => Some(parse_port(digits)?),
+        _ => return None,
+    };
+    Some(Parts { host, port })
+}
+
+fn parse_port(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0u16, |port, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        port.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// RFC 3986 §3.2.2 `reg-name`, which covers IPv4 addresses, but for the comma: it is what joins two Host lines.
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut rest = name.iter();
+    while let Some(&byte) = rest.next() {
+        let fine = match byte {
+            b'%' => {
+                let mut hex = || rest.next().is_some_and(u8::is_ascii_hexdigit);
+                hex() && hex()
+            }
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if !fine {
+            return false;
+        }
+    }
+    true
+}
+
+/// What stands between the brackets: an IPv6 address or RFC 3986's `IPvFuture`.
+fn is_ip_literal(inner: &[u8]) -> bool {
+    let Ok(text) = core::str::from_utf8(inner) else { return false };
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return true;
+    }
+    let Some((version, rest)) = text.strip_prefix(['v', 'V']).and_then(|text| text.split_once('.')) else {
+        return false;
+    };
+    let is_part = |byte: u8| byte == b':' || (byte != b'%' && byte != b',' && is_reg_name(&[byte]));
+    !version.is_empty()
+        && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !rest.is_empty()
+        && rest.bytes().all(is_part)
+}

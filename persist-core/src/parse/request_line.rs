@@ -1,0 +1,130 @@
+//! The request line (RFC 9112 §3): a method, one SP, a target, one SP, a version.
+
+use crate::error::Cause;
+use crate::field::is_token_byte;
+use crate::head::Version;
+use crate::leniency::Leniency;
+use crate::limits::Limits;
+use crate::method::Method;
+use crate::parse::target::{self, Authority};
+use crate::parse::{Bad, StartLine, scan};
+
+/// A request line: positions in the head.
+#[derive(Debug)]
+pub(crate) struct RequestLine {
+    pub(crate) method: Method,
+    pub(crate) target: (usize, usize),
+    /// Where an absolute or authority-form target names the host.
+    pub(crate) authority: Option<Authority>,
+    pub(crate) version: Version,
+}
+
+impl StartLine for RequestLine {
+    #[inline]
+    fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
+        let (known, start) = match bytes.first_chunk::<4>() {
+            Some(b"GET ") => (Some(Method::GET), 4),
+            Some(b"POST") if bytes.get(4) == Some(&b' ') => (Some(Method::POST), 5),
+            Some(b"HEAD") if bytes.get(4) == Some(&b' ') => (Some(Method::HEAD), 5),
+            Some(b"PUT ") => (Some(Method::PUT), 4),
+            _ => (None, scan::token_end(bytes, 0) + 1),
+        };
+        let end = scan::target_end(bytes, start.min(bytes.len()));
+        let Some((b" HTTP/1.", rest)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+            return diagnose(bytes);
+        };
+        let Some(&[minor @ b'0'..=b'9', b'\r', b'\n']) = rest.first_chunk::<3>() else { return diagnose(bytes) };
+        let method = match known {
+            Some(method) => method,
+            None if bytes[start - 1] == b' ' => match Method::from_bytes(&bytes[..start - 1]) {
+                Some(method) => method,
+                None => return diagnose(bytes),
+            },
+            None => return diagnose(bytes),
+        };
+        if start == end {
+            return diagnose(bytes);
+        }
+        let len = end - start;
+        if len > limits.target_bytes_max as usize {
+            let cause = Cause::TargetTooLong { len: len as u64, limit: limits.target_bytes_max.into() };
+            return Err(Bad::new(cause, start + limits.target_bytes_max as usize));
+        }
+        let authority = target::check(method.known(), bytes, start, end)?;
+        // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
+        let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
+        Ok(Some((Self { method, target: (start, end), authority, version }, end + 11)))
+    }
+
+    fn check_prefix(bytes: &[u8]) -> Result<(), Bad> {
+        match bytes.first() {
+            Some(&byte) if !is_token_byte(byte) => Err(Bad::new(Cause::NotHttp { byte }, 0)),
+            _ => Ok(()),
+        }
+    }
+
+    fn may_follow_empty_lines(_leniency: Leniency) -> bool {
+        true
+    }
+
+    fn too_long(limit: u64) -> Cause {
+        Cause::RequestLineTooLong { limit }
+    }
+}
+
+/// What is wrong with the request line; `None` if its end has not come.
+#[cold]
+fn diagnose(bytes: &[u8]) -> Result<Option<(RequestLine, usize)>, Bad> {
+    RequestLine::check_prefix(bytes)?;
+    let Some(len) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let line = &bytes[..len];
+    let (cause, at) = line_fault(line);
+    Err(Bad::new(cause, at))
+}
+
+/// `line` has its LF cut off, and is no request line.
+fn line_fault(line: &[u8]) -> (Cause, usize) {
+    if line == b"PRI * HTTP/2.0\r" {
+        return (Cause::Http2Preface, 0);
+    }
+    let body = match line {
+        [body @ .., b'\r'] => body,
+        _ => line,
+    };
+    let method_end = scan::token_end(body, 0);
+    match body.get(method_end) {
+        Some(b' ') => {}
+        None | Some(b'\t') => return (Cause::InvalidRequestLine, method_end),
+        Some(&byte) => return (Cause::InvalidMethod { byte }, method_end),
+    }
+    let start = method_end + 1;
+    let end = scan::target_end(body, start);
+    match body.get(end) {
+        Some(b' ') if end > start => {}
+        None | Some(b' ' | b'\t') => return (Cause::InvalidRequestLine, end),
+        Some(b'\r') => return (Cause::BareCr, end),
+        Some(&byte) => return (Cause::InvalidTarget { byte }, end),
+    }
+    let version = end + 1;
+    match version_fault(&body[version..]) {
+        // A target with a space in it looks like a bad version.
+        Some(Cause::InvalidVersion) if !body[version..].starts_with(b"HTTP/") && body[version..].contains(&b' ') => {
+            (Cause::InvalidRequestLine, version)
+        }
+        Some(cause) => (cause, version),
+        None => (Cause::BareLf, body.len()),
+    }
+}
+
+/// What is wrong with a version that ends its line, if anything (RFC 9112 §2.3).
+fn version_fault(version: &[u8]) -> Option<Cause> {
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => None,
+        [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Some(Cause::UnsupportedVersion { major: major - b'0' })
+        }
+        _ if version.contains(&b'\r') => Some(Cause::BareCr),
+        [.., b' ' | b'\t'] => Some(Cause::InvalidRequestLine),
+        _ => Some(Cause::InvalidVersion),
+    }
+}
