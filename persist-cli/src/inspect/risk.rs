@@ -4,9 +4,8 @@ use persist_core::{Cause, CloseReason};
 
 /// The smuggling risk of a protocol error, in a sentence; `None` where accepting it would confuse nobody else.
 pub(super) fn of(cause: &Cause) -> Option<&'static str> {
-    matches!(cause, Cause::Truncated).then_some(
-        "a message that is taken for complete although it is cut off hides what was to follow",
-    )
+    matches!(cause, Cause::Truncated)
+        .then_some("a message that is taken for complete although it is cut off hides what was to follow")
 }
 
 /// The same for a bad end that is not a protocol error of one message.

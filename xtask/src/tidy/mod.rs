@@ -81,7 +81,7 @@ impl File {
     /// Whether the file holds nothing but tests.
     fn is_test(&self) -> bool {
         let name = self.path.rsplit('/').next().unwrap_or_default();
-        name == "tests.rs" || name.ends_with("_tests.rs") || self.path.contains("/tests/")
+        matches!(name, "tests.rs" | "testing.rs") || name.ends_with("_tests.rs") || self.path.contains("/tests/")
     }
 
     /// The lines of code, without comments and the insides of strings, numbered from 1.
