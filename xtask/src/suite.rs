@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, and interop with whichever peers are installed.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::{Outcome, shell};
@@ -10,6 +11,9 @@ pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
 /// Programs written by others that tests talk to. A test whose peer is lacking says so and passes, unless peers are required.
 const PEERS: [(&str, &str); 4] =
     [("curl", "--version"), ("nginx", "-v"), ("python3", "--version"), ("node", "--version")];
+
+/// Parsers that ours is compared with, from Python's package index; `PERSIST_PYTHON` names the interpreter that has them.
+const PYTHON_MODULES: &str = "h11 and httptools";
 
 /// Targets that have no `std` or no threads: the core must build for them.
 const BARE_TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "wasm32-unknown-unknown"];
@@ -54,13 +58,24 @@ fn report_peers() -> Vec<&'static str> {
     for (name, version_option) in PEERS {
         match shell::find(name) {
             Some(program) => println!("peer {name}: {}", version(Command::new(program).arg(version_option))),
-            None => {
-                println!("peer {name}: not installed, so the tests that need it are left out");
-                lacking.push(name);
-            }
+            None => lacking.push(name),
         }
     }
+    match python_modules() {
+        Some(versions) => println!("peer {PYTHON_MODULES}: {versions}"),
+        None => lacking.push(PYTHON_MODULES),
+    }
+    for name in &lacking {
+        println!("peer {name}: not installed, so the tests that need it are left out");
+    }
     lacking
+}
+
+/// The versions of the parsers, if Python has both.
+fn python_modules() -> Option<String> {
+    let python = std::env::var_os("PERSIST_PYTHON").map(PathBuf::from).or_else(|| shell::find("python3"))?;
+    let program = "import h11, httptools; print(h11.__version__, httptools.__version__)";
+    shell::output(Command::new(python).args(["-c", program])).ok().map(|versions| versions.trim().to_owned())
 }
 
 /// The first line of what a program says about itself; some say it on stderr.
@@ -71,7 +86,7 @@ fn version(command: &mut Command) -> String {
 }
 
 /// Builds the `persist` command that interop tests start, with the features of the test build, so that little is built twice.
-fn build_command() -> Result<std::path::PathBuf, String> {
+fn build_command() -> Result<PathBuf, String> {
     shell::run(shell::cargo().args(["build", "--workspace", "--all-features", "--bin", "persist"]))?;
     Ok(shell::target_dir().join("debug").join(format!("persist{}", std::env::consts::EXE_SUFFIX)))
 }

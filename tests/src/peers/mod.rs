@@ -15,9 +15,14 @@ pub fn installed(program: &str) -> Option<PathBuf> {
     let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let found =
         std::env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("PERSIST_REQUIRE_PEERS").is_none(), "{program} is required and not installed");
-        eprintln!("left out: {program} is not installed");
+    or_left_out(found, program)
+}
+
+/// The peer if it is there; else says that the test is left out, or fails it where peers are required.
+fn or_left_out<T>(peer: Option<T>, name: &str) -> Option<T> {
+    if peer.is_none() {
+        assert!(std::env::var_os("PERSIST_REQUIRE_PEERS").is_none(), "{name} is required and not installed");
+        eprintln!("left out: {name} is not installed");
     }
-    found
+    peer
 }

@@ -1,10 +1,22 @@
 //! Python's own HTTP server and client.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Running, Said, run};
+
+/// The interpreter: `PERSIST_PYTHON` if that is set, as `.ci/run` does to one that has the modules tests use.
+pub fn interpreter() -> Option<PathBuf> {
+    std::env::var_os("PERSIST_PYTHON").map(PathBuf::from).or_else(|| super::installed("python3"))
+}
+
+/// The interpreter if it has all of these modules.
+pub fn with_modules(modules: &[&str]) -> Option<PathBuf> {
+    let import = format!("import {}", modules.join(", "));
+    let has_them = |python: &PathBuf| run(Command::new(python).args(["-c", &import])).code == Some(0);
+    super::or_left_out(Some(interpreter()?).filter(has_them), &format!("Python with {}", modules.join(" and ")))
+}
 
 /// Python's `http.server`: HTTP/1.0, so that no connection is kept.
 #[derive(Debug)]
@@ -20,7 +32,7 @@ impl HttpServer {
     /// # Panics
     /// If its first line does not end with its URL.
     pub fn start(folder: &Path) -> Option<Self> {
-        let mut command = Command::new(super::installed("python3")?);
+        let mut command = Command::new(interpreter()?);
         let command = command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
         let mut running = Running::start(command);
         let line = running.line();
@@ -39,5 +51,5 @@ impl HttpServer {
 
 /// Runs a Python program with these arguments; `None` if Python is not installed.
 pub fn python(program: &str, arguments: &[&str]) -> Option<Said> {
-    Some(run(Command::new(super::installed("python3")?).args(["-c", program]).args(arguments)))
+    Some(run(Command::new(interpreter()?).args(["-c", program]).args(arguments)))
 }

@@ -22,7 +22,8 @@ pub(super) fn files_say_what_they_are(files: &[File]) -> Vec<String> {
 pub(super) fn nothing_is_left_to_do(files: &[File]) -> Vec<String> {
     // This file names them, to find them.
     let words = ["todo!(", "unimplemented!(", "TODO", "FIXME", "XXX"].map(str::to_owned);
-    let others = |file: &&File| file.path != "xtask/src/tidy/text.rs";
+    // What tests feed to parsers may hold anything.
+    let others = |file: &&File| file.path != "xtask/src/tidy/text.rs" && !file.path.starts_with("tests/data/");
     files.iter().filter(others).flat_map(|file| find(file, &words, "is left to be done")).collect()
 }
 
