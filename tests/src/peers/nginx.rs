@@ -85,3 +85,29 @@ http {{
 "
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::Nginx;
+
+    #[test]
+    fn the_log_tells_a_kept_connection_from_two() {
+        let Some(nginx) = Nginx::start([("a", b"content".as_slice())], "") else { return };
+        for requests in [2, 1] {
+            let mut stream = TcpStream::connect(nginx.address).expect("nginx listens");
+            for number in 1..=requests {
+                let option = if number == requests { "Connection: close\r\n" } else { "" };
+                write!(stream, "GET /a HTTP/1.1\r\nHost: a\r\n{option}\r\n").expect("nginx reads");
+            }
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).expect("nginx answers and closes");
+            assert_eq!(reply.matches("content").count(), requests, "{reply}");
+        }
+        let mut counts: Vec<u64> = nginx.requests_by_connection().into_values().collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2]);
+    }
+}

@@ -53,3 +53,24 @@ impl HttpServer {
 pub fn python(program: &str, arguments: &[&str]) -> Option<Said> {
     Some(run(Command::new(interpreter()?).args(["-c", program]).args(arguments)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::HttpServer;
+    use crate::folder::Folder;
+
+    #[test]
+    fn pythons_server_keeps_no_connection() {
+        let folder = Folder::new();
+        folder.write("a", "content");
+        let Some(server) = HttpServer::start(folder.path()) else { return };
+        let mut stream = TcpStream::connect(server.address).expect("the server listens");
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("the server closes after its answer");
+        assert!(reply.starts_with("HTTP/1.0 200 ") && reply.ends_with("content"), "{reply}");
+    }
+}
