@@ -7,7 +7,7 @@ use crate::method::Known;
 use crate::parse::fields::{Kind, Section};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
-use crate::parse::{Asked, Bad, RequestStart, ResponseStart, host};
+use crate::parse::{Asked, Bad, RequestStart, ResponseStart, authority};
 use crate::status::StatusCode;
 
 /// The options of `Connection` that matter to the connection itself.
@@ -194,7 +194,7 @@ impl Seen {
             None if version == Version::Http10 => Ok(()),
             None => Err(Bad::new(Cause::MissingHost, bytes.len().saturating_sub(2))),
             Some((at, _)) if self.hosts > 1 => Err(Bad::new(Cause::RepeatedHost, at)),
-            Some((at, end)) if host::parse(&bytes[at..end]).is_none() => Err(Bad::new(Cause::InvalidHost, at)),
+            Some((at, end)) if authority::parse(&bytes[at..end]).is_none() => Err(Bad::new(Cause::InvalidHost, at)),
             Some(_) => Ok(()),
         }
     }
@@ -290,3 +290,6 @@ fn trim(mut value: &[u8]) -> &[u8] {
     }
     value
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,15 @@
 //! A line is judged when its LF has come; framing and routing are judged when the head is complete. A first byte that can
 //! begin no message is rejected at once. So the verdict depends on the bytes alone.
 
+pub(crate) mod authority;
+#[cfg(test)]
+mod field_tests;
 pub(crate) mod fields;
-pub(crate) mod host;
 mod lenient;
 pub(crate) mod request_line;
 pub(crate) mod scan;
+#[cfg(test)]
+mod start_line_tests;
 pub(crate) mod status_line;
 mod target;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::error::Cause;
 use crate::method::Known;
-use crate::parse::{Bad, host};
+use crate::parse::{Bad, authority};
 
 /// Where an authority stands in the head.
 pub(crate) type Authority = (usize, usize);
@@ -23,8 +23,8 @@ fn check_other_forms(method: Known, head: &[u8], start: usize, end: usize) -> Re
     let wrong = |what| Err(Bad::new(Cause::WrongTargetForm(what), start));
     if method == Known::Connect {
         // RFC 9112 §3.2.3, RFC 9110 §9.3.6: host and port, nothing else, and the port not empty.
-        return match host::parse(target) {
-            Some(host::Parts { host, port: Some(1..) }) if !host.is_empty() => Ok(Some((start, end))),
+        return match authority::parse(target) {
+            Some(authority::Parts { host, port: Some(1..) }) if !host.is_empty() => Ok(Some((start, end))),
             _ => wrong("connect takes a host, a colon and a port from 1 to 65535"),
         };
     }
@@ -38,7 +38,7 @@ fn check_other_forms(method: Known, head: &[u8], start: usize, end: usize) -> Re
     };
     let len = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
-    match host::parse(&rest[..len]) {
+    match authority::parse(&rest[..len]) {
         // RFC 9110 §4.2.1: an http uri with an empty host is invalid.
         Some(parts) if !(parts.host.is_empty() && is_http) => {
             let authority = end - rest.len();
