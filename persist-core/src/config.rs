@@ -52,6 +52,8 @@ pub struct Pipelining {
     pub behind_non_idempotent: Gate,
     /// Client: nothing is sent behind the first request, until its response has come. Closed by default on a connection that replaces a failed one ([`Config::replacement`]).
     pub behind_first: Gate,
+    /// Client: anything is pipelined to this peer at all. Closed for one that was seen to mishandle it.
+    pub to_this_peer: Gate,
     /// Server: which requests overlap.
     pub overlap: Overlap,
 }
@@ -67,6 +69,7 @@ impl Config {
                 depth: 1,
                 behind_non_idempotent: Gate::Closed,
                 behind_first: Gate::Open,
+                to_this_peer: Gate::Open,
                 overlap: Overlap::Safe,
             },
             requests_max: None,
@@ -84,6 +87,7 @@ impl Config {
                 depth: 64,
                 behind_non_idempotent: Gate::Closed,
                 behind_first: Gate::Open,
+                to_this_peer: Gate::Open,
                 overlap: Overlap::Safe,
             },
             requests_max: None,

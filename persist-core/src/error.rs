@@ -99,6 +99,12 @@ pub enum SendError {
     /// The request target is empty or has a byte that would end it.
     #[error("the request target is empty or holds a byte that may not stand there")]
     InvalidTarget,
+    /// A request has exactly one `Host` field (RFC 9112 §3.2).
+    #[error("{hosts} host fields where there must be one")]
+    Hosts {
+        /// How many were given.
+        hosts: u8,
+    },
     /// The status code may not stand here: an interim one as final, a final one as interim, or 101 to a request that did not ask.
     #[error("status {0} may not stand here")]
     InvalidStatus(StatusCode),

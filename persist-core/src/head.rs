@@ -110,6 +110,13 @@ impl RequestHead {
         }
     }
 
+    /// The bytes as they came, for whoever goes on without the machine.
+    pub(crate) fn into_wire(self) -> Vec<u8> {
+        let mut bytes = self.block.bytes.into_vec();
+        bytes.truncate(usize::from(self.block.spans));
+        bytes
+    }
+
     /// The method.
     pub fn method(&self) -> &Method {
         &self.method

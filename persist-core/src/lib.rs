@@ -11,7 +11,6 @@ extern crate alloc;
 
 pub mod backoff;
 mod cause;
-#[allow(dead_code)] // Until the machine reads heads.
 mod chunked;
 pub mod close;
 pub mod config;
@@ -22,7 +21,6 @@ pub mod disposition;
 pub mod error;
 pub mod exchange_error;
 pub mod field;
-#[allow(dead_code)] // Until the machine reads heads.
 mod framing;
 pub mod head;
 pub mod host;
@@ -31,7 +29,6 @@ pub mod leniency;
 pub mod limits;
 pub mod message;
 pub mod method;
-#[allow(dead_code)] // Until the machine reads heads.
 mod parse;
 pub mod replay;
 pub mod retry;

@@ -57,6 +57,11 @@ impl Partial {
         self.bytes.len() + self.skipped as usize
     }
 
+    /// Whether this is the beginning of a response that is not an interim one, as far as one can tell.
+    pub(crate) fn is_final_response(&self) -> bool {
+        !self.bytes.is_empty() && self.bytes.get(9) != Some(&b'1')
+    }
+
     /// Gives up the incomplete head, and returns its bytes without the empty lines before it.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         core::mem::take(self).bytes

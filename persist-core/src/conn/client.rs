@@ -1,0 +1,491 @@
+//! The client's end: sending requests through the gates, pairing responses with them, giving up.
+
+use super::deadlines::{Nearest, Timer};
+use super::encode;
+use super::event::{ExchangeId, Slot};
+use super::exchange::{Exchange, Expect, Last, Remaining};
+use super::half::{Half, Phase, Step};
+use super::receive::{Found, Receive};
+use super::{Client, Conn, Event, Inbound};
+use crate::close::{CloseReason, Deadline};
+use crate::config::Gate;
+use crate::disposition::Disposition;
+use crate::error::{Cause, ProtocolError, SendError};
+use crate::field::Field;
+use crate::head::{BodyLen, Version};
+use crate::method::{Known, Method};
+use crate::parse::{self, Asked, ResponseStart};
+use crate::status::StatusCode;
+use crate::time::Instant;
+
+impl Conn<Client> {
+    /// Sends a request's head, in its turn; the body follows with `send_body` and `finish_body` (not for `Empty` and `Length(0)`: those are complete).
+    ///
+    /// `Host` is the caller's to give, once. `Content-Length` and `Transfer-Encoding` are the machine's. `Connection: close` makes it the
+    /// last request; `Expect: 100-continue` holds the body back ([`upload`](Self::upload)); `Upgrade` and CONNECT close the gate behind it.
+    ///
+    /// # Errors
+    /// The gates: `Closed`, `Full`, `AnswerFirst`, `BodyUnfinished`; and invalid requests. Nothing was sent then.
+    pub fn send_request<'f>(
+        &mut self,
+        method: &Method,
+        target: &str,
+        fields: impl IntoIterator<Item = Field<'f>>,
+        body: BodyLen,
+        now: Instant,
+    ) -> Result<ExchangeId, SendError> {
+        self.tick(now);
+        self.may_send()?;
+        self.push_request(method, target, fields, body)
+    }
+
+    /// [`send_request`](Self::send_request) in a reserved place.
+    ///
+    /// # Errors
+    /// As there, but never `Full`. The slot is given back in every case.
+    pub fn send_request_in<'f>(
+        &mut self,
+        slot: Slot,
+        method: &Method,
+        target: &str,
+        fields: impl IntoIterator<Item = Field<'f>>,
+        body: BodyLen,
+        now: Instant,
+    ) -> Result<ExchangeId, SendError> {
+        self.tick(now);
+        self.release(slot);
+        self.gates()?;
+        self.push_request(method, target, fields, body)
+    }
+
+    /// Whether a request could be sent now.
+    ///
+    /// # Errors
+    /// What [`send_request`](Self::send_request) would say.
+    pub fn may_send(&self) -> Result<(), SendError> {
+        self.gates()?;
+        self.room_for_one()
+    }
+
+    /// Reserves a place. Each slot is followed by exactly one `send_request_in` or `release`.
+    ///
+    /// # Errors
+    /// `Closed`, `Full`.
+    pub fn reserve(&mut self) -> Result<Slot, SendError> {
+        self.open()?;
+        self.room_for_one()?;
+        self.reserved += 1;
+        self.say(|due| due.slots = true);
+        Ok(Slot(()))
+    }
+
+    /// Gives a place back.
+    pub fn release(&mut self, slot: Slot) {
+        let Slot(()) = slot;
+        self.reserved = self.reserved.saturating_sub(1);
+        self.say(|due| due.slots = true);
+    }
+
+    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back if nothing
+    /// stands behind it; otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
+    /// held up, nor does their pairing shift.
+    pub fn cancel(&mut self, id: ExchangeId, now: Instant) {
+        self.tick(now);
+        let Some(index) = self.queue.index_of(id) else { return };
+        if self.queue.get(index).is_none_or(|exchange| exchange.ended) {
+            return;
+        }
+        self.end_exchange(index, CloseReason::Aborted);
+        let newest = index + 1 == self.queue.len();
+        let Some(exchange) = self.queue.get_mut(index) else { return };
+        exchange.unwanted = true;
+        let unsent = exchange.sent == 0 && exchange.receiving == Half::Idle;
+        let queued = exchange.queued as usize;
+        self.times.closing = self.times.now;
+        if unsent && newest {
+            self.outbox.take_back(queued);
+            self.queue.pop_back();
+            self.turn = self.turn.min(self.queue.len());
+            self.cursor = self.cursor.min(self.queue.len());
+            self.say(|due| due.slots = true);
+        } else if !exchange.sending.is_over() {
+            // Half a request is on the wire: nothing can follow it.
+            self.cut_short(index, Last::Unfinished);
+        }
+        self.settle();
+        self.give_up_if_hopeless();
+    }
+
+    fn open(&self) -> Result<(), SendError> {
+        let closed =
+            self.phase != Phase::Open || self.is_last_sent() || self.eof || matches!(self.inbound, Inbound::Switched);
+        if closed { Err(SendError::Closed) } else { Ok(()) }
+    }
+
+    fn room_for_one(&self) -> Result<(), SendError> {
+        let in_flight = self.in_flight();
+        if in_flight >= self.config.pipelining.depth.max(1) as usize {
+            Err(SendError::Full { in_flight })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn gates(&self) -> Result<(), SendError> {
+        self.open()?;
+        let Some(newest) = self.queue.back() else { return Ok(()) };
+        if !newest.sending.is_over() {
+            return Err(SendError::BodyUnfinished);
+        }
+        let gates = &self.config.pipelining;
+        let first = gates.behind_first == Gate::Closed && self.completed == 0;
+        let peer = gates.to_this_peer == Gate::Closed || self.mishandled;
+        if first || peer || newest.may_switch || self.outbox.len() > self.config.limits.outbox_bytes_max as usize {
+            return Err(SendError::AnswerFirst);
+        }
+        // RFC 9112 §9.3.2: not behind a non-idempotent request, until its final status is known. One that is let through
+        // stands at the back, so the newest tells.
+        let unanswered = newest.receiving == Half::Idle;
+        if gates.behind_non_idempotent == Gate::Closed && unanswered && !newest.method.is_idempotent() {
+            return Err(SendError::AnswerFirst);
+        }
+        Ok(())
+    }
+
+    fn push_request<'f>(
+        &mut self,
+        method: &Method,
+        target: &str,
+        fields: impl IntoIterator<Item = Field<'f>>,
+        body: BodyLen,
+    ) -> Result<ExchangeId, SendError> {
+        let known = method.known();
+        let limit = u64::from(self.config.limits.head_bytes_max);
+        let mut seen = encode::Seen::default();
+        if self.outbox.is_empty() {
+            self.times.wrote = self.times.now;
+        }
+        let queued = self.outbox.append(|out| {
+            let start = out.len();
+            encode::request_line(out, method, target)?;
+            seen = encode::fields(out, fields)?;
+            match seen.hosts {
+                1 => {}
+                // RFC 9112 §3.2: exactly one.
+                hosts => return Err(SendError::Hosts { hosts }),
+            }
+            encode::request_framing(out, known, body);
+            out.extend_from_slice(b"\r\n");
+            if (out.len() - start) as u64 > limit { Err(SendError::HeadTooLarge { limit }) } else { Ok(()) }
+        })?;
+        let total = self.completed + self.queue.len() as u64 + 1;
+        let spent = self.config.requests_max.is_some_and(|max| total >= max);
+        let empty = matches!(body, BodyLen::Empty | BodyLen::Length(0));
+        if self.queue.is_empty() {
+            self.times.head = self.times.now;
+        }
+        let exchange = self.queue.push(known, self.times.now);
+        exchange.queued = queued as u64;
+        exchange.may_switch = seen.upgrade || known == Known::Connect;
+        exchange.last = match (seen.close, spent) {
+            (true, _) => Some(Last::OurClose),
+            (false, true) => Some(Last::MaxRequests),
+            (false, false) => None,
+        };
+        if seen.expect_continue && !empty {
+            exchange.expect = Expect::Waiting;
+        }
+        exchange.remaining = match body {
+            BodyLen::Empty => Remaining::Length(0),
+            BodyLen::Length(length) => Remaining::Length(length),
+            BodyLen::Chunked | BodyLen::UntilClose => Remaining::Chunked,
+        };
+        exchange.sending = Half::Body;
+        let id = exchange.id;
+        let index = self.queue.len() - 1;
+        if empty {
+            self.sent_whole(index);
+        }
+        self.say(|due| due.slots = true);
+        Ok(id)
+    }
+
+    /// Stops our message of the exchange at `index`; what was not handed down is dropped, and the connection ends after it.
+    fn cut_short(&mut self, index: usize, last: Last) {
+        let Some(exchange) = self.queue.get_mut(index) else { return };
+        exchange.last = Some(last);
+        exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
+        let unsent = exchange.queued - exchange.sent;
+        exchange.queued = exchange.sent;
+        self.outbox.take_back(unsent as usize);
+        self.pass_turn();
+    }
+
+    /// A truncated request at the front gets no reply that anybody wants.
+    fn give_up_if_hopeless(&mut self) {
+        if self.queue.front().is_some_and(|front| front.ended && front.sending == Half::Failed) {
+            self.close_now(CloseReason::Unfinished);
+        }
+    }
+
+    /// The peer will answer nothing behind the front exchange.
+    fn decline_rest(&mut self, reason: &CloseReason) {
+        self.fail_behind(1, reason);
+        self.outbox.clear();
+        self.foreign = 0;
+        if let Some(front) = self.queue.front_mut() {
+            front.queued = front.sent;
+        }
+    }
+
+    fn read_head<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, Client>, ProtocolError> {
+        let answerable = self.queue.front().filter(|front| front.receiving == Half::Idle && front.sent > 0);
+        let Some(front) = answerable else { return self.unsolicited(input) };
+        if input.is_empty() {
+            return Ok(Found::NeedRead);
+        }
+        let asked = Asked { method: front.method, upgrade: front.may_switch && front.method != Known::Connect };
+        let offset = self.consumed - self.partial.len() as u64;
+        let mut limits = self.config.limits;
+        // RFC 9110 §15.2: any number of interim responses may come; they share one budget.
+        limits.head_bytes_max = limits.head_bytes_max.saturating_sub(front.interim_bytes);
+        match parse::response(&mut self.partial, input, offset, &limits, self.config.leniency, asked)? {
+            None => Ok(Found::NeedRead),
+            Some(start) if start.head.status().is_interim() && !start.switches => self.interim(start, offset),
+            Some(start) => Ok(self.final_head(start)),
+        }
+    }
+
+    fn interim<'i>(&mut self, start: ResponseStart, offset: u64) -> Result<Found<'i, Client>, ProtocolError> {
+        let limit = self.config.limits.interim_max;
+        let Some(front) = self.queue.front_mut() else { return Ok(Found::Again) };
+        debug_assert_eq!(front.receiving.on(Step::Interim), Some(Half::Idle));
+        front.interim += 1;
+        front.interim_bytes = front.interim_bytes.saturating_add(start.wire_len as u32);
+        if front.interim > limit {
+            return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
+        }
+        let (id, silent) = (front.id, front.ended);
+        if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
+            front.expect = Expect::Settled;
+            self.say(|due| due.proceed = Some(id));
+        }
+        Ok(if silent { Found::Again } else { Found::Event(Event::Interim { id, head: start.head }) })
+    }
+
+    fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
+        if let Some(timeout) = start.keep_alive.timeout {
+            self.peer_idle = Some(timeout);
+        }
+        // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
+        self.mishandled |= start.head.version() == Version::Http10;
+        let budget = self.config.limits.drain_bytes_max;
+        let Some(front) = self.queue.front_mut() else { return Found::Again };
+        front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
+        front.received += start.wire_len as u64;
+        front.switched = start.switches;
+        let (id, silent) = (front.id, front.ended);
+        let close = !start.persist && !start.switches;
+        let uploading = front.sending == Half::Body;
+        // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.
+        // A short rest is cheaper sent than a connection is made.
+        let short = matches!(front.remaining, Remaining::Length(left) if left <= budget);
+        if uploading && front.expect == Expect::Waiting {
+            // A final response in place of 100 Continue: the body was refused, and was never begun.
+            front.expect = Expect::Settled;
+        }
+        if close {
+            front.last = Some(Last::PeerSaidClose);
+        }
+        if uploading && (close || (start.head.status().is_error() && !short)) {
+            self.cut_short(0, if close { Last::PeerSaidClose } else { Last::Unfinished });
+            if !silent {
+                self.say(|due| due.stopped = Some(id));
+            }
+        }
+        if close {
+            // RFC 9112 §9.6: no request behind this one is processed.
+            self.decline_rest(&CloseReason::PeerSaidClose);
+        } else if start.keep_alive.max == Some(0)
+            && let Some(newest) = self.queue.back_mut()
+        {
+            newest.last.get_or_insert(Last::PeerSaidClose);
+        }
+        self.say(|due| due.slots = true);
+        self.begin_body(start.body);
+        if silent {
+            Found::Again
+        } else {
+            Found::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared })
+        }
+    }
+
+    /// Bytes came although no request waits for an answer, or none of its bytes was sent yet.
+    ///
+    /// RFC 9112 §9.2: they are not a response. Stray empty lines are harmless; a 408 is how some servers say that they close an
+    /// idle connection; anything else poisons the connection, since it might be taken for the answer to a later request.
+    fn unsolicited<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, Client>, ProtocolError> {
+        let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        *input = &input[blank..];
+        if input.is_empty() {
+            return Ok(Found::NeedRead);
+        }
+        if self.queue.is_empty() && input.starts_with(b"HTTP/1.") && input.get(8..12) == Some(b" 408") {
+            self.close_now(CloseReason::PeerClosed);
+            return Ok(Found::Again);
+        }
+        let error = ProtocolError::new(Cause::Unsolicited, self.consumed + blank as u64);
+        self.error = Some(error.into());
+        self.close_now(CloseReason::Poisoned);
+        Ok(Found::Again)
+    }
+}
+
+impl Receive for Client {
+    const EXPECTS: bool = true;
+
+    fn head<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Result<Found<'i, Self>, ProtocolError> {
+        conn.read_head(input)
+    }
+
+    fn reading(conn: &mut Conn<Self>) -> Option<&mut Exchange> {
+        conn.queue.front_mut()
+    }
+
+    fn received(conn: &mut Conn<Self>) {
+        if conn.queue.front().is_some_and(|front| front.switched) {
+            conn.inbound = Inbound::Switched;
+        }
+    }
+
+    fn broken(conn: &mut Conn<Self>, error: ProtocolError) {
+        conn.error = Some(error.clone().into());
+        conn.close_now(CloseReason::Protocol(error));
+    }
+
+    fn drained_dry(conn: &mut Conn<Self>) {
+        conn.close_now(CloseReason::Unfinished);
+    }
+
+    fn eof(conn: &mut Conn<Self>) {
+        // RFC 9112 §8: a body without framing ends where the connection is closed, if that was not a failure.
+        if matches!(conn.inbound, Inbound::UntilClose) && !conn.write_failed {
+            if let Some(front) = conn.queue.front_mut() {
+                front.last = Some(Last::PeerClosed);
+            }
+            conn.inbound = Inbound::End;
+        } else if matches!(conn.inbound, Inbound::End) {
+            // Its `End` is still due; the end of file comes again after it.
+            if let Some(front) = conn.queue.front_mut() {
+                front.last = Some(Last::PeerClosed);
+            }
+        } else if conn.write_failed {
+            conn.close_now(conn.reason.as_deref().cloned().unwrap_or(CloseReason::PeerClosedEarly));
+        } else if conn.queue.is_empty() && conn.partial.is_empty() {
+            conn.close_now(CloseReason::PeerClosed);
+        } else {
+            conn.close_now(CloseReason::PeerClosedEarly);
+        }
+    }
+
+    fn write_failed(conn: &mut Conn<Self>) {
+        // What the layer below never saw can be said at once; the rest may still be answered.
+        let sent = conn.queue.iter().take_while(|exchange| exchange.sent > 0).count();
+        let reason = conn.reason.as_deref().cloned().unwrap_or(CloseReason::PeerClosedEarly);
+        conn.fail_behind(sent, &reason);
+        conn.outbox.clear();
+        if conn.queue.is_empty() {
+            conn.closed();
+            return;
+        }
+        for index in 0..conn.queue.len() {
+            if let Some(exchange) = conn.queue.get_mut(index) {
+                exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
+                if exchange.sent < exchange.queued {
+                    exchange.sending = Half::Failed;
+                    exchange.queued = exchange.sent;
+                }
+            }
+        }
+        conn.pass_turn();
+        conn.phase = conn.phase.max(Phase::Finishing);
+        conn.say(|due| due.slots = true);
+    }
+
+    fn is_over(_conn: &Conn<Self>, exchange: &Exchange) -> bool {
+        exchange.is_complete()
+    }
+
+    fn finish(conn: &mut Conn<Self>) {
+        if !conn.queue.is_empty() || conn.phase != Phase::Finishing {
+            return;
+        }
+        match conn.reason.as_deref() {
+            // The caller asked for an orderly end: let the peer confirm that all arrived.
+            Some(CloseReason::OurClose) => conn.shut_down(),
+            _ => conn.closed(),
+        }
+    }
+
+    fn disposition(conn: &Conn<Self>, exchange: &Exchange) -> Disposition {
+        let front = conn.queue.front().is_none_or(|front| front.id >= exchange.id);
+        let head_begun = front && conn.partial.is_final_response();
+        if exchange.received > 0 || head_begun {
+            Disposition::ReplyPartial
+        } else if exchange.sent == 0 {
+            Disposition::NotSent
+        } else if conn.peer_said_close() {
+            Disposition::Declined
+        } else if exchange.is_sent() && exchange.sending == Half::Done {
+            Disposition::SentNoReply
+        } else {
+            Disposition::PartlySent { bytes: exchange.sent }
+        }
+    }
+
+    fn deadlines(conn: &Conn<Self>, found: &mut Nearest) {
+        let timeouts = &conn.config.timeouts;
+        if conn.write_failed {
+            found.offer(conn.times.closing, timeouts.drain, Timer::Late(Deadline::Drain));
+        }
+        let Some(front) = conn.queue.front() else { return };
+        if front.receiving == Half::Idle {
+            if front.is_sent() {
+                found.offer(conn.times.head, timeouts.header, Timer::Late(Deadline::Header));
+            }
+            if front.unwanted {
+                found.offer(conn.times.closing, timeouts.drain, Timer::Late(Deadline::Drain));
+            }
+        }
+        if let Some(newest) = conn.queue.back().filter(|newest| newest.expect == Expect::Waiting) {
+            found.offer(newest.started, timeouts.expect_continue, Timer::Expect);
+        }
+    }
+
+    fn timed_out(conn: &mut Conn<Self>, what: Timer) {
+        match what {
+            // RFC 9110 §10.1.1: do not wait for ever; send the content.
+            Timer::Expect => {
+                if let Some(newest) = conn.queue.back_mut() {
+                    newest.expect = Expect::Settled;
+                    let id = newest.id;
+                    conn.say(|due| due.proceed = Some(id));
+                }
+            }
+            Timer::Late(deadline) => conn.close_now(CloseReason::Timeout(deadline)),
+            Timer::Idle | Timer::MaxAge => {}
+        }
+    }
+}
+
+impl Conn<Client> {
+    /// Whether the peer gave reason to believe that it cannot take pipelined requests: it answered as HTTP/1.0, or broke the
+    /// protocol or closed early with several in flight. A pool then sets [`Pipelining::to_this_peer`](crate::Pipelining) for its next connections.
+    pub fn peer_mishandles_pipelining(&self) -> bool {
+        self.mishandled
+    }
+
+    fn peer_said_close(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.last == Some(Last::PeerSaidClose) && front.receiving != Half::Idle)
+    }
+}

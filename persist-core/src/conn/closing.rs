@@ -1,0 +1,220 @@
+//! The end of a connection: graceful, at once, or forced by the stream; and taking a machine apart.
+
+use super::event::{ExchangeId, Parts};
+use super::exchange::Last;
+use super::half::{Half, Phase};
+use super::{Conn, Inbound, Role};
+use crate::close::{CloseReason, Side};
+use crate::disposition::Failure;
+use crate::time::Instant;
+
+impl<R: Role> Conn<R> {
+    /// The peer closed its side. Whether that is clean is the machine's judgement.
+    ///
+    /// After a failed read or write, call [`handle_io_error`](Self::handle_io_error) first: an end of file is never clean then.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.tick(now);
+        match self.phase {
+            Phase::Closed => {}
+            Phase::Shutdown | Phase::Lingering => self.closed(),
+            Phase::Open | Phase::Finishing => {
+                if !self.eof && !matches!(self.inbound, Inbound::Switched) {
+                    self.eof = true;
+                    R::eof(self);
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// The layer below failed in this direction. After a failed write, go on reading: the peer may have answered already.
+    pub fn handle_io_error(&mut self, side: Side, now: Instant) {
+        self.tick(now);
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match side {
+            Side::Read => self.close_now(CloseReason::Io(Side::Read)),
+            Side::Write if self.phase == Phase::Lingering => self.closed(),
+            Side::Write if !self.write_failed => {
+                self.write_failed = true;
+                self.times.closing = self.times.now;
+                self.because(CloseReason::Io(Side::Write));
+                R::write_failed(self);
+                self.settle();
+            }
+            Side::Write => {}
+        }
+    }
+
+    /// Ends the connection in an orderly way: what is pending is finished, nothing new is taken.
+    /// A server says `Connection: close` in its last response. (Where a listener is being replaced: `listener_gone`.)
+    ///
+    /// The stream is shut down for writing when all is written, and `Closed` comes when the peer has closed too, or after `Timeouts::linger`.
+    pub fn close(&mut self, now: Instant) {
+        self.tick(now);
+        self.finish(CloseReason::OurClose);
+        self.settle();
+    }
+
+    /// Ends the connection now; every pending exchange comes back as `Ended`.
+    pub fn abort(&mut self, now: Instant) {
+        self.tick(now);
+        self.close_now(CloseReason::Aborted);
+    }
+
+    /// True once, when all is written and our side of the stream must be shut down for writing.
+    pub fn poll_shutdown(&mut self) -> bool {
+        let due = self.phase == Phase::Shutdown;
+        if due {
+            self.phase = Phase::Lingering;
+            self.times.closing = self.times.now;
+        }
+        due
+    }
+
+    /// Takes the machine apart: leftover, unsent, and what was not complete. Input that `next` did not consume is the caller's
+    /// own, or was [kept](Self::keep): then it is in `leftover`.
+    pub fn into_parts(mut self) -> Parts {
+        let mut failures: alloc::vec::Vec<(ExchangeId, Failure)> = Default::default();
+        failures.extend(self.due.ended.drain(..).map(|(id, failure)| (id, *failure)));
+        for exchange in self.queue.iter() {
+            let over = exchange.sending == Half::Done && exchange.receiving == Half::Done;
+            if !exchange.ended && !over {
+                failures.push((exchange.id, *self.failure(exchange, CloseReason::Switched)));
+            }
+        }
+        let mut leftover = match self.held.take() {
+            Some(held) => held.head.into_wire(),
+            None => self.partial.take(),
+        };
+        leftover.append(&mut self.kept);
+        let mut parts = Parts::new(leftover, self.outbox.into_bytes());
+        parts.failures = failures;
+        parts
+    }
+
+    /// The reason is the first one given.
+    pub(super) fn because(&mut self, reason: CloseReason) {
+        if self.reason.is_none() {
+            self.reason = Some(reason.into());
+        }
+    }
+
+    /// No exchange may begin from here on.
+    pub(super) fn finish(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Open {
+            self.because(reason);
+            self.phase = Phase::Finishing;
+            if let Some(last) = self.queue.back_mut() {
+                last.last.get_or_insert(Last::OurClose);
+            }
+            self.say(|due| due.slots = true);
+            R::finish(self);
+        }
+    }
+
+    /// Nothing more is read, written or waited for.
+    pub(super) fn close_now(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        // An orderly end that was under way is not what ended these.
+        if !self.queue.is_empty() && self.reason.as_ref().is_some_and(|reason| reason.is_graceful()) {
+            self.reason = None;
+        }
+        let peers = matches!(reason, CloseReason::Protocol(_) | CloseReason::Poisoned | CloseReason::PeerClosedEarly);
+        self.mishandled |= peers && self.queue.len() > 1;
+        self.because(reason.clone());
+        self.fail_behind(0, &reason);
+        self.closed();
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.phase = Phase::Closed;
+        self.inbound = Inbound::Dropped;
+        self.outbox.clear();
+        self.foreign = 0;
+        self.held = None;
+        self.say(|due| due.closed = true);
+    }
+
+    /// The exchanges from `index` on end without completing, and nothing more of them is sent or read.
+    pub(super) fn fail_behind(&mut self, index: usize, reason: &CloseReason) {
+        let first = self.due.ended.len();
+        while self.queue.len() > index {
+            let Some(exchange) = self.queue.pop_back() else { break };
+            self.parked_bytes -= exchange.parked.as_ref().map_or(0, |parked| parked.len());
+            if !exchange.ended {
+                let failure = self.failure(&exchange, reason.clone());
+                self.say(|due| due.ended.insert(first, (exchange.id, failure)));
+            }
+        }
+        self.turn = self.turn.min(self.queue.len());
+        self.cursor = self.cursor.min(self.queue.len());
+        self.say(|due| due.slots = true);
+    }
+
+    /// Ends the exchange at `index`, which stays in the queue until the wire is clear of it.
+    pub(super) fn end_exchange(&mut self, index: usize, reason: CloseReason) {
+        let Some(exchange) = self.queue.get(index) else { return };
+        if exchange.ended {
+            return;
+        }
+        let failure = self.failure(exchange, reason);
+        let id = exchange.id;
+        if let Some(exchange) = self.queue.get_mut(index) {
+            exchange.ended = true;
+        }
+        self.say(|due| due.ended.push_back((id, failure)));
+    }
+
+    /// Lets go of the exchanges that are over, and moves on towards the close if one is due.
+    ///
+    /// Call after anything that may complete a message, or the writing of one.
+    pub(super) fn settle(&mut self) {
+        while let Some(front) = self.queue.front()
+            && R::is_over(self, front)
+        {
+            let Some(front) = self.queue.pop_front() else { break };
+            self.turn = self.turn.saturating_sub(1);
+            self.cursor = self.cursor.saturating_sub(1);
+            if !front.ended {
+                self.completed += 1;
+            }
+            // The next message's head is due from now on.
+            self.times.head = self.times.now;
+            if front.switched {
+                self.inbound = Inbound::Switched;
+                self.say(|due| due.switched = Some(front.id));
+            }
+            self.say(|due| due.slots = true);
+            if let Some(last) = front.last {
+                self.finish(last.into());
+            }
+        }
+        if self.queue.is_empty() {
+            self.times.idle = self.times.now;
+            self.queue.shrink();
+            if self.outbox.is_empty() {
+                self.outbox.free();
+                self.spent_age();
+            }
+            if self.phase == Phase::Finishing {
+                R::finish(self);
+            }
+        }
+    }
+
+    /// All pending exchanges are over: how the role goes on.
+    pub(super) fn shut_down(&mut self) {
+        if self.outbox.is_empty() {
+            self.inbound = Inbound::Dropped;
+            if self.eof || self.write_failed {
+                self.closed();
+            } else {
+                self.phase = Phase::Shutdown;
+            }
+        }
+    }
+}

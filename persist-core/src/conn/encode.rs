@@ -1,0 +1,153 @@
+//! Writing heads: start lines, the caller's fields, and the framing fields that are ours alone to write.
+
+use alloc::vec::Vec;
+
+use crate::error::SendError;
+use crate::field::Field;
+use crate::head::BodyLen;
+use crate::method::{Known, Method};
+use crate::status::StatusCode;
+
+/// What the caller's fields say that the machine must know.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) close: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) connection_upgrade: bool,
+    pub(crate) upgrade: bool,
+    pub(crate) expect_continue: bool,
+    pub(crate) hosts: u8,
+}
+
+pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) -> Result<(), SendError> {
+    // RFC 9112 §3.2: no white space or control character may stand in a target; a fragment is never sent.
+    if target.is_empty() || !target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
+        return Err(SendError::InvalidTarget);
+    }
+    out.reserve(method.as_str().len() + target.len() + 256);
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    Ok(())
+}
+
+pub(crate) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.reserve(256);
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(status.as_u16()));
+    // RFC 9112 §4: the SP stays even if no reason follows.
+    out.push(b' ');
+    out.extend_from_slice(status.reason().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the caller's fields, and notes those that steer the connection.
+pub(crate) fn fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = Field<'f>>) -> Result<Seen, SendError> {
+    let mut seen = Seen::default();
+    for Field { name, value } in fields {
+        let (name, value) = (name.as_str(), value.as_bytes());
+        note(&mut seen, name, value)?;
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    Ok(seen)
+}
+
+/// Classifies by length first: most fields of most messages are none of these.
+#[inline]
+fn note(seen: &mut Seen, name: &str, value: &[u8]) -> Result<(), SendError> {
+    match name.len() {
+        4 if name.eq_ignore_ascii_case("host") => seen.hosts = seen.hosts.saturating_add(1),
+        6 if name.eq_ignore_ascii_case("expect") => seen.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+        7 if name.eq_ignore_ascii_case("upgrade") => seen.upgrade = true,
+        10 if name.eq_ignore_ascii_case("connection") => {
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                seen.close |= option.eq_ignore_ascii_case(b"close");
+                seen.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                seen.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            }
+        }
+        14 if name.eq_ignore_ascii_case("content-length") => return Err(SendError::FramingField("content-length")),
+        17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+            return Err(SendError::FramingField("transfer-encoding"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The framing field of a request (RFC 9112 §6).
+pub(crate) fn request_framing(out: &mut Vec<u8>, method: Known, body: BodyLen) {
+    match body {
+        // RFC 9110 §8.6: a method that usually has content says that there is none.
+        BodyLen::Empty if matches!(method, Known::Post | Known::Put | Known::Patch) => content_length(out, 0),
+        BodyLen::Empty => {}
+        BodyLen::Length(length) => content_length(out, length),
+        BodyLen::Chunked | BodyLen::UntilClose => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+/// The framing field of a response (RFC 9112 §6), given whether content of that length follows, is only announced, or must not be.
+pub(crate) fn response_framing(out: &mut Vec<u8>, body: BodyLen) {
+    match body {
+        BodyLen::Empty => content_length(out, 0),
+        BodyLen::Length(length) => content_length(out, length),
+        BodyLen::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLen::UntilClose => {}
+    }
+}
+
+fn content_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9112 §7.1: the line before a chunk's data.
+pub(crate) fn chunk_size(out: &mut Vec<u8>, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[size >> (digit * 4) & 0xf]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_full_at_both_ends_of_their_range() {
+        let mut out = Vec::new();
+        for number in [0, 9, 10, u64::MAX] {
+            decimal(&mut out, number);
+            out.push(b' ');
+        }
+        for size in [0, 0xf, 0x10, usize::MAX] {
+            chunk_size(&mut out, size);
+        }
+        assert_eq!(out, b"0 9 10 18446744073709551615 0\r\nf\r\n10\r\nffffffffffffffff\r\n");
+    }
+}

@@ -1,0 +1,360 @@
+//! Input: from bytes to events. What the two roles share; [`Receive`] is where they differ.
+
+use super::{Conn, Due, Event, Inbound, Next, Role};
+use crate::chunked::Decoded;
+use crate::close::CloseReason;
+use crate::disposition::Failure;
+use crate::error::{Cause, ProtocolError};
+use crate::field::Fields;
+use crate::head::BodyLen;
+use crate::time::Instant;
+
+use super::exchange::Exchange;
+use super::half::{Half, Phase, Step};
+
+/// What reading a head came to.
+pub enum Found<'i, R: Role> {
+    Event(Event<'i, R>),
+    /// The state changed, and there is no event for it.
+    Again,
+    NeedRead,
+    Paused,
+}
+
+/// Where the roles differ. Sealed: the machine has two ends.
+pub trait Receive: Sized {
+    /// Whether this role waits for `100 Continue`.
+    const EXPECTS: bool;
+    /// Reads the head of the next message.
+    fn head<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Result<Found<'i, Self>, ProtocolError>
+    where
+        Self: Role;
+    /// The exchange whose message is being read.
+    fn reading(conn: &mut Conn<Self>) -> Option<&mut Exchange>
+    where
+        Self: Role;
+    /// The message that was being read is complete.
+    fn received(conn: &mut Conn<Self>)
+    where
+        Self: Role;
+    /// The message that was being read cannot be completed.
+    fn broken(conn: &mut Conn<Self>, error: ProtocolError)
+    where
+        Self: Role;
+    /// The rest of an unwanted message is more than the connection is worth.
+    fn drained_dry(conn: &mut Conn<Self>)
+    where
+        Self: Role;
+    /// The peer closed its side.
+    fn eof(conn: &mut Conn<Self>)
+    where
+        Self: Role;
+    /// Writing failed.
+    fn write_failed(conn: &mut Conn<Self>)
+    where
+        Self: Role;
+    /// Whether the front exchange is over.
+    fn is_over(conn: &Conn<Self>, exchange: &Exchange) -> bool
+    where
+        Self: Role;
+    /// No exchange may begin any more: how the role goes on, now and whenever all pending ones are over.
+    fn finish(conn: &mut Conn<Self>)
+    where
+        Self: Role;
+    /// What became of an exchange.
+    fn disposition(conn: &Conn<Self>, exchange: &Exchange) -> crate::disposition::Disposition
+    where
+        Self: Role;
+    /// The role's own deadlines.
+    fn deadlines(conn: &Conn<Self>, found: &mut super::deadlines::Nearest)
+    where
+        Self: Role;
+    /// One of them passed.
+    fn timed_out(conn: &mut Conn<Self>, what: super::deadlines::Timer)
+    where
+        Self: Role;
+}
+
+impl<R: Role> Conn<R> {
+    /// The next thing that the input holds. `input` is lent for the call; what is consumed is cut off its front.
+    ///
+    /// Call after every read, after `handle_*`, `send_*`, `cancel`, `close` and `abort`, until it says `NeedRead` or `Paused`.
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Sticky: from then on `next` returns what events remain, and the error instead of `NeedRead`
+    /// and `Paused`. Go on driving until [`Event::Closed`]: a server still sends earlier replies and the suggested status, and lingers.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8], now: Instant) -> Result<Next<'i, R>, ProtocolError> {
+        self.tick(now);
+        loop {
+            if self.due.any
+                && let Some(event) = self.due_event()
+            {
+                self.times.waiting = None;
+                return Ok(Next::Event(event));
+            }
+            let found = match self.step(input) {
+                Ok(found) => found,
+                Err(error) => {
+                    R::broken(self, error);
+                    continue;
+                }
+            };
+            match found {
+                Found::Event(event) => {
+                    self.times.waiting = None;
+                    return Ok(Next::Event(event));
+                }
+                Found::Again => {}
+                Found::NeedRead => {
+                    self.times.waiting.get_or_insert(self.times.now);
+                    return self.unless_broken(Next::NeedRead);
+                }
+                Found::Paused => {
+                    self.times.waiting = None;
+                    return self.unless_broken(Next::Paused);
+                }
+            }
+        }
+    }
+
+    fn unless_broken<'i>(&self, next: Next<'i, R>) -> Result<Next<'i, R>, ProtocolError> {
+        match &self.error {
+            None => Ok(next),
+            Some(error) => Err((**error).clone()),
+        }
+    }
+
+    fn step<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, R>, ProtocolError> {
+        match &mut self.inbound {
+            Inbound::Between => {
+                let before = input.len();
+                let found = R::head(self, input);
+                self.took(before - input.len());
+                found
+            }
+            Inbound::Length(left) => {
+                if input.is_empty() {
+                    return Ok(Found::NeedRead);
+                }
+                let (data, rest) =
+                    input.split_at(usize::try_from(*left).map_or(input.len(), |left| left.min(input.len())));
+                *input = rest;
+                *left -= data.len() as u64;
+                if *left == 0 {
+                    self.inbound = Inbound::End;
+                }
+                self.took(data.len());
+                self.content(data, data.len())
+            }
+            Inbound::Chunked(decoder) => {
+                let before = input.len();
+                let decoded = decoder.decode(input, self.consumed, &self.config.limits);
+                let taken = before - input.len();
+                self.took(taken);
+                match decoded? {
+                    Decoded::Data(data) => self.content(data, taken),
+                    Decoded::NeedRead => {
+                        self.count(taken, 0);
+                        Ok(Found::NeedRead)
+                    }
+                    Decoded::End(trailers) => {
+                        self.count(taken, 0);
+                        Ok(self.end(trailers))
+                    }
+                }
+            }
+            Inbound::UntilClose => {
+                if input.is_empty() {
+                    return Ok(Found::NeedRead);
+                }
+                let data = core::mem::take(input);
+                self.took(data.len());
+                self.content(data, data.len())
+            }
+            Inbound::End => Ok(self.end(None)),
+            Inbound::Dropped => {
+                self.drop_input(input);
+                Ok(if self.phase == Phase::Closed || self.eof { Found::Paused } else { Found::NeedRead })
+            }
+            Inbound::Switched => Ok(Found::Paused),
+        }
+    }
+
+    /// `n` bytes of input were consumed.
+    fn took(&mut self, n: usize) {
+        if n > 0 {
+            self.consumed += n as u64;
+            self.times.waiting = None;
+        }
+    }
+
+    /// Counts `wire` bytes of the message that is being read, `data` of them content.
+    fn count(&mut self, wire: usize, data: usize) -> bool {
+        let Some(exchange) = R::reading(self) else { return false };
+        exchange.received += wire as u64;
+        exchange.content += data as u64;
+        exchange.dropped += if exchange.unwanted { wire as u64 } else { 0 };
+        true
+    }
+
+    /// Content came in. RFC 9110 §6.4: it belongs to the message whose head was read last.
+    fn content<'i>(&mut self, data: &'i [u8], wire: usize) -> Result<Found<'i, R>, ProtocolError> {
+        self.count(wire, data.len());
+        let limits = self.config.limits;
+        let Some(exchange) = R::reading(self) else { return Ok(Found::Again) };
+        exchange.expect = super::exchange::Expect::Settled;
+        debug_assert_eq!(exchange.receiving.on(Step::Data), Some(Half::Body));
+        if exchange.unwanted {
+            if exchange.dropped > limits.drain_bytes_max {
+                R::drained_dry(self);
+            }
+            return Ok(Found::Again);
+        }
+        let (id, content) = (exchange.id, exchange.content);
+        if content > limits.body_bytes_max {
+            let limit = limits.body_bytes_max;
+            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed - wire as u64));
+        }
+        Ok(Found::Event(Event::Data { id, data }))
+    }
+
+    /// The message that is being read is complete.
+    fn end<'i>(&mut self, trailers: Option<Fields>) -> Found<'i, R> {
+        self.inbound = Inbound::Between;
+        let Some(exchange) = R::reading(self) else { return Found::Again };
+        if let Some(done) = exchange.receiving.on(Step::End) {
+            exchange.receiving = done;
+        }
+        let (id, silent) = (exchange.id, exchange.unwanted || exchange.ended);
+        R::received(self);
+        self.settle();
+        if silent { Found::Again } else { Found::Event(Event::End { id, trailers }) }
+    }
+
+    /// The content that follows a head.
+    pub(super) fn begin_body(&mut self, body: BodyLen) {
+        self.times.body = self.times.now;
+        self.inbound = match body {
+            BodyLen::Empty | BodyLen::Length(0) => Inbound::End,
+            BodyLen::Length(length) => Inbound::Length(length),
+            BodyLen::Chunked => Inbound::Chunked(crate::chunked::Decoder::default()),
+            BodyLen::UntilClose => Inbound::UntilClose,
+        };
+    }
+
+    fn drop_input(&mut self, input: &mut &[u8]) {
+        let n = input.len() as u64;
+        *input = &[];
+        self.consumed += n;
+        if self.phase == Phase::Lingering {
+            self.lingered += n;
+            if self.lingered > self.config.limits.drain_bytes_max {
+                self.closed();
+            }
+        }
+    }
+
+    fn due_event<'i>(&mut self) -> Option<Event<'i, R>> {
+        let Due { any, ended, proceed, stopped, switched, slots, closed } = &mut self.due;
+        if let Some((id, failure)) = ended.pop_front() {
+            if ended.is_empty() {
+                *ended = Default::default();
+            }
+            return Some(Event::Ended { id, failure });
+        }
+        if let Some(id) = proceed.take() {
+            return Some(Event::Continue { id });
+        }
+        if let Some(id) = stopped.take() {
+            return Some(Event::UploadStopped { id });
+        }
+        // What follows comes after the last message's `End`.
+        if matches!(self.inbound, Inbound::End) && !*closed {
+            return None;
+        }
+        if let Some(id) = switched.take() {
+            return Some(Event::Switched { id });
+        }
+        if core::mem::take(slots) {
+            return Some(Event::Slots);
+        }
+        *any = false;
+        if core::mem::take(closed) {
+            let reason = self.reason.as_deref().cloned().unwrap_or(CloseReason::OurClose);
+            return Some(Event::Closed(reason));
+        }
+        None
+    }
+
+    /// The bytes of the current body that may be read straight from the stream into the caller's buffer; 0 when there is framing to be read first.
+    ///
+    /// Call after [`next`](Self::next) said `NeedRead`.
+    pub fn body_window(&self) -> u64 {
+        if self.due.any {
+            return 0;
+        }
+        let window = match &self.inbound {
+            Inbound::Length(left) => *left,
+            Inbound::Chunked(decoder) => decoder.window(),
+            Inbound::UntilClose => u64::MAX,
+            _ => return 0,
+        };
+        let budget = self.config.limits.body_bytes_max;
+        if budget == u64::MAX { window } else { window.min(budget - self.content_read().min(budget)) }
+    }
+
+    fn content_read(&self) -> u64 {
+        self.queue.iter().find(|exchange| exchange.receiving == Half::Body).map_or(0, |exchange| exchange.content)
+    }
+
+    /// `n` bytes of the body were read straight from the stream, at most [`body_window`](Self::body_window). No `Data` event comes for them.
+    pub fn handle_body(&mut self, n: u64, now: Instant) {
+        self.tick(now);
+        let n = n.min(self.body_window());
+        match &mut self.inbound {
+            Inbound::Length(left) => {
+                *left -= n;
+                if *left == 0 {
+                    self.inbound = Inbound::End;
+                }
+            }
+            Inbound::Chunked(decoder) => decoder.skip(n),
+            _ => {}
+        }
+        self.took(n as usize);
+        self.count(n as usize, n as usize);
+    }
+
+    /// When `Paused`: takes what was read but cannot be used yet. Give it back to `next`, ahead of anything new, with [`take_kept`](Self::take_kept).
+    ///
+    /// # Errors
+    /// How many bytes did not fit into [`Limits::kept_bytes_max`](crate::Limits::kept_bytes_max); nothing was taken.
+    pub fn keep(&mut self, rest: &[u8]) -> Result<(), usize> {
+        let total = self.kept.len() + rest.len();
+        match total.checked_sub(self.config.limits.kept_bytes_max as usize) {
+            None | Some(0) => {
+                self.kept.extend_from_slice(rest);
+                Ok(())
+            }
+            Some(excess) => Err(excess),
+        }
+    }
+
+    /// What [`keep`](Self::keep) took, or [`from_parts`](Self::from_parts) brought. Feed it to `next` before new input.
+    pub fn take_kept(&mut self) -> alloc::vec::Vec<u8> {
+        core::mem::take(&mut self.kept)
+    }
+
+    /// Notes that `exchange` ended without completing.
+    pub(super) fn failure(&self, exchange: &Exchange, reason: CloseReason) -> alloc::boxed::Box<Failure> {
+        alloc::boxed::Box::new(Failure {
+            disposition: R::disposition(self, exchange),
+            reason,
+            sent: exchange.sent,
+            received: exchange.received,
+            idempotent: exchange.method.is_idempotent(),
+            reused: exchange.id.0 > 0 && self.completed > 0,
+            age: self.times.now - self.times.created,
+        })
+    }
+}

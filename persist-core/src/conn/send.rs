@@ -1,0 +1,261 @@
+//! Bodies out: the same for requests and responses.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::encode;
+use super::event::{ExchangeId, Upload};
+use super::exchange::{Expect, Remaining};
+use super::half::{Half, Step};
+use super::outbox::SHARE_BYTES_MIN;
+use super::{Conn, Role};
+use crate::error::SendError;
+use crate::field::Fields;
+use crate::time::Instant;
+
+/// The most that framing adds to one chunk: 16 digits and two CRLF.
+const CHUNK_OVERHEAD: usize = 20;
+
+impl<R: Role> Conn<R> {
+    /// Takes content of an outbound body, copying it; returns how many bytes (fewer than given, or 0, when the outbox is full).
+    ///
+    /// # Errors
+    /// [`SendError::TooLong`] before anything is taken, `NoSuchExchange`, `UploadStopped`.
+    pub fn send_body(&mut self, id: ExchangeId, data: &[u8], now: Instant) -> Result<usize, SendError> {
+        self.tick(now);
+        let index = self.check_body(id, data.len())?;
+        let n = data.len().min(self.room(index));
+        if n == 0 {
+            return Ok(0);
+        }
+        let data = &data[..n];
+        let chunked = self.is_chunked(index);
+        self.write(index, |out| {
+            out.reserve(n + CHUNK_OVERHEAD);
+            if chunked {
+                encode::chunk_size(out, n);
+            }
+            out.extend_from_slice(data);
+            if chunked {
+                out.extend_from_slice(b"\r\n");
+            }
+            Ok(())
+        })?;
+        self.spend(index, n);
+        Ok(n)
+    }
+
+    /// The same without copying. Takes all of it or, when the outbox is full, nothing (`false`).
+    ///
+    /// # Errors
+    /// As [`send_body`](Self::send_body).
+    pub fn send_body_shared(&mut self, id: ExchangeId, data: &Bytes, now: Instant) -> Result<bool, SendError> {
+        self.tick(now);
+        let index = self.check_body(id, data.len())?;
+        if data.is_empty() {
+            return Ok(true);
+        }
+        if self.room(index) == 0 {
+            return Ok(false);
+        }
+        if data.len() < SHARE_BYTES_MIN || index != self.turn {
+            let chunked = self.is_chunked(index);
+            self.write(index, |out| {
+                if chunked {
+                    encode::chunk_size(out, data.len());
+                }
+                out.extend_from_slice(data);
+                if chunked {
+                    out.extend_from_slice(b"\r\n");
+                }
+                Ok(())
+            })?;
+        } else {
+            let chunked = self.is_chunked(index);
+            if chunked {
+                self.write(index, |out| {
+                    encode::chunk_size(out, data.len());
+                    Ok(())
+                })?;
+            }
+            if self.outbox.is_empty() {
+                self.times.wrote = self.times.now;
+            }
+            self.outbox.push_shared(data.clone());
+            if let Some(exchange) = self.queue.get_mut(index) {
+                exchange.queued += data.len() as u64;
+            }
+            if chunked {
+                self.write(index, |out| {
+                    out.extend_from_slice(b"\r\n");
+                    Ok(())
+                })?;
+            }
+        }
+        self.spend(index, data.len());
+        Ok(true)
+    }
+
+    /// Completes an outbound body. Trailers need chunked framing; where it is not used they are dropped, as RFC 9110 §6.5.1 allows.
+    ///
+    /// # Errors
+    /// [`SendError::TooShort`]: the message stays unfinished, so that the last chunk is never written for an incomplete body.
+    pub fn finish_body(&mut self, id: ExchangeId, trailers: Option<&Fields>, now: Instant) -> Result<(), SendError> {
+        self.tick(now);
+        let index = self.check_body(id, 0)?;
+        let remaining = self.queue.get(index).map_or(Remaining::UntilClose, |exchange| exchange.remaining);
+        match remaining {
+            Remaining::Length(0) | Remaining::UntilClose => {}
+            Remaining::Length(missing) => return Err(SendError::TooShort { missing }),
+            // RFC 9112 §7.1: the last chunk, the trailer section, an empty line.
+            Remaining::Chunked => self.write(index, |out| {
+                out.extend_from_slice(b"0\r\n");
+                if let Some(trailers) = trailers {
+                    encode::fields(out, trailers.iter())?;
+                }
+                out.extend_from_slice(b"\r\n");
+                Ok(())
+            })?,
+        }
+        self.sent_whole(index);
+        Ok(())
+    }
+
+    /// So many bytes of an outbound body may be written straight to the stream (sendfile); 0 while the outbox holds bytes, or unless
+    /// the body has a declared length.
+    pub fn send_window(&self, id: ExchangeId) -> u64 {
+        match self.queue.index_of(id).and_then(|index| Some((index, self.queue.get(index)?))) {
+            Some((index, exchange))
+                if index == self.turn && self.outbox.is_empty() && exchange.sending == Half::Body =>
+            {
+                match exchange.remaining {
+                    Remaining::Length(left) => left,
+                    _ => 0,
+                }
+            }
+            _ => 0,
+        }
+    }
+
+    /// `n` bytes of an outbound body were written straight to the stream, at most [`send_window`](Self::send_window).
+    pub fn handle_sent(&mut self, id: ExchangeId, n: u64, now: Instant) {
+        self.tick(now);
+        let n = n.min(self.send_window(id));
+        let Some(index) = self.queue.index_of(id).filter(|_| n > 0) else { return };
+        if let Some(exchange) = self.queue.get_mut(index) {
+            exchange.queued += n;
+            exchange.sent += n;
+            self.cursor = index;
+        }
+        self.times.wrote = self.times.now;
+        self.spend(index, n as usize);
+    }
+
+    /// Whether content of this exchange may go out now.
+    pub fn upload(&self, id: ExchangeId) -> Upload {
+        let Some(index) = self.queue.index_of(id) else { return Upload::Finished };
+        let Some(exchange) = self.queue.get(index).filter(|exchange| !exchange.ended) else { return Upload::Finished };
+        match exchange.sending {
+            Half::Body if R::EXPECTS && exchange.expect == Expect::Waiting => Upload::AwaitContinue,
+            Half::Body => Upload::Ready { room: self.room(index) },
+            Half::Failed => Upload::Stopped,
+            Half::Idle | Half::Done => Upload::Finished,
+        }
+    }
+
+    /// The exchange whose body may take `n` more bytes.
+    fn check_body(&self, id: ExchangeId, n: usize) -> Result<usize, SendError> {
+        let index = self.queue.index_of(id).ok_or(SendError::NoSuchExchange)?;
+        let exchange = self.queue.get(index).ok_or(SendError::NoSuchExchange)?;
+        if exchange.sending == Half::Failed {
+            return Err(SendError::UploadStopped);
+        }
+        if exchange.ended || exchange.sending.on(Step::Data).is_none() {
+            return Err(SendError::NoSuchExchange);
+        }
+        match exchange.remaining {
+            Remaining::Length(left) if n as u64 > left => Err(SendError::TooLong { excess: n as u64 - left }),
+            _ => Ok(index),
+        }
+    }
+
+    /// How many bytes of content the outbox (or the place where an early response is parked) takes.
+    fn room(&self, index: usize) -> usize {
+        let limits = &self.config.limits;
+        if index == self.turn {
+            (limits.outbox_bytes_max as usize).saturating_sub(self.outbox.len())
+        } else {
+            (limits.parked_bytes_max as usize).saturating_sub(self.parked_bytes)
+        }
+    }
+
+    fn is_chunked(&self, index: usize) -> bool {
+        self.queue.get(index).is_some_and(|exchange| exchange.remaining == Remaining::Chunked)
+    }
+
+    fn spend(&mut self, index: usize, n: usize) {
+        if let Some(exchange) = self.queue.get_mut(index) {
+            exchange.expect = Expect::Settled;
+            if let Remaining::Length(left) = &mut exchange.remaining {
+                *left -= n as u64;
+            }
+        }
+    }
+
+    /// Lets `put` write bytes of the exchange at `index`: to the outbox if it is its turn, else to where it is parked. Nothing, if `put` fails.
+    pub(super) fn write(
+        &mut self,
+        index: usize,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
+        if index == self.turn {
+            if self.outbox.is_empty() {
+                self.times.wrote = self.times.now;
+            }
+            exchange.queued += self.outbox.append(put)? as u64;
+        } else {
+            let parked = exchange.parked.get_or_insert_with(Box::default);
+            self.parked_bytes += super::outbox::append(parked, put)?;
+        }
+        Ok(())
+    }
+
+    /// The message of the exchange at `index` was taken in full.
+    pub(super) fn sent_whole(&mut self, index: usize) {
+        if let Some(exchange) = self.queue.get_mut(index)
+            && let Some(done) = exchange.sending.on(Step::End)
+        {
+            exchange.sending = done;
+            exchange.expect = Expect::Settled;
+            if !R::EXPECTS && exchange.receiving == Half::Body && !matches!(self.inbound, super::Inbound::End) {
+                // A server that has answered reads the rest of the request for nobody.
+                exchange.unwanted = true;
+                self.times.closing = self.times.now;
+            }
+            self.pass_turn();
+            self.settle();
+        }
+    }
+
+    /// Moves the turn past every message that is over, and unparks what waited for it.
+    pub(super) fn pass_turn(&mut self) {
+        while self.queue.get(self.turn).is_some_and(|exchange| exchange.sending.is_over()) {
+            self.turn += 1;
+            let Some(next) = self.queue.get_mut(self.turn) else { break };
+            let Some(mut parked) = next.parked.take() else { continue };
+            self.parked_bytes -= parked.len();
+            next.queued += parked.len() as u64;
+            if self.outbox.is_empty() {
+                self.times.wrote = self.times.now;
+            }
+            // Cannot fail: it only moves bytes.
+            let _ = self.outbox.append(|out| {
+                out.append(&mut parked);
+                Ok::<(), core::convert::Infallible>(())
+            });
+        }
+    }
+}
