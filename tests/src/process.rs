@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 
+use socket2::{Domain, Socket, Type};
+
 /// A program that runs until this is dropped. What it says is collected, so that it never blocks on a full pipe.
 #[derive(Debug)]
 pub struct Running {
@@ -109,9 +111,36 @@ pub fn run(command: &mut Command) -> Said {
 ///
 /// # Panics
 /// If the loopback interface has no port left.
-pub fn free_port() -> SocketAddr {
+fn free_port() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address")
+}
+
+/// A port of loopback's that refuses connections for as long as this lives: bound, so that nobody else gets it, and not listening.
+#[derive(Debug)]
+pub struct RefusingPort {
+    _socket: Socket,
+    /// The address that refuses.
+    pub address: SocketAddr,
+}
+
+impl RefusingPort {
+    /// Takes one.
+    ///
+    /// # Panics
+    /// If the loopback interface has no port left.
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are sockets");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("loopback has a free port");
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+        Self { _socket: socket, address: address.expect("a bound socket has an address") }
+    }
+}
+
+impl Default for RefusingPort {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Starts a server that must be told its port, and waits until it accepts connections; takes another port if that one was lost.

@@ -2,7 +2,7 @@
 
 use persist_tests::command::{Serve, run_persist};
 use persist_tests::folder::Folder;
-use persist_tests::process::{Said, free_port};
+use persist_tests::process::{RefusingPort, Said};
 use persist_tests::script::always_replies;
 
 /// Fetches `bad` between two good URLs; the good ones must arrive, the exit code must not be 0, and one line must hold all of `words`.
@@ -28,7 +28,8 @@ fn assert_failed_clearly(said: &Said, bad: &str, words: &[&str]) {
 
 #[test]
 fn a_refused_connection_is_named() {
-    assert_one_clear_line(&format!("http://{}/x", free_port()), &["connect", "refused"]);
+    let port = RefusingPort::new();
+    assert_one_clear_line(&format!("http://{}/x", port.address), &["connect", "refused"]);
 }
 
 #[test]
