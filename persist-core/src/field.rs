@@ -91,7 +91,7 @@ impl<'a> FieldName<'a> {
     }
 
     /// Whether this is the field `name`, in any case.
-    pub const fn is(self, name: &str) -> bool {
+    pub fn is(self, name: &str) -> bool {
         self.0.eq_ignore_ascii_case(name)
     }
 }

@@ -5,12 +5,11 @@ use alloc::vec::Vec;
 
 use super::*;
 
+/// The content, the trailers once the body is complete, and how many bytes of input were left.
+type Decode = (Vec<u8>, Option<Option<Fields>>, usize);
+
 /// The content, the trailers, and how many bytes were left, or the error; for input that comes in pieces of `size` bytes.
-fn decode_cut(
-    bytes: &[u8],
-    size: usize,
-    limits: &Limits,
-) -> Result<(Vec<u8>, Option<Option<Fields>>, usize), ProtocolError> {
+fn decode_cut(bytes: &[u8], size: usize, limits: &Limits) -> Result<Decode, ProtocolError> {
     let mut decoder = Decoder::default();
     let mut content = Vec::new();
     for (n, piece) in bytes.chunks(size).enumerate() {

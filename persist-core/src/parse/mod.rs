@@ -47,7 +47,7 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Whether no message has begun. Empty lines before one do not begin it.
+    /// Whether no message has begun. Empty lines before one do not begin it, but count in [`len`](Self::len).
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -198,7 +198,7 @@ fn read<L: StartLine, T>(
     leniency: Leniency,
     judge: impl FnOnce(&[u8], L, &Section) -> Result<T, Bad>,
 ) -> Result<Option<(T, usize)>, Bad> {
-    if partial.len() != 0 || matches!(input.first(), Some(b'\r' | b'\n') | None) {
+    if !partial.is_empty() || partial.skipped > 0 || matches!(input.first(), Some(b'\r' | b'\n') | None) {
         return resume(partial, input, limits, leniency, judge);
     }
     let bytes = &input[..input.len().min(head_bytes_max(limits))];
