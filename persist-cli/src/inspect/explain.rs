@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use persist_core::CloseReason;
+
 use super::replay::{Recording, Rejection, Role};
-use super::risk;
 
 /// Bytes in one row of the excerpt.
 const ROW: usize = 16;
@@ -37,15 +38,13 @@ impl Explanation {
                 error.cause().to_string(),
                 Some(error.clause()),
                 error.offset(),
-                risk::of(error.cause()),
+                error.smuggling_risk(),
                 (recording.role == Role::Request).then(|| error.suggested_status().as_u16()),
             ),
             Rejection::Ended(failure) => {
-                (rejection.to_string(), risk::clause_of(&failure.reason), recording.input.len() as u64, None, None)
+                (rejection.to_string(), clause_of(&failure.reason), recording.input.len() as u64, None, None)
             }
-            Rejection::Closed(reason) => {
-                (rejection.to_string(), risk::clause_of(reason), last, risk::of_end(reason), None)
-            }
+            Rejection::Closed(reason) => (rejection.to_string(), clause_of(reason), last, None, None),
         };
         let at = usize::try_from(offset).unwrap_or(usize::MAX).min(recording.input.len());
         let before = &recording.input[..at];
@@ -60,6 +59,16 @@ impl Explanation {
             status,
             excerpt: excerpt(recording.input, at),
         }
+    }
+}
+
+/// The clause behind a bad end that no single message is to blame for.
+fn clause_of(reason: &CloseReason) -> Option<&'static str> {
+    match reason {
+        CloseReason::Protocol(error) => Some(error.clause()),
+        CloseReason::PeerClosedEarly | CloseReason::PeerClosed => Some("RFC 9112 §8"),
+        CloseReason::Poisoned => Some("RFC 9112 §9.2"),
+        _ => None,
     }
 }
 

@@ -4,7 +4,6 @@ pub mod batch;
 mod capture;
 mod explain;
 pub mod replay;
-mod risk;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
