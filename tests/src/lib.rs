@@ -1,6 +1,7 @@
 //! What tests share that cross crates or meet programs written by others, and the exchanges that benchmarks count.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod command;
 pub mod cycles;
 pub mod folder;

@@ -1,6 +1,6 @@
 //! Programs that run beside a test: started, awaited by what they say or accept, ended with the test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
@@ -105,6 +105,21 @@ impl From<Output> for Said {
 /// If it cannot be started.
 pub fn run(command: &mut Command) -> Said {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")).into()
+}
+
+/// Runs a program to its end, feeding it `input` while it runs.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run_with_input(command: &mut Command, input: &[u8]) -> Said {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    std::thread::scope(|scope| {
+        // Beside the reading, or both sides could wait with full pipes. A program may end before it has read everything.
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().expect("the program was started").into()
+    })
 }
 
 /// A port that was free a moment ago, for programs that cannot be told to take any. Another may get it first: try again then.
