@@ -8,7 +8,7 @@ mod tidy;
 
 use std::process::ExitCode;
 
-/// What a task returns: nothing, or one sentence for the person who started it.
+/// What a task returns: nothing, or one sentence for the person who started it; an empty one if it has said all.
 type Outcome = Result<(), String>;
 
 struct Task {
@@ -44,7 +44,9 @@ fn main() -> ExitCode {
     match (task.run)(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("xtask {name}: {why}");
+            if !why.is_empty() {
+                eprintln!("xtask {name}: {why}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -42,14 +42,21 @@ pub(crate) fn run(options: &[String]) -> Outcome {
             match step() {
                 Ok(()) => tally.passed += 1,
                 Err(why) => {
-                    eprintln!("{why}");
+                    tally.failures.push(why);
                     tally.failed += 1;
                 }
             }
         }
     }
+    if !tally.succeeded && tally.failed == 0 {
+        tally.failures.push("cargo itself: see above".into());
+        tally.failed = 1;
+    }
+    for name in &tally.failures {
+        println!("failed: {name}");
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 && tally.succeeded { Ok(()) } else { Err("not everything passed".into()) }
+    if tally.failed == 0 { Ok(()) } else { Err(String::new()) }
 }
 
 /// Prints which peers there are; returns the names of those that are not.
@@ -94,6 +101,7 @@ fn build_command() -> Result<PathBuf, String> {
 struct Tally {
     passed: u64,
     failed: u64,
+    failures: Vec<String>,
     /// Whether the command itself succeeded: a test that does not compile fails no test.
     succeeded: bool,
 }
@@ -101,13 +109,16 @@ struct Tally {
 /// Runs the tests with their output passed through, and adds up what they report.
 fn count(command: &mut Command) -> Result<Tally, String> {
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start cargo: {error}"))?;
-    let mut tally = Tally { passed: 0, failed: 0, succeeded: false };
+    let mut tally = Tally { passed: 0, failed: 0, failures: Vec::new(), succeeded: false };
     let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
     for line in lines.map_while(Result::ok) {
         println!("{line}");
         if let Some((passed, failed)) = result_line(&line) {
             tally.passed += passed;
             tally.failed += failed;
+        }
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            tally.failures.push(name.to_owned());
         }
     }
     tally.succeeded = child.wait().map_err(|error| format!("cannot wait for cargo: {error}"))?.success();
