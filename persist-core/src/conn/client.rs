@@ -113,7 +113,6 @@ impl Conn<Client> {
             self.cut_short(index, Last::Unfinished);
         }
         self.settle();
-        self.give_up_if_hopeless();
     }
 
     fn open(&self) -> Result<(), SendError> {
@@ -219,13 +218,6 @@ impl Conn<Client> {
         exchange.queued = exchange.sent;
         self.outbox.take_back(unsent as usize);
         self.pass_turn();
-    }
-
-    /// A truncated request at the front gets no reply that anybody wants.
-    fn give_up_if_hopeless(&mut self) {
-        if self.queue.front().is_some_and(|front| front.ended && front.sending == Half::Failed) {
-            self.close_now(CloseReason::Unfinished);
-        }
     }
 
     /// The peer will answer nothing behind the front exchange.
@@ -413,7 +405,8 @@ impl Receive for Client {
     }
 
     fn is_over(_conn: &Conn<Self>, exchange: &Exchange) -> bool {
-        exchange.is_complete()
+        // A truncated request gets no reply that anybody wants.
+        exchange.is_complete() || exchange.ended && exchange.sending == Half::Failed
     }
 
     fn finish(conn: &mut Conn<Self>) {

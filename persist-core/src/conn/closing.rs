@@ -214,6 +214,7 @@ impl<R: Role> Conn<R> {
                 self.closed();
             } else {
                 self.phase = Phase::Shutdown;
+                self.times.closing = self.times.now;
             }
         }
     }

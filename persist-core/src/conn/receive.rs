@@ -174,7 +174,12 @@ impl<R: Role> Conn<R> {
             Inbound::End => Ok(self.end(None)),
             Inbound::Dropped => {
                 self.drop_input(input);
-                Ok(if self.phase == Phase::Closed || self.eof { Found::Paused } else { Found::NeedRead })
+                Ok(match self.phase {
+                    _ if self.due.any => Found::Again,
+                    Phase::Closed => Found::Paused,
+                    _ if self.eof => Found::Paused,
+                    _ => Found::NeedRead,
+                })
             }
             Inbound::Switched => Ok(Found::Paused),
         }

@@ -1,1 +1,188 @@
-//! Deadlines.
+//! Time, simulated.
+
+use super::*;
+use crate::timeouts::Timeouts;
+
+fn server(set: impl FnOnce(&mut Timeouts)) -> Rig<Server> {
+    let mut config = Config::server();
+    config.timeouts = Timeouts::none();
+    set(&mut config.timeouts);
+    Rig::with(config)
+}
+
+fn client(set: impl FnOnce(&mut Timeouts)) -> Rig<Client> {
+    let mut config = Config::client();
+    config.timeouts = Timeouts::none();
+    set(&mut config.timeouts);
+    Rig::with(config)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn without_deadlines_there_is_none() {
+    let mut rig = server(|_| ());
+    rig.feed("GET ");
+    assert_eq!(rig.conn.poll_timeout(), None);
+}
+
+#[test]
+fn idle_and_header_are_different_deadlines() {
+    let mut rig = server(|timeouts| {
+        timeouts.idle = Some(secs(10));
+        timeouts.header = Some(secs(3));
+    });
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(10)));
+    rig.wait(secs(4));
+    rig.feed("G");
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(7)));
+    rig.wait(secs(2));
+    rig.feed("ET ");
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(7)), "dripping does not extend it");
+    rig.wait(secs(1));
+    assert_eq!(rig.sent(), "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    assert!(rig.conn.poll_shutdown());
+    assert_eq!(rig.eof(), ["closed: header deadline passed", "pause"]);
+}
+
+#[test]
+fn an_idle_server_shuts_down_and_lingers() {
+    let mut rig = server(|timeouts| {
+        timeouts.idle = Some(secs(10));
+        timeouts.linger = Some(secs(2));
+    });
+    rig.wait(secs(10));
+    assert!(rig.conn.poll_shutdown());
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(12)));
+    rig.wait(secs(2));
+    assert_eq!(rig.events(), ["closed: idle for too long", "pause"]);
+}
+
+#[test]
+fn a_client_closes_before_the_peer_does() {
+    let mut rig = client(|timeouts| {
+        timeouts.idle = Some(secs(90));
+        timeouts.keep_alive_margin = secs(1);
+    });
+    rig.get("/");
+    rig.sent();
+    rig.feed("HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=100\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(4)));
+    rig.wait(secs(4));
+    assert_eq!(rig.events(), ["closed: idle for too long", "pause"]);
+}
+
+#[test]
+fn a_body_that_stalls_is_given_up_but_only_while_we_read() {
+    let mut rig = server(|timeouts| timeouts.body_idle = Some(secs(5)));
+    let mut input: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab";
+    assert!(matches!(rig.conn.next(&mut input, rig.now), Ok(Next::Event(Event::Head { .. }))));
+    assert!(matches!(rig.conn.next(&mut input, rig.now), Ok(Next::Event(Event::Data { .. }))));
+    assert_eq!(rig.conn.poll_timeout(), None, "the caller holds the data: not the peer's fault");
+    rig.wait(secs(60));
+    assert_eq!(rig.events(), ["read"]);
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(65)));
+    rig.wait(secs(5));
+    assert!(rig.events()[0].starts_with("0 ended not sent, body-idle deadline passed"));
+    assert!(rig.sent().starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn a_body_slower_than_the_minimum_rate_is_given_up() {
+    let mut rig = server(|timeouts| timeouts.body_bytes_per_second_min = Some(10));
+    rig.feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\n");
+    for _ in 0..12 {
+        rig.wait(secs(1));
+        rig.feed("x".repeat(20));
+    }
+    assert!(!rig.conn.is_closing(), "240 bytes cover 24 seconds");
+    rig.wait(secs(11));
+    rig.feed("x");
+    assert!(!rig.conn.is_closing());
+    rig.wait(secs(2));
+    assert!(rig.events()[0].contains("body-rate deadline passed"));
+}
+
+#[test]
+fn a_handler_that_never_answers_is_cut_off_by_the_total() {
+    let mut rig = server(|timeouts| timeouts.total = Some(secs(30)));
+    rig.feed(GET);
+    rig.wait(secs(30));
+    assert_eq!(rig.events()[0], "0 ended not sent, total deadline passed");
+    assert!(rig.sent().starts_with("HTTP/1.1 503 "));
+    assert_eq!(rig.conn.poll_timeout(), None);
+}
+
+#[test]
+fn a_client_waits_for_a_head_no_longer_than_told() {
+    let mut rig = client(|timeouts| timeouts.header = Some(secs(7)));
+    rig.get("/");
+    assert_eq!(rig.conn.poll_timeout(), None, "not sent yet");
+    rig.wait(secs(2));
+    rig.sent();
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(9)));
+    rig.wait(secs(7));
+    assert_eq!(rig.events()[0], "0 ended sent, no reply, header deadline passed");
+}
+
+#[test]
+fn a_layer_below_that_takes_nothing_is_given_up() {
+    let mut rig = client(|timeouts| timeouts.write_stall = Some(secs(5)));
+    rig.get("/");
+    rig.sent_up_to(1);
+    rig.wait(secs(4));
+    rig.sent_up_to(1);
+    rig.wait(secs(4));
+    assert_eq!(rig.events(), ["read"], "every byte counts as progress");
+    rig.wait(secs(1));
+    assert_eq!(rig.events()[0], "0 ended partly sent (2 bytes), write-stall deadline passed");
+}
+
+#[test]
+fn an_old_connection_takes_no_further_exchange() {
+    let mut rig = client(|timeouts| timeouts.max_age = Some(secs(60)));
+    rig.get("/");
+    rig.sent();
+    rig.wait(secs(60));
+    assert_eq!(rig.conn.may_send(), Err(SendError::Closed));
+    assert_eq!(rig.feed(OK), ["0 200 Length(0)", "0 end", "closed: maximum age reached", "pause"]);
+}
+
+#[test]
+fn a_connection_carries_its_maximum_of_requests_and_says_so() {
+    let mut config = Config::server();
+    config.requests_max = Some(2);
+    let mut rig = Rig::<Server>::with(config);
+    rig.feed([GET, GET, GET].concat());
+    assert_eq!(rig.tickets.len(), 2);
+    let (zero, one) = (rig.ticket(), rig.ticket());
+    rig.reply(zero, "");
+    rig.reply(one, "");
+    let expected = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\
+                    HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(rig.sent(), expected);
+}
+
+#[test]
+fn a_drain_ends_with_its_deadline() {
+    let mut rig = server(|timeouts| timeouts.drain = Some(secs(3)));
+    rig.feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
+    let ticket = rig.ticket();
+    rig.reply(ticket, "");
+    rig.sent();
+    rig.events();
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(3)));
+    rig.wait(secs(3));
+    assert!(rig.conn.poll_shutdown());
+}
+
+#[test]
+fn spurious_timeouts_do_nothing() {
+    let mut rig = server(|timeouts| timeouts.idle = Some(secs(10)));
+    for _ in 0..9 {
+        rig.wait(secs(1));
+    }
+    assert_eq!(rig.events(), ["read"]);
+    assert!(!rig.conn.is_closing());
+}
