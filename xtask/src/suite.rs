@@ -38,7 +38,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     }
     let mut tally = count(&mut tests)?;
     if full {
-        for step in [build_for_bare_targets] {
+        for step in [build_for_bare_targets, build_with_oldest_rust] {
             match step() {
                 Ok(()) => tally.passed += 1,
                 Err(why) => {
@@ -140,6 +140,24 @@ fn build_for_bare_targets() -> Outcome {
             .map_err(|why| format!("{why}\nif the target is not installed: rustup target add {target}"))?;
     }
     Ok(())
+}
+
+/// Builds everything with the Rust version that the manifests promise.
+fn build_with_oldest_rust() -> Outcome {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(shell::root()).env("CARGO_TARGET_DIR", shell::target_dir().join("oldest")).env_remove("CARGO");
+    shell::run(rustup.args([
+        "run",
+        version,
+        "cargo",
+        "check",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+    ]))
+    .map_err(|why| format!("{why}\nif that version is not installed: rustup toolchain install {version}"))
 }
 
 #[cfg(test)]
