@@ -75,7 +75,7 @@ impl Conn<Client> {
         self.open()?;
         self.room_for_one()?;
         self.reserved += 1;
-        self.say(|due| due.slots = true);
+        self.say_slots();
         Ok(Slot(()))
     }
 
@@ -83,7 +83,7 @@ impl Conn<Client> {
     pub fn release(&mut self, slot: Slot) {
         let Slot(()) = slot;
         self.reserved = self.reserved.saturating_sub(1);
-        self.say(|due| due.slots = true);
+        self.say_slots();
     }
 
     /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back if nothing
@@ -107,7 +107,7 @@ impl Conn<Client> {
             self.queue.pop_back();
             self.turn = self.turn.min(self.queue.len());
             self.cursor = self.cursor.min(self.queue.len());
-            self.say(|due| due.slots = true);
+            self.say_slots();
         } else if !exchange.sending.is_over() {
             // Half a request is on the wire: nothing can follow it.
             self.cut_short(index, Last::Unfinished);
@@ -205,7 +205,7 @@ impl Conn<Client> {
         if empty {
             self.sent_whole(index);
         }
-        self.say(|due| due.slots = true);
+        self.say_slots();
         Ok(id)
     }
 
@@ -260,7 +260,7 @@ impl Conn<Client> {
         let (id, silent) = (front.id, front.ended);
         if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
-            self.say(|due| due.proceed = Some(id));
+            self.say(|rare| rare.proceed = Some(id));
         }
         Ok(if silent { Found::Again } else { Found::Event(Event::Interim { id, head: start.head }) })
     }
@@ -292,7 +292,7 @@ impl Conn<Client> {
         if uploading && (close || (start.head.status().is_error() && !short)) {
             self.cut_short(0, if close { Last::PeerSaidClose } else { Last::Unfinished });
             if !silent {
-                self.say(|due| due.stopped = Some(id));
+                self.say(|rare| rare.stopped = Some(id));
             }
         }
         if close {
@@ -303,7 +303,7 @@ impl Conn<Client> {
         {
             newest.last.get_or_insert(Last::PeerSaidClose);
         }
-        self.say(|due| due.slots = true);
+        self.say_slots();
         self.begin_body(start.body);
         if silent {
             Found::Again
@@ -334,7 +334,7 @@ impl Conn<Client> {
 }
 
 impl Receive for Client {
-    const EXPECTS: bool = true;
+    const IS_CLIENT: bool = true;
 
     fn head<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Result<Found<'i, Self>, ProtocolError> {
         conn.read_head(input)
@@ -401,7 +401,7 @@ impl Receive for Client {
         }
         conn.pass_turn();
         conn.phase = conn.phase.max(Phase::Finishing);
-        conn.say(|due| due.slots = true);
+        conn.say_slots();
     }
 
     fn is_over(_conn: &Conn<Self>, exchange: &Exchange) -> bool {
@@ -462,7 +462,7 @@ impl Receive for Client {
                 if let Some(newest) = conn.queue.back_mut() {
                     newest.expect = Expect::Settled;
                     let id = newest.id;
-                    conn.say(|due| due.proceed = Some(id));
+                    conn.say(|rare| rare.proceed = Some(id));
                 }
             }
             Timer::Late(deadline) => conn.close_now(CloseReason::Timeout(deadline)),

@@ -77,7 +77,8 @@ impl<R: Role> Conn<R> {
     /// own, or was [kept](Self::keep): then it is in `leftover`.
     pub fn into_parts(mut self) -> Parts {
         let mut failures: alloc::vec::Vec<(ExchangeId, Failure)> = Default::default();
-        failures.extend(self.due.ended.drain(..).map(|(id, failure)| (id, *failure)));
+        let said = self.due.rare.take().map(|rare| rare.ended).unwrap_or_default();
+        failures.extend(said.into_iter().map(|(id, failure)| (id, *failure)));
         for exchange in self.queue.iter() {
             let over = exchange.sending == Half::Done && exchange.receiving == Half::Done;
             if !exchange.ended && !over {
@@ -109,7 +110,7 @@ impl<R: Role> Conn<R> {
             if let Some(last) = self.queue.back_mut() {
                 last.last.get_or_insert(Last::OurClose);
             }
-            self.say(|due| due.slots = true);
+            self.say_slots();
             R::finish(self);
         }
     }
@@ -136,23 +137,24 @@ impl<R: Role> Conn<R> {
         self.outbox.clear();
         self.foreign = 0;
         self.held = None;
-        self.say(|due| due.closed = true);
+        self.due.closed = true;
+        self.due.any = true;
     }
 
     /// The exchanges from `index` on end without completing, and nothing more of them is sent or read.
     pub(super) fn fail_behind(&mut self, index: usize, reason: &CloseReason) {
-        let first = self.due.ended.len();
+        let first = self.due.rare.as_ref().map_or(0, |rare| rare.ended.len());
         while self.queue.len() > index {
             let Some(exchange) = self.queue.pop_back() else { break };
-            self.parked_bytes -= exchange.parked.as_ref().map_or(0, |parked| parked.len());
+            self.parked_bytes -= exchange.parked.len();
             if !exchange.ended {
                 let failure = self.failure(&exchange, reason.clone());
-                self.say(|due| due.ended.insert(first, (exchange.id, failure)));
+                self.say(|rare| rare.ended.insert(first, (exchange.id, failure)));
             }
         }
         self.turn = self.turn.min(self.queue.len());
         self.cursor = self.cursor.min(self.queue.len());
-        self.say(|due| due.slots = true);
+        self.say_slots();
     }
 
     /// Ends the exchange at `index`, which stays in the queue until the wire is clear of it.
@@ -166,7 +168,7 @@ impl<R: Role> Conn<R> {
         if let Some(exchange) = self.queue.get_mut(index) {
             exchange.ended = true;
         }
-        self.say(|due| due.ended.push_back((id, failure)));
+        self.say(|rare| rare.ended.push_back((id, failure)));
     }
 
     /// Lets go of the exchanges that are over, and moves on towards the close if one is due.
@@ -186,15 +188,14 @@ impl<R: Role> Conn<R> {
             self.times.head = self.times.now;
             if front.switched {
                 self.inbound = Inbound::Switched;
-                self.say(|due| due.switched = Some(front.id));
+                self.say(|rare| rare.switched = Some(front.id));
             }
-            self.say(|due| due.slots = true);
+            self.say_slots();
             if let Some(last) = front.last {
                 self.finish(last.into());
             }
         }
         if self.queue.is_empty() {
-            self.times.idle = self.times.now;
             self.queue.shrink();
             if self.outbox.is_empty() {
                 self.outbox.free();

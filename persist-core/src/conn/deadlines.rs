@@ -75,7 +75,7 @@ impl<R: Role> Conn<R> {
             Phase::Open => {
                 found.offer(self.times.created, timeouts.max_age, Timer::MaxAge);
                 if self.is_idle() {
-                    found.offer(self.times.idle, self.idle_after(), Timer::Idle);
+                    found.offer(self.times.head, self.idle_after(), Timer::Idle);
                 }
             }
             Phase::Finishing => {}

@@ -1,6 +1,5 @@
 //! One exchange, and the queue that joins the two halves of a connection.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -95,7 +94,7 @@ pub struct Exchange {
     /// When the request began.
     pub(crate) started: Instant,
     /// Server: a response that was given before its turn.
-    pub(crate) parked: Option<Box<Vec<u8>>>,
+    pub(crate) parked: Vec<u8>,
 }
 
 impl Exchange {
@@ -122,7 +121,7 @@ impl Exchange {
             content: 0,
             dropped: 0,
             started,
-            parked: None,
+            parked: Vec::new(),
         }
     }
 

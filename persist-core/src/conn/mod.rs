@@ -119,12 +119,18 @@ enum Inbound {
 struct Due {
     /// Something below is set.
     any: bool,
+    slots: bool,
+    closed: bool,
+    /// What most connections never say.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
     ended: VecDeque<(ExchangeId, Box<Failure>)>,
     proceed: Option<ExchangeId>,
     stopped: Option<ExchangeId>,
     switched: Option<ExchangeId>,
-    slots: bool,
-    closed: bool,
 }
 
 /// When things happened; deadlines are computed from these, never stored.
@@ -133,9 +139,7 @@ struct Times {
     created: Instant,
     /// The latest time any call was told.
     now: Instant,
-    /// The machine became idle.
-    idle: Instant,
-    /// The first byte of the head that is being read came, or, for a client, the response became due.
+    /// The last exchange was over, or the first byte of the head that is being read came, or, for a client, the response became due.
     head: Instant,
     /// The content that is being read began.
     body: Instant,
@@ -192,16 +196,7 @@ impl<R: Role> Conn<R> {
     pub fn new(config: impl Into<Arc<Config>>, now: Instant) -> Self {
         Self {
             config: config.into(),
-            times: Times {
-                created: now,
-                now,
-                idle: now,
-                head: now,
-                body: now,
-                waiting: None,
-                wrote: now,
-                closing: now,
-            },
+            times: Times { created: now, now, head: now, body: now, waiting: None, wrote: now, closing: now },
             inbound: Inbound::Between,
             partial: Partial::default(),
             held: None,
@@ -311,8 +306,13 @@ impl<R: Role> Conn<R> {
         self.times.now = self.times.now.max(now);
     }
 
-    fn say(&mut self, note: impl FnOnce(&mut Due)) {
-        note(&mut self.due);
+    fn say_slots(&mut self) {
+        self.due.slots = true;
+        self.due.any = true;
+    }
+
+    fn say(&mut self, note: impl FnOnce(&mut Rare)) {
+        note(self.due.rare.get_or_insert_default());
         self.due.any = true;
     }
 }

@@ -1,5 +1,6 @@
 //! Bytes on their way out: one buffer and an offset; large content is shared behind it rather than copied.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -15,11 +16,17 @@ const SPENT_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Outbox {
     buffer: Vec<u8>,
     spent: usize,
-    /// What comes after `buffer`; empty unless large content is under way.
-    tail: VecDeque<Segment>,
-    tail_len: usize,
+    /// What comes after `buffer`; none unless large content is under way.
+    tail: Option<Box<Tail>>,
     /// The buffer belongs to the adapter, who will take it back.
     lent: bool,
+}
+
+/// Pieces too large to copy, and what was written between them.
+#[derive(Debug, Default)]
+struct Tail {
+    segments: VecDeque<Segment>,
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -37,50 +44,82 @@ impl Segment {
     }
 }
 
-impl Outbox {
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len() - self.spent + self.tail_len
+impl Tail {
+    fn append<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
+        if !matches!(self.segments.back(), Some(Segment::Own(..))) {
+            self.segments.push_back(Segment::Own(Vec::new(), 0));
+        }
+        let Some(Segment::Own(bytes, _)) = self.segments.back_mut() else { return Ok(0) };
+        let added = append(bytes, write)?;
+        self.len += added;
+        Ok(added)
     }
 
+    fn advance(&mut self, mut n: usize) {
+        self.len -= n;
+        while let Some(front) = self.segments.front_mut() {
+            let step = n.min(front.rest().len());
+            match front {
+                Segment::Own(_, spent) => *spent += step,
+                Segment::Shared(bytes) => bytes.advance(step),
+            }
+            n -= step;
+            if !front.rest().is_empty() {
+                break;
+            }
+            self.segments.pop_front();
+        }
+    }
+
+    /// Takes up to `n` bytes back from the end; returns how many more are to be taken elsewhere.
+    fn take_back(&mut self, mut n: usize) -> usize {
+        while n > 0
+            && let Some(back) = self.segments.back_mut()
+        {
+            let step = n.min(back.rest().len());
+            match back {
+                Segment::Own(bytes, _) => bytes.truncate(bytes.len() - step),
+                Segment::Shared(bytes) => bytes.truncate(bytes.len() - step),
+            }
+            self.len -= step;
+            n -= step;
+            if back.rest().is_empty() {
+                self.segments.pop_back();
+            }
+        }
+        n
+    }
+}
+
+impl Outbox {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len() - self.spent + self.tail.as_ref().map_or(0, |tail| tail.len)
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Appends what `write` puts at the end of the buffer it is given, and says how much that was; nothing, if it fails.
+    #[inline]
     pub(crate) fn append<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
-        if self.tail.is_empty() {
-            return append(&mut self.buffer, write);
+        match &mut self.tail {
+            Some(tail) if !tail.segments.is_empty() => tail.append(write),
+            _ => append(&mut self.buffer, write),
         }
-        if !matches!(self.tail.back(), Some(Segment::Own(..))) {
-            self.tail.push_back(Segment::Own(Vec::new(), 0));
-        }
-        let Some(Segment::Own(bytes, _)) = self.tail.back_mut() else { unreachable!("pushed above") };
-        let added = append(bytes, write)?;
-        self.tail_len += added;
-        Ok(added)
     }
 
     pub(crate) fn push_shared(&mut self, bytes: Bytes) {
-        self.tail_len += bytes.len();
-        self.tail.push_back(Segment::Shared(bytes));
+        let tail = self.tail.get_or_insert_default();
+        tail.len += bytes.len();
+        tail.segments.push_back(Segment::Shared(bytes));
     }
 
     /// Takes the last `n` bytes back, at most [`len`](Self::len).
-    pub(crate) fn take_back(&mut self, mut n: usize) {
-        while n > 0
-            && let Some(segment) = self.tail.back_mut()
-        {
-            let step = n.min(segment.rest().len());
-            match segment {
-                Segment::Own(bytes, _) => bytes.truncate(bytes.len() - step),
-                Segment::Shared(bytes) => bytes.truncate(bytes.len() - step),
-            }
-            self.tail_len -= step;
-            n -= step;
-            if segment.rest().is_empty() {
-                self.tail.pop_back();
-            }
-        }
+    pub(crate) fn take_back(&mut self, n: usize) {
+        let n = self.tail.as_mut().map_or(n, |tail| tail.take_back(n));
         let kept = self.buffer.len().saturating_sub(n).max(self.spent);
         self.buffer.truncate(kept);
         self.tidy();
@@ -90,40 +129,24 @@ impl Outbox {
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
         self.spent = 0;
-        self.tail = VecDeque::new();
-        self.tail_len = 0;
+        self.tail = None;
     }
 
     pub(crate) fn chunk(&self) -> &[u8] {
-        let front = &self.buffer[self.spent..];
-        if !front.is_empty() {
-            return front;
-        }
-        self.tail.iter().map(Segment::rest).find(|rest| !rest.is_empty()).unwrap_or_default()
+        self.chunks().next().unwrap_or_default()
     }
 
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        let front = &self.buffer[self.spent..];
-        core::iter::once(front).chain(self.tail.iter().map(Segment::rest)).filter(|chunk| !chunk.is_empty())
+        let tail = self.tail.iter().flat_map(|tail| &tail.segments).map(Segment::rest);
+        core::iter::once(&self.buffer[self.spent..]).chain(tail).filter(|chunk| !chunk.is_empty())
     }
 
     /// Commits `n` bytes, at most [`len`](Self::len).
     pub(crate) fn advance(&mut self, n: usize) {
         let front = n.min(self.buffer.len() - self.spent);
         self.spent += front;
-        let mut n = n - front;
-        self.tail_len -= n;
-        while n > 0 {
-            let segment = self.tail.front_mut().expect("bytes left: checked by the caller");
-            let step = n.min(segment.rest().len());
-            match segment {
-                Segment::Own(_, spent) => *spent += step,
-                Segment::Shared(bytes) => bytes.advance(step),
-            }
-            n -= step;
-            if segment.rest().is_empty() {
-                self.tail.pop_front();
-            }
+        if let Some(tail) = self.tail.as_mut().filter(|_| n > front) {
+            tail.advance(n - front);
         }
         self.tidy();
     }
@@ -136,9 +159,6 @@ impl Outbox {
             self.buffer.drain(..self.spent);
             self.spent = 0;
         }
-        while self.tail.front().is_some_and(|segment| segment.rest().is_empty()) {
-            self.tail.pop_front();
-        }
     }
 
     /// Frees what it owns, once empty.
@@ -147,7 +167,7 @@ impl Outbox {
             if !self.lent {
                 self.buffer = Vec::new();
             }
-            self.tail = VecDeque::new();
+            self.tail = None;
         }
     }
 
@@ -163,15 +183,14 @@ impl Outbox {
     /// Gives the buffer back, if it is empty.
     pub(crate) fn reclaim(&mut self, scratch: &mut Vec<u8>) {
         if self.buffer.is_empty() && self.lent {
-            core::mem::swap(&mut self.buffer, scratch);
-            self.buffer = Vec::new();
+            *scratch = core::mem::take(&mut self.buffer);
             self.lent = false;
         }
     }
 
     /// All that is unsent, in one piece.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
-        if self.tail.is_empty() && self.spent == 0 {
+        if self.tail.is_none() && self.spent == 0 {
             return self.buffer;
         }
         let mut bytes = Vec::with_capacity(self.len());

@@ -23,8 +23,8 @@ pub enum Found<'i, R: Role> {
 
 /// Where the roles differ. Sealed: the machine has two ends.
 pub trait Receive: Sized {
-    /// Whether this role waits for `100 Continue`.
-    const EXPECTS: bool;
+    /// Whether this end sends the requests.
+    const IS_CLIENT: bool;
     /// Reads the head of the next message.
     fn head<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Result<Found<'i, Self>, ProtocolError>
     where
@@ -260,27 +260,31 @@ impl<R: Role> Conn<R> {
     }
 
     fn due_event<'i>(&mut self) -> Option<Event<'i, R>> {
-        let Due { any, ended, proceed, stopped, switched, slots, closed } = &mut self.due;
-        if let Some((id, failure)) = ended.pop_front() {
-            if ended.is_empty() {
-                *ended = Default::default();
+        // The last message's `End` comes before what follows from it.
+        let end_is_due = matches!(self.inbound, Inbound::End) && !self.due.closed;
+        if let Some(rare) = &mut self.due.rare {
+            if let Some((id, failure)) = rare.ended.pop_front() {
+                return Some(Event::Ended { id, failure });
             }
-            return Some(Event::Ended { id, failure });
+            if let Some(id) = rare.proceed.take() {
+                return Some(Event::Continue { id });
+            }
+            if let Some(id) = rare.stopped.take() {
+                return Some(Event::UploadStopped { id });
+            }
+            if end_is_due {
+                return None;
+            }
+            if let Some(id) = rare.switched.take() {
+                return Some(Event::Switched { id });
+            }
+            self.due.rare = None;
         }
-        if let Some(id) = proceed.take() {
-            return Some(Event::Continue { id });
-        }
-        if let Some(id) = stopped.take() {
-            return Some(Event::UploadStopped { id });
-        }
-        // What follows comes after the last message's `End`.
-        if matches!(self.inbound, Inbound::End) && !*closed {
+        if end_is_due {
             return None;
         }
-        if let Some(id) = switched.take() {
-            return Some(Event::Switched { id });
-        }
-        if core::mem::take(slots) {
+        let Due { any, slots, closed, .. } = &mut self.due;
+        if R::IS_CLIENT && core::mem::take(slots) {
             return Some(Event::Slots);
         }
         *any = false;

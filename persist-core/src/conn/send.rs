@@ -1,6 +1,5 @@
 //! Bodies out: the same for requests and responses.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -158,7 +157,7 @@ impl<R: Role> Conn<R> {
         let Some(index) = self.queue.index_of(id) else { return Upload::Finished };
         let Some(exchange) = self.queue.get(index).filter(|exchange| !exchange.ended) else { return Upload::Finished };
         match exchange.sending {
-            Half::Body if R::EXPECTS && exchange.expect == Expect::Waiting => Upload::AwaitContinue,
+            Half::Body if R::IS_CLIENT && exchange.expect == Expect::Waiting => Upload::AwaitContinue,
             Half::Body => Upload::Ready { room: self.room(index) },
             Half::Failed => Upload::Stopped,
             Half::Idle | Half::Done => Upload::Finished,
@@ -217,8 +216,7 @@ impl<R: Role> Conn<R> {
             }
             exchange.queued += self.outbox.append(put)? as u64;
         } else {
-            let parked = exchange.parked.get_or_insert_with(Box::default);
-            self.parked_bytes += super::outbox::append(parked, put)?;
+            self.parked_bytes += super::outbox::append(&mut exchange.parked, put)?;
         }
         Ok(())
     }
@@ -230,7 +228,7 @@ impl<R: Role> Conn<R> {
         {
             exchange.sending = done;
             exchange.expect = Expect::Settled;
-            if !R::EXPECTS && exchange.receiving == Half::Body && !matches!(self.inbound, super::Inbound::End) {
+            if !R::IS_CLIENT && exchange.receiving == Half::Body && !matches!(self.inbound, super::Inbound::End) {
                 // A server that has answered reads the rest of the request for nobody.
                 exchange.unwanted = true;
                 self.times.closing = self.times.now;
@@ -245,7 +243,10 @@ impl<R: Role> Conn<R> {
         while self.queue.get(self.turn).is_some_and(|exchange| exchange.sending.is_over()) {
             self.turn += 1;
             let Some(next) = self.queue.get_mut(self.turn) else { break };
-            let Some(mut parked) = next.parked.take() else { continue };
+            let mut parked = core::mem::take(&mut next.parked);
+            if parked.is_empty() {
+                continue;
+            }
             self.parked_bytes -= parked.len();
             next.queued += parked.len() as u64;
             if self.outbox.is_empty() {

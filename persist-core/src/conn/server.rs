@@ -399,7 +399,7 @@ impl Conn<Server> {
 }
 
 impl Receive for Server {
-    const EXPECTS: bool = false;
+    const IS_CLIENT: bool = false;
 
     fn head<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Result<Found<'i, Self>, ProtocolError> {
         conn.read_head(input)

@@ -175,7 +175,7 @@ pub(super) const fn secs(seconds: u64) -> Duration {
 #[test]
 fn an_idle_machine_is_small() {
     let size = core::mem::size_of::<Conn<Server>>();
-    assert!(size <= 760, "{size} bytes");
+    assert!(size <= 500, "{size} bytes");
 }
 
 #[test]
