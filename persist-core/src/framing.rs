@@ -4,7 +4,7 @@ use crate::error::Cause;
 use crate::head::{BodyLen, RequestHead, ResponseHead, Version};
 use crate::keep_alive::KeepAlive;
 use crate::method::Known;
-use crate::parse::fields::{Kind, Section};
+use crate::parse::fields::{Kind, Section, is_token};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
 use crate::parse::{Asked, Bad, RequestStart, ResponseStart, authority};
@@ -21,15 +21,26 @@ pub(crate) struct Options {
 impl Options {
     /// Another line of the field. RFC 9110 §7.6.1: options in any case; others name fields, and are not ours.
     pub(crate) fn add(&mut self, value: &[u8]) {
-        for option in value.split(|&byte| byte == b',') {
-            let option = option.trim_ascii();
-            match option.len() {
-                5 => self.close |= option.eq_ignore_ascii_case(b"close"),
-                7 => self.upgrade |= option.eq_ignore_ascii_case(b"upgrade"),
-                10 => self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive"),
-                _ => {}
-            }
+        // Nearly all values are one option.
+        if self.add_option(value) {
+            return;
         }
+        for option in value.split(|&byte| byte == b',') {
+            self.add_option(trim(option));
+        }
+    }
+
+    /// Whether it is one of ours. An option that is no token equals none of them.
+    #[inline]
+    fn add_option(&mut self, option: &[u8]) -> bool {
+        let flag = match option.len() {
+            5 if is_token(option, b"close") => &mut self.close,
+            7 if is_token(option, b"upgrade") => &mut self.upgrade,
+            10 if is_token(option, b"keep-alive") => &mut self.keep_alive,
+            _ => return false,
+        };
+        *flag = true;
+        true
     }
 
     /// RFC 9112 §9.3: `close` wins; HTTP/1.1 persists without a word, HTTP/1.0 when it says so.
@@ -55,10 +66,6 @@ impl Codings {
     fn add(&mut self, value: &[u8], at: usize) -> Result<(), Bad> {
         if !self.any {
             (self.at, self.any) = (at, true);
-        }
-        if value.eq_ignore_ascii_case(b"chunked") {
-            self.push(value);
-            return Ok(());
         }
         for coding in value.split(|&byte| byte == b',') {
             let coding = trim(coding);

@@ -10,7 +10,20 @@ pub(crate) struct Parts<'a> {
 }
 
 /// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
+#[inline]
 pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
+    // Nearly all hosts hold nothing but these.
+    let plain = value.iter().position(|&byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
+    let len = plain.unwrap_or(value.len());
+    match value.split_at(len) {
+        (host, []) => Some(Parts { host, port: None }),
+        (host, [b':', digits @ ..]) => Some(Parts { host, port: parse_port(digits)? }),
+        _ => parse_other(value),
+    }
+}
+
+#[cold]
+fn parse_other(value: &[u8]) -> Option<Parts<'_>> {
     let (host, rest) = match value {
         [b'[', ..] => {
             let len = memchr::memchr(b']', value)? + 1;
@@ -27,19 +40,24 @@ pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
             value.split_at(len)
         }
     };
-    let port = match rest {
-        [] | [b':'] => None,
-        [b':', digits @ ..] => Some(parse_port(digits)?),
-        _ => return None,
-    };
-    Some(Parts { host, port })
+    match rest {
+        [] => Some(Parts { host, port: None }),
+        [b':', digits @ ..] => Some(Parts { host, port: parse_port(digits)? }),
+        _ => None,
+    }
 }
 
-fn parse_port(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0u16, |port, &digit| {
+/// The port; `Some(None)` if there are no digits.
+#[inline]
+fn parse_port(digits: &[u8]) -> Option<Option<u16>> {
+    if digits.is_empty() {
+        return Some(None);
+    }
+    let port = digits.iter().try_fold(0u16, |port, &digit| {
         let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
         port.checked_mul(10)?.checked_add(digit)
-    })
+    });
+    port.map(Some)
 }
 
 /// RFC 3986 §3.2.2 `reg-name`, which covers IPv4 addresses, but for the comma: it is what joins two Host lines.

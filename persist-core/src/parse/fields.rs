@@ -19,20 +19,28 @@ pub(crate) enum Kind {
     TransferEncoding,
 }
 
-/// Which framing field this name is, in any case. By length and first byte first: most names are none.
+/// Which framing field this token is, in any case. By length and first byte first: most names are none.
 #[inline]
 pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
-    let (kind, lower): (Kind, &[u8]) = match (name.len(), name.first()? | 0x20) {
-        (4, b'h') => (Kind::Host, b"host"),
-        (6, b'e') => (Kind::Expect, b"expect"),
-        (7, b'u') => (Kind::Upgrade, b"upgrade"),
-        (10, b'c') => (Kind::Connection, b"connection"),
-        (10, b'k') => (Kind::KeepAlive, b"keep-alive"),
-        (14, b'c') => (Kind::ContentLength, b"content-length"),
-        (17, b't') => (Kind::TransferEncoding, b"transfer-encoding"),
+    let (kind, same) = match (name.len(), name.first()? | 0x20) {
+        (4, b'h') => (Kind::Host, is_token(name, b"host")),
+        (6, b'e') => (Kind::Expect, is_token(name, b"expect")),
+        (7, b'u') => (Kind::Upgrade, is_token(name, b"upgrade")),
+        (10, b'c') => (Kind::Connection, is_token(name, b"connection")),
+        (10, b'k') => (Kind::KeepAlive, is_token(name, b"keep-alive")),
+        (14, b'c') => (Kind::ContentLength, is_token(name, b"content-length")),
+        (17, b't') => (Kind::TransferEncoding, is_token(name, b"transfer-encoding")),
         _ => return None,
     };
-    name.eq_ignore_ascii_case(lower).then_some(kind)
+    same.then_some(kind)
+}
+
+/// Whether a token is `lower`, letters and hyphens, in any case. A length known at compile time makes it a few word compares.
+#[inline]
+pub(crate) fn is_token<const N: usize>(token: &[u8], lower: &[u8; N]) -> bool {
+    // 0x20 is what sets cases apart; a hyphen has the bit, and no other token byte becomes one by it.
+    let differ = |token: &[u8; N]| token.iter().zip(lower).fold(0, |differ, (a, b)| differ | ((a | 0x20) ^ b));
+    token.len() == N && token.first_chunk::<N>().is_some_and(|token| differ(token) == 0)
 }
 
 /// Where a field's name and value stand in the head: four 16-bit numbers, since a head has at most 65,535 bytes.

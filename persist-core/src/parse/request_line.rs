@@ -20,7 +20,7 @@ pub(crate) struct RequestLine {
 }
 
 impl StartLine for RequestLine {
-    #[inline]
+    #[inline(always)]
     fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
         let (known, start) = match bytes.first_chunk::<4>() {
             Some(b"GET ") => (Some(Method::GET), 4),

@@ -18,7 +18,7 @@ pub(crate) struct StatusLine {
 const REASON: usize = 13;
 
 impl StartLine for StatusLine {
-    #[inline]
+    #[inline(always)]
     fn read(bytes: &[u8], _limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
         let Some((b"HTTP/1.", rest)) = bytes.split_first_chunk::<7>() else { return diagnose(bytes) };
         let Some(&[minor, b' ', a, b, c, b' ']) = rest.first_chunk::<6>() else { return diagnose(bytes) };
