@@ -30,6 +30,7 @@ pub mod limits;
 pub mod message;
 pub mod method;
 mod parse;
+pub mod pool;
 pub mod replay;
 pub mod retry;
 pub mod route;
@@ -39,7 +40,7 @@ pub mod timeouts;
 pub mod url;
 
 #[cfg(test)]
-mod testing;
+mod property_tests;
 
 pub use backoff::{Backoff, BackoffConfig};
 pub use close::{CloseReason, Deadline, Side};
@@ -58,6 +59,7 @@ pub use leniency::Leniency;
 pub use limits::Limits;
 pub use message::{Request, Response};
 pub use method::{InvalidMethod, Method};
+pub use pool::{Action, ConnId, Counts, Loss, Pool, PoolConfig, PoolError, Use, WaiterId, Want};
 pub use replay::{Replay, ReplayBody};
 pub use retry::{Attempts, Decision, OnFresh, Repeatable, RetryPolicy, Why, WhyNot};
 pub use route::{Credentials, Direct, Hop, Means, PoolKey, Resolve, Route, RouteError, Router, TargetForm};

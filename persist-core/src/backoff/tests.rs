@@ -46,7 +46,7 @@ fn contradictions_are_named_with_both_values() {
 }
 
 proptest! {
-    #![proptest_config(crate::testing::config())]
+    #![proptest_config(crate::property_tests::config())]
 
     #[test]
     fn a_wait_is_within_its_jitter(first in 0u64..1_000_000, more in 0u64..1_000_000_000, jitter in 0u32..=100, failures: u32, random: u64) {

@@ -116,7 +116,7 @@ fn default_ports_make_equal_destinations() {
 }
 
 proptest! {
-    #![proptest_config(crate::testing::config())]
+    #![proptest_config(crate::property_tests::config())]
 
     #[test]
     fn what_is_displayed_parses_back(

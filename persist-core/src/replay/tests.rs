@@ -48,7 +48,7 @@ fn what_is_kept_is_not_given_out_before_a_rewind() {
 }
 
 proptest! {
-    #![proptest_config(crate::testing::config())]
+    #![proptest_config(crate::property_tests::config())]
 
     #[test]
     fn each_attempt_sends_the_same_bytes(

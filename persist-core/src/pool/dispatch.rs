@@ -1,0 +1,330 @@
+//! What follows from a change: who is handed what, who dials, who makes room, and what is closed.
+
+use super::action::{Action, ConnId, PoolError, WaiterId, Want};
+use super::arena::Id;
+use super::entry::{Conn, Hunger, Listed, State, Waiter};
+use super::index::Timer;
+use super::{Placing, Pool};
+use crate::close::CloseReason;
+use crate::time::Instant;
+
+impl Pool {
+    /// Brings one destination, and through it the pool, to rest: nothing is idle that a waiter could use, nothing is not dialled that could be.
+    pub(super) fn settle(&mut self, destination: Id, now: Instant) {
+        self.hand_out(destination, now);
+        self.reindex(destination, now);
+        self.dial_for_the_hungry(now);
+    }
+
+    /// Gives connections to waiters while both are there.
+    fn hand_out(&mut self, destination: Id, now: Instant) {
+        loop {
+            let any = self.index.first_waiter(destination, Want::Any);
+            let fresh = self.index.first_waiter(destination, Want::Fresh);
+            let fresh_conn = fresh.and_then(|_| self.find(destination, Want::Fresh, now));
+            match (fresh, fresh_conn) {
+                (Some((turn, waiter)), Some(conn)) if any.is_none_or(|(other, _)| turn < other) => {
+                    self.hand(waiter, conn, now);
+                    continue;
+                }
+                _ => {}
+            }
+            let Some((turn, waiter)) = any else {
+                match (fresh, fresh_conn) {
+                    (Some((_, waiter)), Some(conn)) => self.hand(waiter, conn, now),
+                    _ => return,
+                }
+                continue;
+            };
+            let Some(conn) = self.find(destination, Want::Any, now) else { return };
+            // Whoever waits longer for a fresh connection, where no room is left to dial it, takes the place of this one.
+            if fresh.is_some_and(|(other, _)| other < turn) && self.must_make_room(destination, conn, now) {
+                self.drop_conn(conn, Some(CloseReason::OurClose), now);
+            } else {
+                self.hand(waiter, conn, now);
+            }
+        }
+    }
+
+    /// The connection to be used next, if any. Closes those that have outlived their use, on the way.
+    fn find(&mut self, destination: Id, want: Want, now: Instant) -> Option<Id> {
+        while let Some(conn) = self.index.newest_idle(destination, want) {
+            match self.conns.get(conn)?.expiry(&self.config).filter(|(at, _)| *at <= now) {
+                None => return Some(conn),
+                Some((_, reason)) => self.drop_conn(conn, Some(reason), now),
+            }
+        }
+        while let Some(conn) = self.index.newest_shared(destination).filter(|_| want == Want::Any) {
+            match self.conns.get(conn)?.spent(&self.config, now) {
+                None => return Some(conn),
+                Some(_) => self.place(conn, Placing::AsBefore, now),
+            }
+        }
+        None
+    }
+
+    /// Whether only closing this idle connection would let a fresh one be dialled.
+    fn must_make_room(&self, destination: Id, conn: Id, now: Instant) -> bool {
+        let idle = self.conns.get(conn).is_some_and(|entry| entry.listed == Listed::Idle);
+        let full = self.conns.len() as u64 >= u64::from(self.config.total_max);
+        self.destinations.get(destination).is_some_and(|entry| {
+            let full_here = entry.connections() >= self.config.per_destination_max;
+            idle && entry.dialing == 0 && (full || full_here) && entry.wants_dial(&self.config, now)
+        })
+    }
+
+    fn hand(&mut self, waiter: Id, conn: Id, now: Instant) {
+        if self.dequeue(waiter).is_none() {
+            return;
+        }
+        let reused = self.conns.get(conn).is_some_and(|entry| entry.handed > 0);
+        self.begin_exchange(conn, now);
+        self.actions.push_back(Action::Hand { waiter: WaiterId(waiter), conn: ConnId(conn), reused });
+    }
+
+    pub(super) fn begin_exchange(&mut self, conn: Id, now: Instant) {
+        let Some(entry) = self.conns.get(conn) else { return };
+        let destination = entry.destination;
+        self.unlist(conn);
+        if let Some(entry) = self.conns.get_mut(conn) {
+            entry.in_use += 1;
+            entry.handed += 1;
+            entry.announced_left = entry.announced_left.map(|left| left.saturating_sub(1));
+        }
+        self.exchanges += 1;
+        if let Some(entry) = self.destinations.get_mut(destination) {
+            entry.exchanges += 1;
+        }
+        self.place(conn, Placing::AsBefore, now);
+    }
+
+    /// Takes a waiter off the queue.
+    pub(super) fn dequeue(&mut self, id: Id) -> Option<Waiter> {
+        let waiter = self.waiters.remove(id)?;
+        self.index.dequeue(waiter.destination, waiter.want, waiter.turn, id);
+        self.index.set_timer(waiter.deadline, None, Timer::Waiter(id));
+        if let Some(entry) = self.destinations.get_mut(waiter.destination) {
+            entry.waiting -= 1;
+            entry.waiting_fresh -= u32::from(waiter.want == Want::Fresh);
+        }
+        Some(waiter)
+    }
+
+    pub(super) fn fail(&mut self, id: Id, error: PoolError, now: Instant) {
+        let Some(waiter) = self.dequeue(id) else { return };
+        self.actions.push_back(Action::Fail { waiter: WaiterId(id), error });
+        self.reindex(waiter.destination, now);
+    }
+}
+
+/// Connections come and go.
+impl Pool {
+    /// Lists a connection where it can be found, or closes it when it is of no more use.
+    pub(super) fn place(&mut self, id: Id, placing: Placing, now: Instant) {
+        self.unlist(id);
+        let turn = if placing == Placing::AsNewest { self.next_turn() } else { 0 };
+        let Some(entry) = self.conns.get_mut(id).filter(|entry| entry.state == State::Open) else { return };
+        if turn > 0 {
+            entry.idle_turn = turn;
+        }
+        let (destination, turn) = (entry.destination, entry.idle_turn);
+        let spent = entry.spent(&self.config, now);
+        if entry.in_use > 0 {
+            if spent.is_none() && entry.in_use < entry.streams {
+                entry.listed = Listed::Shared;
+                self.index.add_shared(destination, turn, id);
+            }
+            return;
+        }
+        let expiry = entry.expiry(&self.config);
+        let expired = expiry.clone().filter(|(at, _)| *at <= now).map(|(_, reason)| reason);
+        if let Some(reason) = spent.or(expired) {
+            self.drop_conn(id, Some(reason), now);
+            return;
+        }
+        if entry.streams == 0 {
+            return;
+        }
+        let at = expiry.map(|(at, _)| at);
+        entry.listed = Listed::Idle;
+        entry.timer = at;
+        self.index.add_idle(destination, entry.handed > 0, turn, id);
+        self.index.set_timer(None, at, Timer::Conn(id));
+        if let Some(entry) = self.destinations.get_mut(destination) {
+            entry.idle += 1;
+        }
+    }
+
+    fn unlist(&mut self, id: Id) {
+        let Some(entry) = self.conns.get_mut(id) else { return };
+        let (destination, turn) = (entry.destination, entry.idle_turn);
+        match core::mem::replace(&mut entry.listed, Listed::Nowhere) {
+            Listed::Nowhere => {}
+            Listed::Shared => self.index.remove_shared(destination, turn, id),
+            Listed::Idle => {
+                self.index.remove_idle(destination, entry.handed > 0, turn, id);
+                self.index.set_timer(entry.timer.take(), None, Timer::Conn(id));
+                if let Some(entry) = self.destinations.get_mut(destination) {
+                    entry.idle -= 1;
+                }
+            }
+        }
+    }
+
+    /// Forgets a connection; with a reason, the caller must close it.
+    pub(super) fn drop_conn(&mut self, id: Id, reason: Option<CloseReason>, now: Instant) {
+        self.unlist(id);
+        let Some(gone) = self.conns.remove(id) else { return };
+        self.exchanges -= u64::from(gone.in_use);
+        if let Some(entry) = self.destinations.get_mut(gone.destination) {
+            entry.exchanges -= u64::from(gone.in_use);
+            match gone.state {
+                State::Dialing => entry.dialing -= 1,
+                State::Open => {
+                    entry.open -= 1;
+                    entry.unproven -= u32::from(!gone.proven);
+                }
+            }
+        }
+        self.dialing -= u32::from(gone.state == State::Dialing);
+        if let Some(reason) = reason {
+            self.actions.push_back(Action::Close { conn: ConnId(id), reason });
+        }
+        self.reindex(gone.destination, now);
+    }
+
+    /// Closes the least recently used of what is idle beyond the limits.
+    pub(super) fn enforce_idle_limits(&mut self, destination: Id, now: Instant) {
+        let too_many = |pool: &Self| {
+            pool.destinations.get(destination).is_some_and(|entry| entry.idle > pool.config.idle_per_destination_max)
+        };
+        while too_many(self) {
+            let Some(oldest) = self.index.oldest_idle_of(destination) else { break };
+            self.drop_conn(oldest, Some(CloseReason::OurClose), now);
+        }
+        while self.index.idle_len() > self.config.idle_max as usize {
+            let Some(oldest) = self.index.oldest_idle() else { break };
+            self.drop_conn(oldest, Some(CloseReason::OurClose), now);
+        }
+    }
+}
+
+/// Dialling, and room for it.
+impl Pool {
+    /// Notes whether a destination wants to dial, sets its timer, and forgets it when nothing is left of it.
+    pub(super) fn reindex(&mut self, id: Id, now: Instant) {
+        let Some(entry) = self.destinations.get_mut(id) else { return };
+        let turn = self.index.first_turn(id).filter(|_| !self.closed && entry.wants_dial(&self.config, now));
+        let hunger = turn.map(|turn| Hunger { has_some: entry.connections() > 0, turn });
+        self.index.set_hunger(core::mem::replace(&mut entry.hunger, hunger), hunger, id);
+        // The end of the backoff; and, once that is past, the time when old failures mean nothing any more.
+        let timer =
+            entry.backoff.ready_at().map(|ready| if now < ready { ready } else { ready + self.config.backoff.max });
+        self.index.set_timer(core::mem::replace(&mut entry.timer, timer), timer, Timer::Destination(id));
+        if entry.is_forgettable() {
+            let key = entry.key.clone();
+            self.keys.remove(&key);
+            self.destinations.remove(id);
+        }
+    }
+
+    /// Dials while somebody wants to and there is room, or room can be made by closing what is idle.
+    fn dial_for_the_hungry(&mut self, now: Instant) {
+        while let Some((_, destination)) = self.index.hungriest() {
+            let Some(entry) = self.destinations.get(destination) else { return };
+            let full_here = entry.connections() >= self.config.per_destination_max;
+            let full = self.conns.len() as u64 >= u64::from(self.config.total_max);
+            if full_here || full {
+                let idle = if full_here { self.index.oldest_idle_of(destination) } else { self.index.oldest_idle() };
+                let Some(idle) = idle else { return };
+                self.drop_conn(idle, Some(CloseReason::OurClose), now);
+                continue;
+            }
+            let key = entry.key.clone();
+            let conn = ConnId(self.conns.insert(Conn::dialing(destination, now)));
+            self.dialing += 1;
+            if let Some(entry) = self.destinations.get_mut(destination) {
+                entry.dialing += 1;
+            }
+            self.actions.push_back(Action::Dial { conn, key });
+            self.reindex(destination, now);
+        }
+    }
+
+    /// When all room is taken, an idle connection whose own destination has waiters may still have to make room for another
+    /// destination's, who wait longer and have less: none at all, or at least two connections fewer (so that room is never passed to and fro).
+    pub(super) fn yield_to_the_starved(&mut self, conn: Id, now: Instant) {
+        let Some(entry) = self.conns.get(conn).filter(|entry| entry.listed == Listed::Idle) else { return };
+        let destination = entry.destination;
+        let full = self.conns.len() as u64 >= u64::from(self.config.total_max);
+        let (Some(own_turn), Some((hunger, other))) = (self.index.first_turn(destination), self.index.hungriest())
+        else {
+            return;
+        };
+        let connections = |id| self.destinations.get(id).map_or(0, |entry| entry.connections());
+        let has_less = !hunger.has_some || connections(other) + 2 <= connections(destination);
+        if full && other != destination && hunger.turn < own_turn && has_less {
+            self.drop_conn(conn, Some(CloseReason::OurClose), now);
+        }
+    }
+
+    pub(super) fn fail_dial(&mut self, conn: ConnId, now: Instant, random: u64) {
+        let Some(entry) = self.conns.get(conn.0) else { return };
+        let (destination, began) = (entry.destination, entry.created);
+        // Counted first: with a failure to remember, the destination is not forgotten with its last connection.
+        self.count_failure(destination, began, now, random);
+        self.drop_conn(conn.0, None, now);
+        let nothing_left = self.destinations.get(destination).is_some_and(|entry| entry.connections() == 0);
+        while let Some((_, waiter)) = [Want::Fresh, Want::Any]
+            .into_iter()
+            .filter_map(|want| self.index.first_waiter(destination, want))
+            .min()
+            .filter(|_| nothing_left)
+        {
+            self.fail(waiter, PoolError::DialFailed { conn }, now);
+        }
+        self.settle(destination, now);
+    }
+
+    /// Dials that were under way together and fail together are one failure, not many.
+    pub(super) fn count_failure(&mut self, destination: Id, began: Instant, now: Instant, random: u64) {
+        let backoff = self.config.backoff;
+        let Some(entry) = self.destinations.get_mut(destination) else { return };
+        if entry.backoff.failures() == 0 || began >= entry.failed_at {
+            entry.failed_at = now;
+            entry.backoff.handle_failure(&backoff, now, random);
+        }
+    }
+}
+
+/// Deadlines.
+impl Pool {
+    pub(super) fn expire_waiter(&mut self, id: Id, now: Instant) {
+        let Some(waiter) = self.waiters.get_mut(id) else { return };
+        // The timer has been taken from the index already.
+        waiter.deadline = None;
+        let (waited, destination) = (now - waiter.since, waiter.destination);
+        let failures = self.destinations.get(destination).map_or(0, |entry| entry.backoff.failures());
+        self.fail(id, PoolError::Deadline { waited, failures }, now);
+        self.settle(destination, now);
+    }
+
+    pub(super) fn expire_conn(&mut self, id: Id, now: Instant) {
+        let Some(entry) = self.conns.get_mut(id) else { return };
+        entry.timer = None;
+        let destination = entry.destination;
+        // Placing it again closes it, since its time is over.
+        self.place(id, Placing::AsBefore, now);
+        self.settle(destination, now);
+    }
+
+    pub(super) fn expire_backoff(&mut self, id: Id, now: Instant) {
+        let forget_after = self.config.backoff.max;
+        let Some(entry) = self.destinations.get_mut(id) else { return };
+        entry.timer = None;
+        if entry.backoff.ready_at().is_some_and(|ready| now >= ready + forget_after) {
+            entry.backoff.handle_success();
+        }
+        self.settle(id, now);
+    }
+}
