@@ -6,6 +6,7 @@ use super::event::{ExchangeId, Slot};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
+use super::trace::tell;
 use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Gate;
@@ -201,6 +202,7 @@ impl Conn<Client> {
         };
         exchange.sending = Half::Body;
         let id = exchange.id;
+        tell!(exchange = id.0, %method, ?body, "request");
         let index = self.queue.len() - 1;
         if empty {
             self.sent_whole(index);
@@ -258,6 +260,7 @@ impl Conn<Client> {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
         let (id, silent) = (front.id, front.ended);
+        tell!(exchange = id.0, status = start.head.status().as_u16(), "interim response");
         if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
@@ -277,6 +280,7 @@ impl Conn<Client> {
         front.received += start.wire_len as u64;
         front.switched = start.switches;
         let (id, silent) = (front.id, front.ended);
+        tell!(exchange = id.0, status = start.head.status().as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
         // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::half::{Half, Phase};
+use super::trace::tell;
 use super::{Conn, Inbound, Role};
 use crate::close::{CloseReason, Deadline};
 use crate::time::Instant;
@@ -53,6 +54,7 @@ impl<R: Role> Conn<R> {
     }
 
     fn passed(&mut self, timer: Timer) {
+        tell!(?timer, "deadline passed");
         match timer {
             Timer::Idle => self.finish(CloseReason::Idle),
             Timer::MaxAge => self.finish(CloseReason::MaxAge),

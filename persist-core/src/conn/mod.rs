@@ -57,6 +57,7 @@ mod outbox;
 mod receive;
 mod send;
 mod server;
+mod trace;
 mod transmit;
 
 pub use event::{Event, ExchangeId, Next, Parts, Slot, Ticket, Upload};
