@@ -179,7 +179,8 @@ impl Conn<Client> {
             if (out.len() - start) as u64 > limit { Err(SendError::HeadTooLarge { limit }) } else { Ok(()) }
         })?;
         let total = self.completed + self.queue.len() as u64 + 1;
-        let spent = self.config.requests_max.is_some_and(|max| total >= max);
+        let spent =
+            self.config.requests_max.is_some_and(|max| total >= max) || self.queue.next_id() + 1 >= self.refused_from;
         let empty = matches!(body, BodyLen::Empty | BodyLen::Length(0));
         if self.queue.is_empty() {
             self.times.head = self.times.now;
@@ -270,7 +271,7 @@ impl Conn<Client> {
 
     fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
         if let Some(timeout) = start.keep_alive.timeout {
-            self.peer_idle = Some(timeout);
+            self.announced_idle = Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
         }
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
@@ -302,10 +303,13 @@ impl Conn<Client> {
         if close {
             // RFC 9112 §9.6: no request behind this one is processed.
             self.decline_rest(&CloseReason::PeerSaidClose);
-        } else if start.keep_alive.max == Some(0)
-            && let Some(newest) = self.queue.back_mut()
-        {
-            newest.last.get_or_insert(Last::PeerSaidClose);
+        } else if let Some(max) = start.keep_alive.max {
+            self.refused_from = self.refused_from.min((id.0 + 1).saturating_add(max));
+            if let Some(newest) = self.queue.back_mut()
+                && newest.id.0 + 1 >= self.refused_from
+            {
+                newest.last.get_or_insert(Last::MaxRequests);
+            }
         }
         self.say_slots();
         self.begin_body(start.body);
@@ -476,6 +480,11 @@ impl Receive for Client {
 }
 
 impl Conn<Client> {
+    /// How many more requests the peer said it would take (`Keep-Alive: max=`).
+    pub fn announced_requests(&self) -> Option<u64> {
+        (self.refused_from != u64::MAX).then(|| self.refused_from.saturating_sub(self.queue.next_id()))
+    }
+
     /// Whether the peer gave reason to believe that it cannot take pipelined requests: it answered as HTTP/1.0, or broke the
     /// protocol or closed early with several in flight. A pool then sets [`Pipelining::to_this_peer`](crate::Pipelining) for its next connections.
     pub fn peer_mishandles_pipelining(&self) -> bool {

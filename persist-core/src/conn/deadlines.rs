@@ -95,7 +95,7 @@ impl<R: Role> Conn<R> {
 
     /// Ours, or what the peer announced less the margin, whichever is sooner.
     fn idle_after(&self) -> Option<Duration> {
-        let announced = self.peer_idle.map(|idle| idle.saturating_sub(self.config.timeouts.keep_alive_margin));
+        let announced = self.announced_idle().map(|idle| idle.saturating_sub(self.config.timeouts.keep_alive_margin));
         match (self.config.timeouts.idle, announced) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),

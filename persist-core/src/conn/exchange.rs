@@ -214,6 +214,11 @@ impl Queue {
         (self.get(index)?.id == id).then_some(index)
     }
 
+    /// The number that the next exchange will get.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
+    }
+
     /// Gives back the memory of a burst that is over.
     pub(crate) fn shrink(&mut self) {
         if self.rest.is_empty() && self.rest.capacity() > 0 {
