@@ -87,8 +87,8 @@ impl Conn<Client> {
         self.say_slots();
     }
 
-    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back if nothing
-    /// stands behind it; otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
+    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back;
+    /// otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
     /// held up, nor does their pairing shift.
     pub fn cancel(&mut self, id: ExchangeId, now: Instant) {
         self.tick(now);
@@ -97,17 +97,18 @@ impl Conn<Client> {
             return;
         }
         self.end_exchange(index, CloseReason::Aborted);
-        let newest = index + 1 == self.queue.len();
         let Some(exchange) = self.queue.get_mut(index) else { return };
         exchange.unwanted = true;
         let unsent = exchange.sent == 0 && exchange.receiving == Half::Idle;
         let queued = exchange.queued as usize;
         self.times.closing = self.times.now;
-        if unsent && newest {
-            self.outbox.take_back(queued);
-            self.queue.pop_back();
-            self.turn = self.turn.min(self.queue.len());
-            self.cursor = self.cursor.min(self.queue.len());
+        if unsent {
+            // It was reported as `NotSent`, and must stay so, whatever stands behind it.
+            let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
+            self.outbox.take_back((self.foreign + before) as usize, queued);
+            self.queue.remove(index);
+            self.turn -= usize::from(index < self.turn);
+            self.cursor -= usize::from(index < self.cursor);
             self.say_slots();
         } else if !exchange.sending.is_over() {
             // Half a request is on the wire: nothing can follow it.
@@ -219,7 +220,7 @@ impl Conn<Client> {
         exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
         let unsent = exchange.queued - exchange.sent;
         exchange.queued = exchange.sent;
-        self.outbox.take_back(unsent as usize);
+        self.outbox.take_back(self.outbox.len().saturating_sub(unsent as usize), unsent as usize);
         self.pass_turn();
     }
 

@@ -176,6 +176,10 @@ impl Queue {
         self.rest.pop_back().or_else(|| self.first.take())
     }
 
+    pub(crate) fn remove(&mut self, index: usize) -> Option<Exchange> {
+        if index == 0 { self.pop_front() } else { self.rest.remove(index - 1) }
+    }
+
     pub(crate) fn front(&self) -> Option<&Exchange> {
         self.first.as_ref()
     }

@@ -455,14 +455,14 @@ impl Receive for Server {
     }
 
     fn finish(conn: &mut Conn<Self>) {
+        if !conn.queue.is_empty() {
+            // Its predecessor's response says close.
+            conn.held = None;
+        }
         // A request that is still being read keeps its right to an answer; one of which nothing was read has none.
         if matches!(conn.inbound, Inbound::Between) && conn.held.is_none() {
             conn.partial.take();
             conn.inbound = Inbound::Dropped;
-        }
-        if !conn.queue.is_empty() {
-            // Its predecessor's response says close.
-            conn.held = None;
         }
         if conn.queue.is_empty() && conn.held.is_none() && conn.phase == Phase::Finishing {
             conn.shut_down();
