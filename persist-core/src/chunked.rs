@@ -130,6 +130,12 @@ impl Decoder {
         }
     }
 
+    /// The last `n` bytes of the data that [`decode`](Self::decode) just gave are not taken after all.
+    pub(crate) fn put_back(&mut self, n: u64) {
+        self.left = if self.state == State::Data { self.left } else { 0 } + n;
+        self.state = State::Data;
+    }
+
     /// The usual case in one go: up to seven digits, no leading zero, and CRLF, all there.
     #[inline]
     fn read_plain_size(&mut self, input: &mut &[u8]) -> bool {

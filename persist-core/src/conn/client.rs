@@ -6,7 +6,6 @@ use super::event::{ExchangeId, Slot};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
-use super::trace::tell;
 use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Gate;
@@ -87,8 +86,8 @@ impl Conn<Client> {
         self.say_slots();
     }
 
-    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back;
-    /// otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
+    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back if nothing
+    /// stands behind it; otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
     /// held up, nor does their pairing shift.
     pub fn cancel(&mut self, id: ExchangeId, now: Instant) {
         self.tick(now);
@@ -97,18 +96,17 @@ impl Conn<Client> {
             return;
         }
         self.end_exchange(index, CloseReason::Aborted);
+        let newest = index + 1 == self.queue.len();
         let Some(exchange) = self.queue.get_mut(index) else { return };
         exchange.unwanted = true;
         let unsent = exchange.sent == 0 && exchange.receiving == Half::Idle;
         let queued = exchange.queued as usize;
         self.times.closing = self.times.now;
-        if unsent {
-            // It was reported as `NotSent`, and must stay so, whatever stands behind it.
-            let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
-            self.outbox.take_back((self.foreign + before) as usize, queued);
-            self.queue.remove(index);
-            self.turn -= usize::from(index < self.turn);
-            self.cursor -= usize::from(index < self.cursor);
+        if unsent && newest {
+            self.outbox.take_back(queued);
+            self.queue.pop_back();
+            self.turn = self.turn.min(self.queue.len());
+            self.cursor = self.cursor.min(self.queue.len());
             self.say_slots();
         } else if !exchange.sending.is_over() {
             // Half a request is on the wire: nothing can follow it.
@@ -180,8 +178,7 @@ impl Conn<Client> {
             if (out.len() - start) as u64 > limit { Err(SendError::HeadTooLarge { limit }) } else { Ok(()) }
         })?;
         let total = self.completed + self.queue.len() as u64 + 1;
-        let spent =
-            self.config.requests_max.is_some_and(|max| total >= max) || self.queue.next_id() + 1 >= self.refused_from;
+        let spent = self.config.requests_max.is_some_and(|max| total >= max);
         let empty = matches!(body, BodyLen::Empty | BodyLen::Length(0));
         if self.queue.is_empty() {
             self.times.head = self.times.now;
@@ -204,7 +201,6 @@ impl Conn<Client> {
         };
         exchange.sending = Half::Body;
         let id = exchange.id;
-        tell!(exchange = id.0, %method, ?body, "request");
         let index = self.queue.len() - 1;
         if empty {
             self.sent_whole(index);
@@ -220,7 +216,7 @@ impl Conn<Client> {
         exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
         let unsent = exchange.queued - exchange.sent;
         exchange.queued = exchange.sent;
-        self.outbox.take_back(self.outbox.len().saturating_sub(unsent as usize), unsent as usize);
+        self.outbox.take_back(unsent as usize);
         self.pass_turn();
     }
 
@@ -245,7 +241,18 @@ impl Conn<Client> {
         let mut limits = self.config.limits;
         // RFC 9110 §15.2: any number of interim responses may come; they share one budget.
         limits.head_bytes_max = limits.head_bytes_max.saturating_sub(front.interim_bytes);
-        match parse::response(&mut self.partial, input, offset, &limits, self.config.leniency, asked)? {
+        let found = match parse::response(&mut self.partial, input, offset, &limits, self.config.leniency, asked) {
+            Ok(found) => found,
+            Err(error) => {
+                // Whether a reply began must not depend on how its bytes were cut: those before the wrong one count.
+                self.partial.take();
+                if let Some(front) = self.queue.front_mut() {
+                    front.received += error.offset().saturating_sub(offset);
+                }
+                return Err(error);
+            }
+        };
+        match found {
             None => Ok(Found::NeedRead),
             Some(start) if start.head.status().is_interim() && !start.switches => self.interim(start, offset),
             Some(start) => Ok(self.final_head(start)),
@@ -262,7 +269,6 @@ impl Conn<Client> {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
         let (id, silent) = (front.id, front.ended);
-        tell!(exchange = id.0, status = start.head.status().as_u16(), "interim response");
         if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
@@ -272,7 +278,7 @@ impl Conn<Client> {
 
     fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
         if let Some(timeout) = start.keep_alive.timeout {
-            self.announced_idle = Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
+            self.peer_idle = Some(timeout);
         }
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
@@ -282,7 +288,6 @@ impl Conn<Client> {
         front.received += start.wire_len as u64;
         front.switched = start.switches;
         let (id, silent) = (front.id, front.ended);
-        tell!(exchange = id.0, status = start.head.status().as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
         // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.
@@ -304,13 +309,10 @@ impl Conn<Client> {
         if close {
             // RFC 9112 §9.6: no request behind this one is processed.
             self.decline_rest(&CloseReason::PeerSaidClose);
-        } else if let Some(max) = start.keep_alive.max {
-            self.refused_from = self.refused_from.min((id.0 + 1).saturating_add(max));
-            if let Some(newest) = self.queue.back_mut()
-                && newest.id.0 + 1 >= self.refused_from
-            {
-                newest.last.get_or_insert(Last::MaxRequests);
-            }
+        } else if start.keep_alive.max == Some(0)
+            && let Some(newest) = self.queue.back_mut()
+        {
+            newest.last.get_or_insert(Last::PeerSaidClose);
         }
         self.say_slots();
         self.begin_body(start.body);
@@ -326,17 +328,33 @@ impl Conn<Client> {
     /// RFC 9112 §9.2: they are not a response. Stray empty lines are harmless; a 408 is how some servers say that they close an
     /// idle connection; anything else poisons the connection, since it might be taken for the answer to a later request.
     fn unsolicited<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, Client>, ProtocolError> {
-        let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        *input = &input[blank..];
+        const LATE: &[u8] = b"HTTP/1.x 408";
+        let mut at = self.consumed;
+        if self.partial.is_empty() {
+            let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            *input = &input[blank..];
+            at += blank as u64;
+        }
         if input.is_empty() {
             return Ok(Found::NeedRead);
         }
-        if self.queue.is_empty() && input.starts_with(b"HTTP/1.") && input.get(8..12) == Some(b" 408") {
-            self.close_now(CloseReason::PeerClosed);
-            return Ok(Found::Again);
+        at -= self.partial.len() as u64;
+        if self.queue.is_empty() {
+            self.partial.extend(input, LATE.len());
+            let seen = self.partial.bytes();
+            let is_late = seen.iter().zip(LATE).all(|(byte, late)| byte == late || *late == b'x');
+            if is_late && seen.len() < LATE.len() {
+                // It is too late for another request, whatever this becomes.
+                self.phase = self.phase.max(Phase::Finishing);
+                self.times.closing = self.times.now;
+                return Ok(Found::NeedRead);
+            }
+            if is_late {
+                self.close_now(CloseReason::PeerClosed);
+                return Ok(Found::Again);
+            }
         }
-        let error = ProtocolError::new(Cause::Unsolicited, self.consumed + blank as u64);
-        self.error = Some(error.into());
+        self.error = Some(ProtocolError::new(Cause::Unsolicited, at).into());
         self.close_now(CloseReason::Poisoned);
         Ok(Found::Again)
     }
@@ -419,7 +437,7 @@ impl Receive for Client {
     }
 
     fn finish(conn: &mut Conn<Self>) {
-        if !conn.queue.is_empty() || conn.phase != Phase::Finishing {
+        if !conn.queue.is_empty() || conn.phase != Phase::Finishing || !conn.partial.is_empty() {
             return;
         }
         match conn.reason.as_deref() {
@@ -430,9 +448,7 @@ impl Receive for Client {
     }
 
     fn disposition(conn: &Conn<Self>, exchange: &Exchange) -> Disposition {
-        let front = conn.queue.front().is_none_or(|front| front.id >= exchange.id);
-        let head_begun = front && conn.partial.is_final_response();
-        if exchange.received > 0 || head_begun {
+        if conn.reply_bytes(exchange) > 0 {
             Disposition::ReplyPartial
         } else if exchange.sent == 0 {
             Disposition::NotSent
@@ -447,7 +463,7 @@ impl Receive for Client {
 
     fn deadlines(conn: &Conn<Self>, found: &mut Nearest) {
         let timeouts = &conn.config.timeouts;
-        if conn.write_failed {
+        if conn.write_failed || conn.queue.is_empty() && !conn.partial.is_empty() {
             found.offer(conn.times.closing, timeouts.drain, Timer::Late(Deadline::Drain));
         }
         let Some(front) = conn.queue.front() else { return };
@@ -481,11 +497,6 @@ impl Receive for Client {
 }
 
 impl Conn<Client> {
-    /// How many more requests the peer said it would take (`Keep-Alive: max=`).
-    pub fn announced_requests(&self) -> Option<u64> {
-        (self.refused_from != u64::MAX).then(|| self.refused_from.saturating_sub(self.queue.next_id()))
-    }
-
     /// Whether the peer gave reason to believe that it cannot take pipelined requests: it answered as HTTP/1.0, or broke the
     /// protocol or closed early with several in flight. A pool then sets [`Pipelining::to_this_peer`](crate::Pipelining) for its next connections.
     pub fn peer_mishandles_pipelining(&self) -> bool {

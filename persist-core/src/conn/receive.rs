@@ -11,7 +11,6 @@ use crate::time::Instant;
 
 use super::exchange::Exchange;
 use super::half::{Half, Phase, Step};
-use super::trace::tell;
 
 /// What reading a head came to.
 pub enum Found<'i, R: Role> {
@@ -126,6 +125,7 @@ impl<R: Role> Conn<R> {
     }
 
     fn step<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, R>, ProtocolError> {
+        let room = self.content_room();
         match &mut self.inbound {
             Inbound::Between => {
                 let before = input.len();
@@ -134,43 +134,46 @@ impl<R: Role> Conn<R> {
                 found
             }
             Inbound::Length(left) => {
-                if input.is_empty() {
-                    return Ok(Found::NeedRead);
-                }
-                let (data, rest) =
-                    input.split_at(usize::try_from(*left).map_or(input.len(), |left| left.min(input.len())));
-                *input = rest;
-                *left -= data.len() as u64;
+                let n = usize::try_from((*left).min(room)).unwrap_or(usize::MAX).min(input.len());
+                let data = take(input, n);
+                *left -= n as u64;
                 if *left == 0 {
                     self.inbound = Inbound::End;
                 }
-                self.took(data.len());
-                self.content(data, data.len())
+                self.took(n);
+                self.content(data, n, input)
             }
             Inbound::Chunked(decoder) => {
-                let before = input.len();
+                let given = *input;
                 let decoded = decoder.decode(input, self.consumed, &self.config.limits);
-                let taken = before - input.len();
-                self.took(taken);
-                match decoded? {
-                    Decoded::Data(data) => self.content(data, taken),
-                    Decoded::NeedRead => {
-                        self.count(taken, 0);
-                        Ok(Found::NeedRead)
+                let mut taken = given.len() - input.len();
+                match decoded {
+                    Ok(Decoded::Data(mut data)) => {
+                        let excess = data.len().saturating_sub(usize::try_from(room).unwrap_or(usize::MAX));
+                        if excess > 0 {
+                            decoder.put_back(excess as u64);
+                            data = &data[..data.len() - excess];
+                            taken -= excess;
+                            *input = &given[taken..];
+                        }
+                        self.took(taken);
+                        self.content(data, taken, input)
                     }
-                    Decoded::End(trailers) => {
+                    decoded => {
+                        self.took(taken);
                         self.count(taken, 0);
-                        Ok(self.end(trailers))
+                        match decoded? {
+                            Decoded::End(trailers) => Ok(self.end(trailers)),
+                            _ => Ok(Found::NeedRead),
+                        }
                     }
                 }
             }
             Inbound::UntilClose => {
-                if input.is_empty() {
-                    return Ok(Found::NeedRead);
-                }
-                let data = core::mem::take(input);
-                self.took(data.len());
-                self.content(data, data.len())
+                let n = usize::try_from(room).unwrap_or(usize::MAX).min(input.len());
+                let data = take(input, n);
+                self.took(n);
+                self.content(data, n, input)
             }
             Inbound::End => Ok(self.end(None)),
             Inbound::Dropped => {
@@ -203,10 +206,17 @@ impl<R: Role> Conn<R> {
         true
     }
 
-    /// Content came in. RFC 9110 §6.4: it belongs to the message whose head was read last.
-    fn content<'i>(&mut self, data: &'i [u8], wire: usize) -> Result<Found<'i, R>, ProtocolError> {
+    /// Content came in, as much as the limit allows. RFC 9110 §6.4: it belongs to the message whose head was read last.
+    fn content<'i>(&mut self, data: &'i [u8], wire: usize, rest: &[u8]) -> Result<Found<'i, R>, ProtocolError> {
         self.count(wire, data.len());
         let limits = self.config.limits;
+        if data.is_empty() {
+            if rest.is_empty() {
+                return Ok(Found::NeedRead);
+            }
+            let limit = limits.body_bytes_max;
+            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
+        }
         let Some(exchange) = R::reading(self) else { return Ok(Found::Again) };
         exchange.expect = super::exchange::Expect::Settled;
         debug_assert_eq!(exchange.receiving.on(Step::Data), Some(Half::Body));
@@ -216,12 +226,20 @@ impl<R: Role> Conn<R> {
             }
             return Ok(Found::Again);
         }
-        let (id, content) = (exchange.id, exchange.content);
-        if content > limits.body_bytes_max {
-            let limit = limits.body_bytes_max;
-            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed - wire as u64));
+        Ok(Found::Event(Event::Data { id: exchange.id, data }))
+    }
+
+    /// How many bytes of content the limit still allows in the message that is being read.
+    fn content_room(&self) -> u64 {
+        let limit = self.config.limits.body_bytes_max;
+        if limit == u64::MAX {
+            return limit;
         }
-        Ok(Found::Event(Event::Data { id, data }))
+        match self.queue.iter().find(|exchange| exchange.receiving == Half::Body) {
+            // What nobody wants has a budget of its own.
+            Some(exchange) if !exchange.unwanted => limit.saturating_sub(exchange.content),
+            _ => u64::MAX,
+        }
     }
 
     /// The message that is being read is complete.
@@ -309,12 +327,7 @@ impl<R: Role> Conn<R> {
             Inbound::UntilClose => u64::MAX,
             _ => return 0,
         };
-        let budget = self.config.limits.body_bytes_max;
-        if budget == u64::MAX { window } else { window.min(budget - self.content_read().min(budget)) }
-    }
-
-    fn content_read(&self) -> u64 {
-        self.queue.iter().find(|exchange| exchange.receiving == Half::Body).map_or(0, |exchange| exchange.content)
+        window.min(self.content_room())
     }
 
     /// `n` bytes of the body were read straight from the stream, at most [`body_window`](Self::body_window). No `Data` event comes for them.
@@ -357,16 +370,28 @@ impl<R: Role> Conn<R> {
 
     /// Notes that `exchange` ended without completing.
     pub(super) fn failure(&self, exchange: &Exchange, reason: CloseReason) -> alloc::boxed::Box<Failure> {
-        let disposition = R::disposition(self, exchange);
-        tell!(exchange = exchange.id.0, %disposition, %reason, sent = exchange.sent, "exchange did not complete");
         alloc::boxed::Box::new(Failure {
-            disposition,
+            disposition: R::disposition(self, exchange),
             reason,
             sent: exchange.sent,
-            received: exchange.received,
+            received: self.reply_bytes(exchange),
             idempotent: exchange.method.is_idempotent(),
             reused: exchange.id.0 > 0 && self.completed > 0,
             age: self.times.now - self.times.created,
         })
     }
+
+    /// Bytes of the peer's final message: those of a client's that has begun, however far its head came.
+    pub(super) fn reply_bytes(&self, exchange: &Exchange) -> u64 {
+        let is_oldest = self.queue.front().is_none_or(|front| front.id >= exchange.id);
+        let begun = R::IS_CLIENT && is_oldest && exchange.receiving == Half::Idle && self.partial.is_final_response();
+        exchange.received + if begun { self.partial.len() as u64 } else { 0 }
+    }
+}
+
+/// Cuts `n` bytes off the front of the input.
+fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
+    let (front, rest) = input.split_at(n);
+    *input = rest;
+    front
 }

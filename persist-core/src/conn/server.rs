@@ -8,7 +8,6 @@ use super::event::{ExchangeId, Ticket};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
-use super::trace::tell;
 use super::{Conn, Event, Inbound, Server};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Overlap;
@@ -192,7 +191,6 @@ impl Conn<Server> {
                 Ok(())
             }
         })?;
-        tell!(exchange = id.0, status = status.as_u16(), ?body, close = last.is_some(), "response");
         let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
         exchange.sending = exchange.sending.on(Step::Head).unwrap_or(exchange.sending);
         exchange.switched = switches || tunnel;
@@ -231,7 +229,6 @@ impl Conn<Server> {
 
     /// A response in the machine's own name, after which the connection ends.
     fn answer_in_place(&mut self, index: usize, status: StatusCode) {
-        tell!(status = status.as_u16(), "response of the machine's own");
         // Cannot fail: the exchange exists, and nothing in the head can be refused.
         let _ = self.write(index, |out| {
             encode::status_line(out, status);
@@ -305,8 +302,12 @@ impl Conn<Server> {
         if !self.may_read() {
             return Ok(Found::Paused);
         }
+        let body_at;
         let start = match self.held.take() {
-            Some(held) => *held,
+            Some(held) => {
+                body_at = self.consumed;
+                *held
+            }
             None if input.is_empty() => return Ok(Found::NeedRead),
             None => {
                 let offset = self.consumed - self.partial.len() as u64;
@@ -316,7 +317,10 @@ impl Conn<Server> {
                 }
                 match parse::request(&mut self.partial, input, offset, &self.config.limits, self.config.leniency)? {
                     None => return Ok(Found::NeedRead),
-                    Some(start) => start,
+                    Some(start) => {
+                        body_at = offset + start.wire_len as u64;
+                        start
+                    }
                 }
             }
         };
@@ -328,16 +332,16 @@ impl Conn<Server> {
             self.held = Some(Box::new(start));
             return Ok(Found::Paused);
         }
-        self.begin_request(start)
+        self.begin_request(start, body_at)
     }
 
-    fn begin_request<'i>(&mut self, start: RequestStart) -> Result<Found<'i, Server>, ProtocolError> {
+    fn begin_request<'i>(&mut self, start: RequestStart, body_at: u64) -> Result<Found<'i, Server>, ProtocolError> {
         let known = start.head.method().known();
         let limit = self.config.limits.body_bytes_max;
         if let BodyLen::Length(length) = start.body
             && length > limit
         {
-            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
+            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, body_at));
         }
         let total = self.completed + self.queue.len() as u64 + 1;
         let closing = self.phase != Phase::Open;
@@ -360,7 +364,6 @@ impl Conn<Server> {
             None
         };
         let id = exchange.id;
-        tell!(exchange = id.0, method = %start.head.method(), body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
         Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body }))
     }
@@ -455,14 +458,14 @@ impl Receive for Server {
     }
 
     fn finish(conn: &mut Conn<Self>) {
-        if !conn.queue.is_empty() {
-            // Its predecessor's response says close.
-            conn.held = None;
-        }
         // A request that is still being read keeps its right to an answer; one of which nothing was read has none.
         if matches!(conn.inbound, Inbound::Between) && conn.held.is_none() {
             conn.partial.take();
             conn.inbound = Inbound::Dropped;
+        }
+        if !conn.queue.is_empty() {
+            // Its predecessor's response says close.
+            conn.held = None;
         }
         if conn.queue.is_empty() && conn.held.is_none() && conn.phase == Phase::Finishing {
             conn.shut_down();

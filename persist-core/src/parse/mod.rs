@@ -62,6 +62,18 @@ impl Partial {
         !self.bytes.is_empty() && self.bytes.get(9) != Some(&b'1')
     }
 
+    /// The bytes so far, without the empty lines before them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes bytes that are no head's, up to `max` in all.
+    pub(crate) fn extend(&mut self, input: &mut &[u8], max: usize) {
+        let (front, rest) = input.split_at(max.saturating_sub(self.bytes.len()).min(input.len()));
+        self.bytes.extend_from_slice(front);
+        *input = rest;
+    }
+
     /// Gives up the incomplete head, and returns its bytes without the empty lines before it.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         core::mem::take(self).bytes

@@ -2,6 +2,7 @@
 
 mod client;
 mod closing;
+mod cut;
 mod deadlines;
 mod server;
 
