@@ -1,0 +1,8 @@
+//! What the property tests share: seeds, events one can compare, bytes to feed, and a network in one process.
+
+// Each test is a crate of its own and takes what it needs.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod seeds;
+pub mod seen;
+pub mod wire;
