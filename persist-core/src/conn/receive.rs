@@ -117,6 +117,14 @@ impl<R: Role> Conn<R> {
         }
     }
 
+    /// An event that needs no input. Call instead of [`next`](Self::next) while callers are too slow to be given more of the peer's messages:
+    /// ends and closes are then still told, and the peer is not blamed for the pause.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event<'static, R>> {
+        self.tick(now);
+        self.times.waiting = None;
+        if self.due.any { self.due_event() } else { None }
+    }
+
     fn unless_broken<'i>(&self, next: Next<'i, R>) -> Result<Next<'i, R>, ProtocolError> {
         match &self.error {
             None => Ok(next),

@@ -1,0 +1,520 @@
+//! The client's end of one connection: requests out, replies in, several at a time if the pipelining depth allows.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use persist_core::{
+    BodyLen, Client, CloseReason, Config, ExchangeId, Phase, Request, ResponseHead, SendError, Slot as CoreSlot,
+};
+
+use crate::address;
+use crate::body::Body;
+use crate::error::{self, Error, Result};
+use crate::hijack::{self, Detached, Hijacked};
+use crate::incoming::{Incoming, Inlet};
+use crate::link::{Entry, Flush, Interest, Link, Patience, State, Transport, fresh};
+use crate::pump::Outgoing;
+use crate::wakers::Slot;
+
+/// The client's end of one connection.
+///
+/// All methods take `&self`: put it into an [`Arc`] and use it from as many tasks as the pipelining depth
+/// ([`Pipelining::depth`](persist_core::Pipelining::depth), 1 by default) has room for. There is no task behind it: whoever awaits something of
+/// the connection drives it for everybody. So **a future of this crate that was polled must be polled on when it is woken, or dropped**; one
+/// that is kept aside may keep the others waiting. When nobody awaits anything, nothing moves, and nothing is held but the socket.
+///
+/// Dropping any future is safe at any point: the exchange is given up ([`cancel`](Self::cancel)), and no other exchange gets its reply.
+///
+/// ```
+/// # use persist_async::{ClientConn, Config, Request};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let stream = tokio::net::TcpStream::connect("127.0.0.1:8080").await?;
+/// let mut config = Config::client();
+/// config.pipelining.depth = 8;
+/// let conn = ClientConn::with_config(stream, config);
+///
+/// // Two requests leave before the first reply is read; each `send` gets its own reply.
+/// let get = |path: &str| Request::get(path).field("Host", "127.0.0.1:8080").expect("a valid field");
+/// let (first, second) = tokio::join!(conn.send(get("/1"), ()), conn.send(get("/2"), ()));
+/// println!("{} {}", first?.head.status(), second?.head.status());
+/// # Ok(())
+/// # }
+/// ```
+pub struct ClientConn<S> {
+    link: Arc<Link<Client, S>>,
+}
+
+/// A request that was written: the right to its reply. Dropping it gives the exchange up.
+#[must_use = "dropping it gives the exchange up"]
+pub struct Exchange {
+    id: ExchangeId,
+    connection: u64,
+    inlet: Option<Arc<dyn Inlet>>,
+}
+
+/// The final response to a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// Its head.
+    pub head: ResponseHead,
+    /// The interim responses that came before it and were not taken by [`ClientConn::interim`].
+    pub interim: Vec<ResponseHead>,
+    /// Its content.
+    pub body: Incoming,
+    /// The connection's number in this process.
+    pub connection: u64,
+    /// Whether the connection had carried an earlier exchange.
+    pub reused: bool,
+}
+
+/// A reserved place in the pipeline, given back when dropped.
+#[must_use = "dropping it gives the place back"]
+pub struct Reservation<S: Transport> {
+    link: Arc<Link<Client, S>>,
+    slot: Option<CoreSlot>,
+}
+
+/// What to do while a gate of the pipeline is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gates {
+    /// Wait until it opens: the reply in front is awaited elsewhere, or by this very future.
+    Wait,
+    /// Tell the caller, who might be the one that must read first.
+    Tell,
+}
+
+impl<S: Transport> ClientConn<S> {
+    /// A connection over `stream` with the defaults of [`Config::client`]: one exchange at a time.
+    pub fn new(stream: S) -> Self {
+        Self::with_config(stream, Config::client())
+    }
+
+    /// A connection over `stream`. Deadlines in `config` need a tokio runtime with its timer enabled.
+    pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
+        let peer = address::peer(&stream);
+        let (conn, clock) = fresh(config.into());
+        Self { link: Link::new(conn, clock, stream, peer, Vec::new()) }
+    }
+
+    /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
+    pub fn from_parts(stream: S, leftover: Vec<u8>, unsent: Vec<u8>, config: impl Into<Arc<Config>>) -> Self {
+        let peer = address::peer(&stream);
+        let (conn, clock) = hijack::restore(config.into(), unsent);
+        Self { link: Link::new(conn, clock, stream, peer, leftover) }
+    }
+
+    /// Writes a request, and returns without waiting for its reply: the next one may be written before this one's reply is [read](Self::read).
+    ///
+    /// `Host` is the caller's to give; `Content-Length` and `Transfer-Encoding` come from the body. Bytes leave at once when nothing else is in
+    /// flight, otherwise with the next await on this connection, so that a burst leaves in one write ([`flush`](Self::flush) does it now). A
+    /// body from a reader goes on being sent while anybody awaits anything here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] and [`SendError::AnswerFirst`]: a reply must be read first, perhaps by this very task; `Closed`; and invalid requests.
+    pub async fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
+        let id = self.start(request.borrow(), body.into(), None, Gates::Tell).await?;
+        Ok(self.exchange(id))
+    }
+
+    /// [`write`](Self::write) in a [reserved](Self::reserve) place, which is given back in every case.
+    ///
+    /// # Errors
+    /// As there, but not `Full`.
+    pub async fn write_reserved(
+        &self,
+        mut place: Reservation<S>,
+        request: impl Borrow<Request>,
+        body: impl Into<Body>,
+    ) -> Result<Exchange> {
+        if !Arc::ptr_eq(&place.link, &self.link) {
+            return Err(error::refused(SendError::NoSuchExchange));
+        }
+        let id = self.start(request.borrow(), body.into(), place.slot.take(), Gates::Tell).await?;
+        Ok(self.exchange(id))
+    }
+
+    /// Reads the reply to a request: its head; the body comes with it, to be read by the caller.
+    ///
+    /// Replies come in the order of the requests. If an earlier one's body is larger than what is kept for it (64 KiB), this waits until that is
+    /// read or dropped. Dropping the future gives the exchange up.
+    ///
+    /// # Errors
+    /// The exchange did not complete: [`Error::failure`] says what became of it. `NoSuchExchange`: it is another connection's.
+    pub async fn read(&self, exchange: Exchange) -> Result<Reply> {
+        self.receive(exchange, Patience::None).await
+    }
+
+    /// Writes a request and reads its reply. Waits for its turn while the pipeline is full or a gate is closed; those who wait are served in order.
+    ///
+    /// Returns as soon as the reply's head is here; if the request's body is not sent by then, reading the reply's body sends the rest.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
+    pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
+        let id = self.start(request.borrow(), body.into(), None, Gates::Wait).await?;
+        let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
+        let patience = if first { Patience::None } else { Patience::OnePoll };
+        self.receive(self.exchange(id), patience).await
+    }
+
+    /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn interim(&self, exchange: &mut Exchange) -> Result<Option<ResponseHead>> {
+        let id = self.own(exchange)?;
+        self.link
+            .wait(Interest::Exchange(id), |state, _| {
+                let Some(entry) = state.entry(id) else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
+                match entry.interim.pop_front() {
+                    Some(head) => Some(Ok(Some(head))),
+                    None if entry.head.is_some() || entry.failure.is_some() => Some(Ok(None)),
+                    None => state.ended(Phase::Receive).map(Err),
+                }
+            })
+            .await
+    }
+
+    /// Gives an exchange up, as dropping it does: nobody gets its reply, which is read and dropped within the drain budget, else the connection closes.
+    pub fn cancel(&self, exchange: Exchange) {
+        drop(exchange);
+    }
+
+    /// Waits until all bytes that may leave have left.
+    ///
+    /// # Errors
+    /// The connection ended before that.
+    pub async fn flush(&self) -> Result<()> {
+        self.link
+            .wait(Interest::Connection, |state, _| {
+                if !state.conn.wants_write() {
+                    return Some(Ok(()));
+                }
+                state.ended(Phase::Send).map(Err)
+            })
+            .await
+    }
+
+    /// Waits until a request could be written.
+    ///
+    /// # Errors
+    /// The connection takes no further requests.
+    pub async fn ready(&self) -> Result<()> {
+        self.link
+            .wait(Interest::Turn, |state, slot| {
+                if let Some(error) = state.ended(Phase::Prepare) {
+                    return Some(Err(error));
+                }
+                if !state.may_try(slot) {
+                    return None;
+                }
+                match state.conn.may_send() {
+                    Ok(()) => Some(Ok(())),
+                    Err(error) if waits(&error, Gates::Wait) => None,
+                    Err(error) => Some(Err(state.refused(error))),
+                }
+            })
+            .await
+    }
+
+    /// Reserves a place in the pipeline.
+    ///
+    /// # Errors
+    /// [`SendError::Full`], `Closed`.
+    pub fn reserve(&self) -> Result<Reservation<S>> {
+        let mut state = self.link.lock();
+        match state.conn.reserve() {
+            Ok(slot) => Ok(Reservation { link: self.link.clone(), slot: Some(slot) }),
+            Err(error) => Err(state.refused(error)),
+        }
+    }
+
+    /// Gives a reserved place back, as dropping it does.
+    pub fn release(&self, place: Reservation<S>) {
+        drop(place);
+    }
+
+    /// Exchanges that are not complete, those with unread bodies included.
+    pub fn pending(&self) -> usize {
+        self.link.lock().conn.pending()
+    }
+
+    /// How many more requests could be written now.
+    pub fn available(&self) -> usize {
+        self.link.lock().conn.available()
+    }
+
+    /// Exchanges pending or reserved.
+    pub fn in_flight(&self) -> usize {
+        self.link.lock().conn.in_flight()
+    }
+
+    /// Whether nothing is going on, so that the connection may be reused.
+    pub fn is_idle(&self) -> bool {
+        self.link.lock().conn.is_idle()
+    }
+
+    /// Whether no further request can be written.
+    pub fn is_closing(&self) -> bool {
+        let state = self.link.lock();
+        state.stream.is_none() || state.conn.is_closing()
+    }
+
+    /// Why the connection is closing, once it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        let state = self.link.lock();
+        state.closed.clone().or_else(|| state.conn.close_reason().cloned())
+    }
+
+    /// How many exchanges completed.
+    pub fn completed(&self) -> u64 {
+        self.link.lock().conn.completed()
+    }
+
+    /// The connection's number in this process, from 1.
+    pub fn id(&self) -> u64 {
+        self.link.id
+    }
+
+    /// The peer's address, if the stream is a [`TcpStream`](tokio::net::TcpStream) or a [`Stream`](crate::Stream) over TCP.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.link.peer
+    }
+
+    /// Our own address, under the same condition, while the stream is open.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.lock().stream.as_ref().and_then(address::local)
+    }
+
+    /// Looks at the socket before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
+    /// request (RFC 9112 §9.2). Never waits. Streams other than tokio's sockets are judged by what was read before.
+    pub fn is_reusable(&self) -> bool {
+        let mut state = self.link.lock();
+        let quiet = state.stream.as_ref().is_some_and(|stream| address::is_quiet(stream) != Some(false));
+        if state.conn.is_idle() && !quiet {
+            let now = state.now();
+            state.conn.abort(now);
+            state.settle();
+        }
+        quiet && !state.conn.is_closing()
+    }
+
+    /// Waits until the connection has ended, driving it: an idle connection that should notice its peer's close needs somebody to wait here.
+    pub async fn closed(&self) -> CloseReason {
+        self.link.wait(Interest::Connection, |state, _| ended(state)).await
+    }
+
+    /// Ends the connection in an orderly way: what is pending is finished (its callers go on reading), nothing new is taken, everything is flushed, our side is shut,
+    /// and the peer's close is awaited, at most for [`Timeouts::linger`](persist_core::Timeouts::linger).
+    ///
+    /// # Errors
+    /// If it did not end gracefully.
+    pub async fn close(&self) -> Result<CloseReason> {
+        self.link.mutate(|state| {
+            let now = state.now();
+            state.conn.close(now);
+        });
+        match self.closed().await {
+            reason if reason.is_graceful() => Ok(reason),
+            reason => Err(error::ended(Phase::Close, Some(reason), self.link.lock().io_error.clone())),
+        }
+    }
+
+    /// Ends the connection now. Every pending exchange fails with its disposition.
+    pub fn abort(&self) {
+        self.link.mutate(|state| {
+            let now = state.now();
+            state.conn.abort(now);
+        });
+    }
+
+    /// Takes the connection apart: the stream, the bytes that were read and belong to no message, the bytes that must still be written, and what was not complete.
+    /// Not one byte is lost or read twice. Exchanges and bodies that are still held fail with [`CloseReason::Switched`].
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn hijack(self) -> Result<Hijacked<S>> {
+        hijack::detach(&self.link)
+    }
+
+    /// [`hijack`](Self::hijack) as one object, which reads the leftover first.
+    ///
+    /// # Errors
+    /// As [`hijack`](Self::hijack).
+    pub fn into_stream(self) -> Result<Detached<S>> {
+        self.hijack().map(Hijacked::into_stream)
+    }
+
+    async fn start(
+        &self,
+        request: &Request,
+        body: Body,
+        mut place: Option<CoreSlot>,
+        gates: Gates,
+    ) -> Result<ExchangeId> {
+        let mut body = Some(body);
+        let result = self
+            .link
+            .wait(Interest::Turn, |state, slot| {
+                if let Some(error) = state.ended(Phase::Prepare) {
+                    return Some(Err(error));
+                }
+                if gates == Gates::Wait && !state.may_try(slot) {
+                    return None;
+                }
+                let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
+                match state.begin(request, body_len, &mut place) {
+                    Ok(id) => {
+                        state.carry(id, body.take().unwrap_or_default());
+                        Some(Ok(id))
+                    }
+                    Err(error) if waits(&error, gates) => None,
+                    Err(error) => Some(Err(state.refused(error))),
+                }
+            })
+            .flush(if gates == Gates::Tell { Flush::IfAlone } else { Flush::Later })
+            .await;
+        if let Some(slot) = place {
+            self.link.mutate(|state| state.conn.release(slot));
+        }
+        result
+    }
+
+    async fn receive(&self, mut exchange: Exchange, patience: Patience) -> Result<Reply> {
+        let id = self.own(&exchange)?;
+        let reply =
+            self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id)).patience(patience).await;
+        if reply.is_ok() {
+            exchange.inlet = None; // the body holds the exchange from here on
+        }
+        reply
+    }
+
+    fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
+        let Some(entry) = state.entry(id) else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
+        let Some((head, (), len)) = entry.head.take() else {
+            return state.failure(id).or_else(|| state.ended(Phase::Receive)).map(Err);
+        };
+        let interim = std::mem::take(&mut entry.interim).into();
+        state.untaken -= 1;
+        let body = Incoming::open(&self.link, state, id, len);
+        Some(Ok(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }))
+    }
+
+    fn exchange(&self, id: ExchangeId) -> Exchange {
+        Exchange { id, connection: self.link.id, inlet: Some(self.link.clone()) }
+    }
+
+    fn own(&self, exchange: &Exchange) -> Result<ExchangeId> {
+        if exchange.connection == self.link.id {
+            Ok(exchange.id)
+        } else {
+            Err(error::refused(SendError::NoSuchExchange))
+        }
+    }
+}
+
+impl<S: Transport> State<Client, S> {
+    /// Whether it is this waiter's turn to send.
+    fn may_try(&self, slot: Option<Slot>) -> bool {
+        self.turns.front().is_none_or(|first| Some(*first) == slot)
+    }
+
+    fn begin(
+        &mut self,
+        request: &Request,
+        body: BodyLen,
+        place: &mut Option<CoreSlot>,
+    ) -> Result<ExchangeId, SendError> {
+        let now = self.now();
+        let Request { method, target, fields } = request;
+        // A place is given back by the machine if the request is refused, so only a request that may be sent uses it up.
+        let slot = match self.conn.may_send() {
+            Err(SendError::BodyUnfinished) => return Err(SendError::BodyUnfinished),
+            _ => place.take(),
+        };
+        match slot {
+            Some(slot) => self.conn.send_request_in(slot, method, target, fields.iter(), body, now),
+            None => self.conn.send_request(method, target, fields.iter(), body, now),
+        }
+    }
+
+    fn carry(&mut self, id: ExchangeId, body: Body) {
+        let mut entry = Entry::new(id);
+        entry.outgoing = Outgoing::new(body);
+        self.entries.push_back(entry);
+        self.pump();
+    }
+
+    fn refused(&mut self, error: SendError) -> Error {
+        match error {
+            SendError::Closed => error::ended(Phase::Prepare, self.conn.close_reason().cloned(), self.io_error.clone())
+                .hinting("it was not sent; open a fresh connection"),
+            error => error::refused(error),
+        }
+    }
+}
+
+fn waits(error: &SendError, gates: Gates) -> bool {
+    match error {
+        SendError::BodyUnfinished => true,
+        SendError::Full { .. } | SendError::AnswerFirst => gates == Gates::Wait,
+        _ => false,
+    }
+}
+
+/// Why the connection ended, once it has.
+fn ended<S>(state: &mut State<Client, S>) -> Option<CloseReason> {
+    match &state.closed {
+        Some(reason) => Some(reason.clone()),
+        None if state.stream.is_none() => Some(CloseReason::Switched),
+        None => None,
+    }
+}
+
+impl Exchange {
+    /// Its number on the connection.
+    pub fn id(&self) -> ExchangeId {
+        self.id
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(inlet) = self.inlet.take() {
+            inlet.release(self.id);
+        }
+    }
+}
+
+impl<S: Transport> Drop for Reservation<S> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.link.mutate(|state| state.conn.release(slot));
+        }
+    }
+}
+
+impl<S> fmt::Debug for ClientConn<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConn").field("id", &self.link.id).field("peer", &self.link.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("number", &self.id.number())
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Transport> fmt::Debug for Reservation<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("connection", &self.link.id).finish_non_exhaustive()
+    }
+}

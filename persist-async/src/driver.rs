@@ -1,0 +1,396 @@
+//! The driver loop: moves bytes between the stream and the machine, and tells the machine the time.
+//!
+//! The machine's contract is *mutate → drain → wait*. One round of [`State::drive`] is: deadlines, events, bodies out, bytes out, bytes in.
+//! Rounds go on until the attempt that was asked for succeeds, or until nothing moves; then the stream and the timer hold the connection's
+//! waker, and the caller may sleep. It runs in the poll of whichever future waits (see `wakers.rs`), under the connection's lock, and calls
+//! nothing there but the machine and the stream.
+
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Buf;
+use persist_core::{Event, ExchangeId, Next, Side};
+use tokio::io::ReadBuf;
+
+use crate::link::{Readable, State, Transport, Writable};
+use crate::part::Part;
+use crate::scratch::{self, READ_BYTES, Scratch};
+
+/// A body reader's own buffer: content is put there directly where that is possible.
+pub(crate) struct Direct<'a, 'b> {
+    pub(crate) id: ExchangeId,
+    buf: &'a mut ReadBuf<'b>,
+    before: usize,
+}
+
+impl<'a, 'b> Direct<'a, 'b> {
+    pub(crate) fn new(id: ExchangeId, buf: &'a mut ReadBuf<'b>) -> Self {
+        let before = buf.filled().len();
+        Self { id, buf, before }
+    }
+
+    fn has_content(&self) -> bool {
+        self.buf.filled().len() > self.before
+    }
+}
+
+/// Below so many bytes of room, reading through the scratch buffer costs fewer calls than reading straight.
+const STRAIGHT_MIN: usize = 16 * 1024;
+
+/// Rounds before others get their turn, if a stream is always ready.
+const ROUNDS_MAX: u32 = 64;
+
+/// Slices offered to one vectored write.
+const SLICES: usize = 16;
+
+/// Where the machine's wish for input stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appetite {
+    Hungry,
+    /// Callers, or the machine, must act before more is read.
+    Sated,
+}
+
+impl<R: Part, S: Transport> State<R, S> {
+    /// Drives until `attempt` succeeds (its result), until something is in the direct buffer, or until the stream and the timer must be waited for.
+    ///
+    /// What `attempt` makes the machine write is written into the thread's own buffer.
+    pub(crate) fn drive<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direct: &mut Option<Direct<'_, '_>>,
+        attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        scratch::with(|scratch| {
+            self.conn.lend(&mut scratch.output);
+            let result = attempt(self).or_else(|| self.rounds(cx, scratch, direct, attempt));
+            self.conn.reclaim(&mut scratch.output);
+            result
+        })
+    }
+
+    fn rounds<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        direct: &mut Option<Direct<'_, '_>>,
+        attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        for _ in 0..ROUNDS_MAX {
+            self.pass_deadline();
+            let appetite = self.feed_inbox(direct);
+            if let Some(result) = attempt(self) {
+                return Some(result);
+            }
+            if direct.as_ref().is_some_and(Direct::has_content) {
+                return None;
+            }
+            let pumped = self.pump();
+            let wrote = self.flush(cx);
+            let read = appetite == Appetite::Hungry && self.fill(cx, scratch, direct);
+            if read {
+                if let Some(result) = attempt(self) {
+                    return Some(result);
+                }
+                if direct.as_ref().is_some_and(Direct::has_content) {
+                    return None;
+                }
+            }
+            if !(pumped || wrote || read || self.poll_timer(cx)) {
+                self.parked = true;
+                return None;
+            }
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    /// Writes what waits without waiting for more, and gives the buffer back.
+    pub(crate) fn write_through(&mut self, cx: &mut Context<'_>) {
+        scratch::with(|scratch| {
+            self.conn.lend(&mut scratch.output);
+            self.flush(cx);
+            self.conn.reclaim(&mut scratch.output);
+        });
+    }
+
+    /// Hands out the events that a change caused.
+    pub(crate) fn settle(&mut self) {
+        self.feed_inbox(&mut None);
+    }
+
+    /// Tells the machine the time if a deadline has passed.
+    fn pass_deadline(&mut self) {
+        let now = self.now();
+        if self.conn.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.conn.handle_timeout(now);
+        }
+    }
+
+    /// Waits for the next deadline. True if it has passed. A timer that is set too early is left alone, since deadlines mostly move away.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stream.is_none() {
+            return false;
+        }
+        let Some(deadline) = self.conn.poll_timeout() else { return false };
+        let due = self.clock.deadline(deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        loop {
+            if timer.deadline() > due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if timer.deadline() >= due {
+                // Whatever happens next sets it anew; a fired timer must not be polled again.
+                self.timer = None;
+                return true;
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+
+    /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
+    fn feed_inbox(&mut self, direct: &mut Option<Direct<'_, '_>>) -> Appetite {
+        let inbox = mem::take(&mut self.inbox);
+        let mut input = &inbox[self.inbox_at..];
+        let appetite = self.feed(&mut input, direct);
+        if input.is_empty() || self.stream.is_none() {
+            self.inbox_at = 0; // and the buffer is freed
+        } else {
+            self.inbox_at = inbox.len() - input.len();
+            self.inbox = inbox;
+        }
+        if self.inbox.is_empty() { appetite } else { Appetite::Sated }
+    }
+
+    /// Feeds `input` until it is consumed or a caller must act, and hands out the events.
+    fn feed(&mut self, input: &mut &[u8], direct: &mut Option<Direct<'_, '_>>) -> Appetite {
+        loop {
+            if self.closed.is_some() {
+                return Appetite::Sated;
+            }
+            let now = self.now();
+            if R::is_blocked(self) {
+                // Events that need no input come out even while callers are slow.
+                match self.conn.poll_event(now) {
+                    Some(event) => self.on_event(event, direct),
+                    None => return Appetite::Sated,
+                }
+                continue;
+            }
+            match self.conn.next(input, now) {
+                Ok(Next::Event(event)) => self.on_event(event, direct),
+                Ok(Next::NeedRead) => return Appetite::Hungry,
+                Ok(Next::Paused) => return Appetite::Sated,
+                Err(_) => {
+                    // The reason comes with the events. What remains of the input means nothing, but reading goes on, so that the
+                    // peer can finish and close.
+                    *input = &[];
+                    return Appetite::Hungry;
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_, R>, direct: &mut Option<Direct<'_, '_>>) {
+        match event {
+            Event::Interim { id, head } => {
+                if let Some(entry) = self.entry(id) {
+                    entry.interim.push_back(head);
+                }
+                self.wake_exchange(id);
+            }
+            Event::Head { id, ticket, head, body } => {
+                self.receiving = Some(id);
+                R::on_head(self, id, (head, ticket, body));
+            }
+            Event::Data { id, data } => self.on_data(id, data, direct),
+            Event::End { id, trailers } => {
+                self.receiving = None;
+                if let Some(entry) = self.entry(id) {
+                    entry.end = Some(trailers);
+                }
+                self.wake_exchange(id);
+                self.tidy(id);
+            }
+            Event::Ended { id, failure } => {
+                let gone = self.entry(id).and_then(|entry| {
+                    entry.failure = Some(failure);
+                    entry.outgoing.take()
+                });
+                self.discard(gone);
+                self.wake_exchange(id);
+                self.wake_turn();
+                self.tidy(id);
+            }
+            Event::UploadStopped { id } => {
+                let gone = self.entry(id).and_then(|entry| entry.outgoing.take());
+                self.discard(gone);
+                self.wake_exchange(id);
+                self.wake_turn();
+                self.tidy(id);
+            }
+            Event::Slots => self.wake_turn(),
+            Event::Switched { .. } => {
+                self.switched = true;
+                self.wake_everybody();
+            }
+            Event::Closed(reason) => {
+                self.closed = Some(reason);
+                self.discard_stream();
+                self.wake_everybody();
+            }
+            // The upload is asked for its state in every round.
+            _ => {}
+        }
+    }
+
+    fn on_data(&mut self, id: ExchangeId, mut data: &[u8], direct: &mut Option<Direct<'_, '_>>) {
+        let Some(entry) = self.entry(id) else { return };
+        if !entry.inbound_held {
+            entry.discarded += data.len() as u64;
+            return;
+        }
+        if let Some(direct) = direct.as_mut().filter(|direct| direct.id == id && entry.content.is_empty()) {
+            let n = data.len().min(direct.buf.remaining());
+            direct.buf.put_slice(&data[..n]);
+            data = &data[n..];
+        }
+        if !data.is_empty() {
+            entry.content.extend_from_slice(data);
+            self.buffered += data.len();
+            self.wake_exchange(id);
+        }
+    }
+
+    /// Writes what waits. True if something moved.
+    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.now();
+        let Some(stream) = self.stream.as_mut() else { return false };
+        let mut moved = false;
+        while matches!(self.write_side, Writable::Open | Writable::Unflushed) {
+            let mut bytes = self.conn.transmit(now);
+            if !bytes.has_remaining() {
+                break;
+            }
+            let outcome = if bytes.chunk().len() < bytes.remaining() && stream.is_write_vectored() {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let pieces = slices.iter_mut().zip(bytes.chunks());
+                let count = pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])
+            } else {
+                Pin::new(&mut *stream).poll_write(cx, bytes.chunk())
+            };
+            let failed = match outcome {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
+                Poll::Ready(Ok(n)) => {
+                    bytes.advance(n);
+                    self.write_side = Writable::Unflushed;
+                    moved = true;
+                    continue;
+                }
+                Poll::Ready(Err(error)) => error,
+            };
+            self.write_failed(failed);
+            return true;
+        }
+        self.finish_writing(cx) || moved
+    }
+
+    /// Flushes the stream's own buffer, and shuts our side down once the machine asks for it. True if the machine heard of something.
+    fn finish_writing(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.write_side != Writable::Ended && self.conn.poll_shutdown() {
+            self.write_side = Writable::ShuttingDown;
+        }
+        let Some(stream) = self.stream.as_mut() else { return false };
+        let (outcome, next) = match self.write_side {
+            Writable::Unflushed => (Pin::new(stream).poll_flush(cx), Writable::Open),
+            Writable::ShuttingDown => (Pin::new(stream).poll_shutdown(cx), Writable::Ended),
+            Writable::Open | Writable::Ended => return false,
+        };
+        match outcome {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.write_side = next;
+                next == Writable::Ended
+            }
+            Poll::Ready(Err(error)) => {
+                self.write_failed(error);
+                true
+            }
+        }
+    }
+
+    fn write_failed(&mut self, error: io::Error) {
+        let now = self.now();
+        self.write_side = Writable::Ended;
+        self.io_error.get_or_insert_with(|| Arc::new(error));
+        self.conn.handle_io_error(Side::Write, now);
+    }
+
+    /// Reads once, straight into the caller's buffer where that pays. True if something came.
+    fn fill(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, direct: &mut Option<Direct<'_, '_>>) -> bool {
+        let now = self.now();
+        let Some(stream) = self.stream.as_mut() else { return false };
+        if self.read_side == Readable::Ended {
+            return false;
+        }
+        if let Some(direct) = direct.as_mut().filter(|direct| self.receiving == Some(direct.id)) {
+            let window = self.conn.body_window();
+            let room = direct.buf.remaining() as u64;
+            if window > 0 && room >= window.min(STRAIGHT_MIN as u64) {
+                let room = window.min(room).min(READ_BYTES as u64) as usize;
+                let mut part = ReadBuf::new(direct.buf.initialize_unfilled_to(room));
+                let outcome = Pin::new(stream).poll_read(cx, &mut part);
+                let n = part.filled().len();
+                return match outcome {
+                    Poll::Pending => false,
+                    Poll::Ready(Ok(())) if n > 0 => {
+                        direct.buf.advance(n);
+                        self.conn.handle_body(n as u64, now);
+                        true
+                    }
+                    Poll::Ready(outcome) => {
+                        self.read_ended(outcome);
+                        true
+                    }
+                };
+            }
+        }
+        let mut buf = ReadBuf::new(&mut scratch.input);
+        match Pin::new(stream).poll_read(cx, &mut buf) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                let mut input = buf.filled();
+                self.feed(&mut input, direct);
+                if !input.is_empty() && self.stream.is_some() {
+                    self.inbox = input.to_vec();
+                    self.inbox_at = 0;
+                }
+                true
+            }
+            Poll::Ready(outcome) => {
+                self.read_ended(outcome);
+                true
+            }
+        }
+    }
+
+    fn read_ended(&mut self, outcome: io::Result<()>) {
+        let now = self.now();
+        self.read_side = Readable::Ended;
+        match outcome {
+            Ok(()) => self.conn.handle_eof(now),
+            Err(error) => {
+                self.io_error.get_or_insert_with(|| Arc::new(error));
+                self.conn.handle_io_error(Side::Read, now);
+            }
+        }
+    }
+}

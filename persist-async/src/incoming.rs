@@ -1,0 +1,355 @@
+//! The body of a received message.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use persist_core::{BodyLen, ExchangeId, Fields, Phase};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::driver::Direct;
+use crate::error::{Error, TooLong, into_io};
+use crate::link::{Interest, Link, State, Transport};
+use crate::part::Part;
+use crate::wakers::{Hold, Slot};
+
+/// The body of a received message, read as it comes: as [`AsyncRead`], piece by piece with [`chunk`](Self::chunk), or whole with [`bytes`](Self::bytes).
+///
+/// While it is not read, the peer is stopped after some 128 KiB (64 KiB held here, one read of the socket, and the kernel's buffers), and so are the messages behind it.
+/// Dropping it unread reads and drops the rest within [`Limits::drain_bytes_max`](persist_core::Limits::drain_bytes_max), or closes the connection.
+///
+/// ```no_run
+/// # async fn example(mut reply: persist_async::Reply) -> Result<(), persist_async::Error> {
+/// while let Some(piece) = reply.body.chunk().await? {
+///     println!("{} bytes", piece.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Incoming {
+    len: BodyLen,
+    source: Source,
+    trailers: Option<Fields>,
+}
+
+enum Source {
+    /// All of it is here; the connection has forgotten it.
+    Whole(BytesMut),
+    Live {
+        inlet: Arc<dyn Inlet>,
+        id: ExchangeId,
+        slot: Option<Slot>,
+    },
+    /// It ended, well or not.
+    Done,
+}
+
+/// The receiving end of a connection, whatever its role and stream are.
+pub(crate) trait Inlet: Send + Sync {
+    /// Content into `buf`; `None` at the end, with the trailers.
+    fn poll_into(
+        &self,
+        wait: Place<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<Option<End>, Error>>;
+    /// What there is of content.
+    fn poll_piece(&self, wait: Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>>;
+    /// The future that waited here is gone, or the body is.
+    fn leave(&self, slot: &mut Option<Slot>);
+    /// Nobody will read on.
+    fn release(&self, id: ExchangeId);
+}
+
+/// Which exchange, and where its reader waits.
+pub(crate) type Place<'a> = (ExchangeId, &'a mut Option<Slot>, Hold);
+
+/// The message is complete; its trailers.
+#[derive(Debug)]
+pub(crate) struct End(Option<Fields>);
+
+/// What [`Inlet::poll_piece`] found.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Content(Bytes),
+    End(Option<Fields>),
+}
+
+impl Incoming {
+    /// The body of the exchange `id`, whose head was just taken from `state`: detached if all of it is here.
+    pub(crate) fn open<R: Part, S: Transport>(
+        link: &Arc<Link<R, S>>,
+        state: &mut State<R, S>,
+        id: ExchangeId,
+        len: BodyLen,
+    ) -> Self {
+        let whole = state.entry(id).filter(|entry| entry.is_told_complete()).map(|entry| {
+            entry.inbound_held = false;
+            (std::mem::take(&mut entry.content), entry.end.take().flatten())
+        });
+        match whole {
+            Some((content, trailers)) => {
+                state.buffered -= content.len();
+                state.tidy(id);
+                let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
+                Self { len, source, trailers }
+            }
+            None => Self { len, source: Source::Live { inlet: link.clone(), id, slot: None }, trailers: None },
+        }
+    }
+
+    /// How the body is framed, and so how long it is if that was said.
+    pub fn len(&self) -> BodyLen {
+        self.len
+    }
+
+    /// Whether it is known to have no content.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.len, BodyLen::Empty | BodyLen::Length(0))
+    }
+
+    /// Whether the end was reached, or reading failed.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.source, Source::Done)
+    }
+
+    /// The next piece of content, of any size but empty; `None` at the end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The exchange did not complete; [`Error::failure`] tells how far it came.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        Chunk { body: self }.await
+    }
+
+    /// The rest of the content, in one piece.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk); or [`TooLong`] as the cause. What was read is lost then, the rest can still be read.
+    pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
+        let too_long = || Error::new(Phase::Body, TooLong { limit });
+        if let BodyLen::Length(len) = self.len {
+            if len > limit as u64 && !self.is_finished() {
+                return Err(too_long());
+            }
+        }
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        if first.len() > limit {
+            return Err(too_long());
+        }
+        let Some(second) = self.chunk().await? else { return Ok(first) };
+        let mut all = BytesMut::from(first);
+        let mut next = Some(second);
+        while let Some(piece) = next {
+            if piece.len() > limit - all.len() {
+                return Err(too_long());
+            }
+            all.extend_from_slice(&piece);
+            next = self.chunk().await?;
+        }
+        Ok(all.freeze())
+    }
+
+    /// The trailer section, once the body was read to its end. Never merged with the head's fields (RFC 9110 §6.5.1).
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    fn finish(&mut self, trailers: Option<Fields>) {
+        if let Source::Live { inlet, id, slot } = &mut self.source {
+            inlet.leave(slot);
+            inlet.release(*id);
+        }
+        self.source = Source::Done;
+        self.trailers = trailers;
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let outcome = match &mut self.source {
+            Source::Done => return Poll::Ready(Ok(None)),
+            Source::Whole(content) => {
+                let content = std::mem::take(content).freeze();
+                self.source = Source::Done;
+                return Poll::Ready(Ok(Some(content)));
+            }
+            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, Hold::Firm), cx)),
+        };
+        Poll::Ready(match outcome {
+            Ok(Piece::Content(content)) => Ok(Some(content)),
+            Ok(Piece::End(trailers)) => {
+                self.finish(trailers);
+                Ok(None)
+            }
+            Err(error) => {
+                self.finish(None);
+                Err(error)
+            }
+        })
+    }
+}
+
+/// Waits for a piece; leaves the list of waiters when it is dropped, so that it can be a firm driver.
+struct Chunk<'a> {
+    body: &'a mut Incoming,
+}
+
+impl Future for Chunk<'_> {
+    type Output = Result<Option<Bytes>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.body.poll_chunk(cx)
+    }
+}
+
+impl Drop for Chunk<'_> {
+    fn drop(&mut self) {
+        if let Source::Live { inlet, slot, .. } = &mut self.body.source {
+            inlet.leave(slot);
+        }
+    }
+}
+
+/// After a failure, reads end with its error once, and then as if the body were complete: keep the error.
+impl AsyncRead for Incoming {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let outcome = match &mut this.source {
+            Source::Done => return Poll::Ready(Ok(())),
+            Source::Whole(content) => {
+                let n = content.len().min(buf.remaining());
+                buf.put_slice(&content[..n]);
+                content.advance(n);
+                if content.is_empty() {
+                    this.source = Source::Done;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            Source::Live { inlet, id, slot } => ready!(inlet.poll_into((*id, slot, Hold::Loose), cx, buf)),
+        };
+        Poll::Ready(match outcome {
+            Ok(None) => Ok(()),
+            Ok(Some(End(trailers))) => {
+                this.finish(trailers);
+                Ok(())
+            }
+            Err(error) => {
+                this.finish(None);
+                Err(into_io(error))
+            }
+        })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Source::Live { inlet, id, slot } = &mut self.source {
+            inlet.leave(slot);
+            inlet.release(*id);
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("len", &self.len).field("ended", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Content that is here already, or the end, or the failure.
+fn take<R: Part, S>(state: &mut State<R, S>, id: ExchangeId, most: usize) -> Option<Result<Piece, Error>> {
+    let Some(entry) = state.entry(id) else { return state.ended(Phase::Body).map(Err) };
+    if !entry.content.is_empty() {
+        let n = entry.content.len().min(most);
+        let content = if n == entry.content.len() {
+            std::mem::take(&mut entry.content).freeze()
+        } else {
+            entry.content.split_to(n).freeze()
+        };
+        state.buffered -= n;
+        return Some(Ok(Piece::Content(content)));
+    }
+    if entry.failure.is_some() {
+        return state.failure(id).map(Err);
+    }
+    if entry.is_told_complete() {
+        let trailers = entry.end.take().flatten();
+        entry.inbound_held = false;
+        state.tidy(id);
+        return Some(Ok(Piece::End(trailers)));
+    }
+    state.ended(Phase::Body).map(Err)
+}
+
+/// The end or the failure, where no content is left before it.
+fn take_end<R: Part, S>(state: &mut State<R, S>, id: ExchangeId) -> Option<Result<Option<End>, Error>> {
+    match take(state, id, 0)? {
+        Ok(Piece::End(trailers)) => Some(Ok(Some(End(trailers)))),
+        Ok(Piece::Content(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+impl<R: Part, S: Transport> Inlet for Link<R, S> {
+    fn poll_into(
+        &self,
+        (id, slot, hold): Place<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<Option<End>, Error>> {
+        let before = buf.filled().len();
+        self.poll((slot, Interest::Exchange(id), hold), cx, |state, cx, _| {
+            // What is here already comes first, and stays in order.
+            match take(state, id, buf.remaining()) {
+                Some(Ok(Piece::Content(content))) => {
+                    buf.put_slice(&content);
+                    return Some(Ok(None));
+                }
+                Some(Ok(Piece::End(trailers))) => return Some(Ok(Some(End(trailers)))),
+                Some(Err(error)) => return Some(Err(error)),
+                None => {}
+            }
+            let now = state.now();
+            R::want_body(&mut state.conn, id, now);
+            // Ends when something is in the buffer, too.
+            let ended = state.drive(cx, &mut Some(Direct::new(id, buf)), &mut |state| take_end(state, id));
+            if buf.filled().len() > before { Some(Ok(None)) } else { ended }
+        })
+    }
+
+    fn poll_piece(&self, (id, slot, hold): Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
+        self.poll((slot, Interest::Exchange(id), hold), cx, |state, cx, _| {
+            if let Some(result) = take(state, id, usize::MAX) {
+                return Some(result);
+            }
+            let now = state.now();
+            R::want_body(&mut state.conn, id, now);
+            state.drive(cx, &mut None, &mut |state| take(state, id, usize::MAX))
+        })
+    }
+
+    fn leave(&self, slot: &mut Option<Slot>) {
+        if slot.is_some() {
+            Link::leave(self, self.lock(), slot);
+        }
+    }
+
+    fn release(&self, id: ExchangeId) {
+        self.mutate(|state| {
+            let now = state.now();
+            let Some(entry) = state.entry(id).filter(|entry| entry.inbound_held) else { return };
+            entry.inbound_held = false;
+            let unread = std::mem::take(&mut entry.content).len();
+            let incomplete = entry.end.is_none() && entry.failure.is_none();
+            state.buffered -= unread;
+            if incomplete {
+                R::give_up_inbound(&mut state.conn, id, now);
+            }
+            state.tidy(id);
+        });
+    }
+}

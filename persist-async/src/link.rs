@@ -1,0 +1,488 @@
+//! What the users of one connection share: the machine, the stream, and the exchanges that are under way.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use persist_core::{BodyLen, CloseReason, Config, Conn, ExchangeId, Failure, Fields, Instant, Phase, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+use crate::error::{self, Error};
+use crate::part::Part;
+use crate::pump::Outgoing;
+use crate::wakers::{Hold, Slot, Wakers};
+
+/// Received content that a connection holds for callers who have not read it yet, all exchanges together, before it stops reading.
+pub(crate) const BUFFERED_MAX: usize = 64 * 1024;
+
+/// What a connection can run over: TCP, Unix sockets, TLS sessions, pipes in memory. Implemented for whatever fits.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}
+
+/// One connection, shared by its handle, its exchanges and its bodies.
+pub(crate) struct Link<R: Role, S> {
+    state: Mutex<State<R, S>>,
+    pub(crate) wakers: Arc<Wakers>,
+    /// Stands for the connection towards the socket and the timer.
+    waker: Waker,
+    /// The connection's number in this process.
+    pub(crate) id: u64,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// All that changes.
+pub(crate) struct State<R: Role, S> {
+    pub(crate) conn: Conn<R>,
+    /// Gone once the connection is closed or taken apart.
+    pub(crate) stream: Option<S>,
+    /// Exchanges that somebody still holds, or whose body is still to be sent; in the order of their numbers.
+    pub(crate) entries: VecDeque<Entry<R>>,
+    /// Bytes that were read and could not be taken yet; `inbox_at` of them are consumed.
+    pub(crate) inbox: Vec<u8>,
+    pub(crate) inbox_at: usize,
+    /// Content in all entries together.
+    pub(crate) buffered: usize,
+    /// Heads that nobody has taken.
+    pub(crate) untaken: usize,
+    /// The exchange whose content comes in now.
+    pub(crate) receiving: Option<ExchangeId>,
+    pub(crate) read_side: Readable,
+    pub(crate) write_side: Writable,
+    pub(crate) io_error: Option<Arc<io::Error>>,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) switched: bool,
+    pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    pub(crate) clock: Clock,
+    /// Whoever wants to send, first come first served.
+    pub(crate) turns: VecDeque<Slot>,
+    /// Whoever waits for news of the connection as a whole: a server's next request.
+    pub(crate) watcher: Option<Slot>,
+    /// The last drive went on until the socket and the timer were waited for.
+    pub(crate) parked: bool,
+    wakes: Wakes,
+    /// Dropped after the lock is released: users' code may run in it.
+    trash: Vec<Outgoing>,
+    dead_stream: Option<S>,
+}
+
+/// Whether the stream may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readable {
+    Open,
+    Ended,
+}
+
+/// How far the stream is for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writable {
+    Open,
+    /// Bytes were written that the stream may hold back.
+    Unflushed,
+    /// The machine asked for a shutdown that has not happened yet.
+    ShuttingDown,
+    Ended,
+}
+
+/// One exchange, as far as the adapter keeps it.
+pub(crate) struct Entry<R: Role> {
+    pub(crate) id: ExchangeId,
+    pub(crate) interim: VecDeque<R::Inbound>,
+    pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
+    pub(crate) content: BytesMut,
+    /// The peer's message is complete; its trailers until they are taken.
+    pub(crate) end: Option<Option<Fields>>,
+    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) outgoing_error: Option<Arc<io::Error>>,
+    pub(crate) waiter: Option<Slot>,
+    /// Somebody holds the receiving end: an `Exchange` or an `Incoming`.
+    pub(crate) inbound_held: bool,
+    /// Somebody holds the right to answer.
+    pub(crate) outbound_held: bool,
+    /// Content that came after the receiving end was dropped.
+    pub(crate) discarded: u64,
+}
+
+/// Who is to be woken once the lock is released.
+#[derive(Debug, Default)]
+enum Wakes {
+    #[default]
+    Nobody,
+    Some(Vec<Slot>),
+    Everybody,
+}
+
+/// What a future waits for, so that it can be woken when that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// News of this exchange.
+    Exchange(ExchangeId),
+    /// Its turn to send.
+    Turn,
+    /// News of the connection as a whole.
+    Connection,
+}
+
+impl<R: Role> Entry<R> {
+    pub(crate) fn new(id: ExchangeId) -> Self {
+        Self {
+            id,
+            interim: VecDeque::new(),
+            head: None,
+            content: BytesMut::new(),
+            end: None,
+            failure: None,
+            outgoing: None,
+            outgoing_error: None,
+            waiter: None,
+            inbound_held: true,
+            outbound_held: false,
+            discarded: 0,
+        }
+    }
+}
+
+impl<R: Part> Entry<R> {
+    /// Whether the reader of the peer's message may be told of its end.
+    pub(crate) fn is_told_complete(&self) -> bool {
+        self.end.is_some() && !(R::END_AWAITS_UPLOAD && self.outgoing.is_some())
+    }
+}
+
+impl<R: Role, S> State<R, S> {
+    pub(crate) fn entry(&mut self, id: ExchangeId) -> Option<&mut Entry<R>> {
+        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        self.entries.get_mut(at)
+    }
+
+    /// Forgets an exchange that nobody holds and whose body is sent. Call after either changed.
+    pub(crate) fn tidy(&mut self, id: ExchangeId) {
+        let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.id) else { return };
+        let entry = &self.entries[at];
+        if entry.inbound_held || entry.outbound_held || entry.outgoing.is_some() {
+            return;
+        }
+        self.buffered -= entry.content.len();
+        self.untaken -= usize::from(entry.head.is_some());
+        self.entries.remove(at);
+        if self.entries.is_empty() && self.entries.capacity() > 4 {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Wakes, once the lock is released, whoever waits for this exchange.
+    pub(crate) fn wake_exchange(&mut self, id: ExchangeId) {
+        let slot = self.entry(id).and_then(|entry| entry.waiter.take());
+        self.wake_slot(slot);
+    }
+
+    /// Wakes whoever is first to send.
+    pub(crate) fn wake_turn(&mut self) {
+        self.wake_slot(self.turns.front().copied());
+    }
+
+    /// Wakes whoever waits for news of the connection.
+    pub(crate) fn wake_watcher(&mut self) {
+        let slot = self.watcher.take();
+        self.wake_slot(slot);
+    }
+
+    pub(crate) fn wake_everybody(&mut self) {
+        self.wakes = Wakes::Everybody;
+    }
+
+    fn wake_slot(&mut self, slot: Option<Slot>) {
+        match (&mut self.wakes, slot) {
+            (Wakes::Nobody, Some(slot)) => self.wakes = Wakes::Some(vec![slot]),
+            (Wakes::Some(slots), Some(slot)) if !slots.contains(&slot) => slots.push(slot),
+            _ => {}
+        }
+    }
+
+    /// Drops a body once the lock is released.
+    pub(crate) fn discard(&mut self, outgoing: Option<Outgoing>) {
+        self.trash.extend(outgoing);
+    }
+
+    /// The stream is closed once the lock is released.
+    pub(crate) fn discard_stream(&mut self) {
+        self.dead_stream = self.stream.take();
+        self.timer = None;
+    }
+
+    /// Why the connection has ended, if it has: for whoever asks something of it in `phase`.
+    pub(crate) fn ended(&self, phase: Phase) -> Option<Error> {
+        match &self.closed {
+            Some(reason) => Some(error::ended(phase, Some(reason.clone()), self.io_error.clone())),
+            None if self.stream.is_none() => Some(error::ended(phase, None, None)),
+            None => None,
+        }
+    }
+
+    /// Why the exchange did not complete, if it is known to have failed.
+    pub(crate) fn failure(&mut self, id: ExchangeId) -> Option<Error> {
+        let io_error = self.io_error.clone();
+        let entry = self.entry(id)?;
+        let failure = entry.failure.clone()?;
+        Some(match &entry.outgoing_error {
+            Some(cause) => error::broken_off(failure, cause),
+            None => error::failed(failure, io_error),
+        })
+    }
+
+    fn note(&mut self, interest: Interest, slot: Slot) {
+        match interest {
+            Interest::Exchange(id) => {
+                if let Some(entry) = self.entry(id) {
+                    entry.waiter = Some(slot);
+                }
+            }
+            Interest::Turn if self.turns.contains(&slot) => {}
+            Interest::Turn => self.turns.push_back(slot),
+            Interest::Connection => self.watcher = Some(slot),
+        }
+    }
+}
+
+impl<R: Part, S: Transport> Link<R, S> {
+    pub(crate) fn new(conn: Conn<R>, clock: Clock, stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let wakers = Arc::new(Wakers::default());
+        let state = State {
+            conn,
+            stream: Some(stream),
+            entries: VecDeque::new(),
+            inbox,
+            inbox_at: 0,
+            buffered: 0,
+            untaken: 0,
+            receiving: None,
+            read_side: Readable::Open,
+            write_side: Writable::Open,
+            io_error: None,
+            closed: None,
+            switched: false,
+            timer: None,
+            clock,
+            turns: VecDeque::new(),
+            watcher: None,
+            parked: false,
+            wakes: Wakes::Nobody,
+            trash: Vec::new(),
+            dead_stream: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            waker: Waker::from(wakers.clone()),
+            wakers,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            peer,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_, R, S> {
+        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { guard: Some(guard), wakers: &self.wakers }
+    }
+
+    /// Changes something that whoever drives must hear of.
+    pub(crate) fn mutate<T>(&self, change: impl FnOnce(&mut State<R, S>) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        state.settle();
+        drop(state);
+        self.wakers.kick();
+        result
+    }
+
+    /// Waits until `attempt` succeeds, driving the connection meanwhile.
+    pub(crate) fn wait<T, F>(&self, interest: Interest, attempt: F) -> Wait<'_, R, S, F>
+    where
+        F: FnMut(&mut State<R, S>, Option<Slot>) -> Option<T>,
+    {
+        Wait { link: self, slot: None, interest, attempt, patience: Patience::None, flush: Flush::Later }
+    }
+
+    /// One poll of a wait: tries, drives, tries again, and registers.
+    pub(crate) fn poll<T>(
+        &self,
+        wait: (&mut Option<Slot>, Interest, Hold),
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
+    ) -> Poll<T> {
+        let (slot, interest, hold) = wait;
+        let mut own = Context::from_waker(&self.waker);
+        self.wakers.begin();
+        loop {
+            let mut state = self.lock();
+            state.parked = false;
+            if let Some(result) = step(&mut state, &mut own, *slot) {
+                let parked = state.parked;
+                self.leave(state, slot);
+                if !parked {
+                    self.wakers.kick();
+                }
+                return Poll::Ready(result);
+            }
+            if let Some(job) = state.take_job() {
+                drop(state);
+                let done = job.run(&mut own);
+                if self.lock().put_back(done) {
+                    continue;
+                }
+                state = self.lock();
+            }
+            state.note(interest, self.wakers.reserve(slot));
+            drop(state);
+            self.wakers.wait(slot, cx.waker(), hold);
+            return Poll::Pending;
+        }
+    }
+
+    /// Leaves the list of those who wait, and hands on what is to be done.
+    pub(crate) fn leave(&self, mut state: Locked<'_, R, S>, slot: &mut Option<Slot>) {
+        if let Some(place) = *slot {
+            if state.turns.front() == Some(&place) {
+                state.turns.pop_front();
+                state.wake_turn();
+            } else {
+                state.turns.retain(|other| *other != place);
+            }
+        }
+        drop(state);
+        self.wakers.leave(slot);
+    }
+}
+
+/// The state, locked. Wakes and drops what is to be woken and dropped when it is let go.
+pub(crate) struct Locked<'a, R: Role, S> {
+    guard: Option<MutexGuard<'a, State<R, S>>>,
+    wakers: &'a Wakers,
+}
+
+impl<R: Role, S> Deref for Locked<'_, R, S> {
+    type Target = State<R, S>;
+
+    fn deref(&self) -> &Self::Target {
+        self.guard.as_ref().expect("held until dropped")
+    }
+}
+
+impl<R: Role, S> DerefMut for Locked<'_, R, S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.guard.as_mut().expect("held until dropped")
+    }
+}
+
+impl<R: Role, S> Drop for Locked<'_, R, S> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.guard.take() else { return };
+        let wakes = std::mem::take(&mut state.wakes);
+        let trash = std::mem::take(&mut state.trash);
+        let stream = state.dead_stream.take();
+        drop(state);
+        drop((trash, stream));
+        match wakes {
+            Wakes::Nobody => {}
+            Wakes::Some(slots) => slots.into_iter().for_each(|slot| self.wakers.wake(slot)),
+            Wakes::Everybody => self.wakers.wake_all(),
+        }
+    }
+}
+
+/// Whether a wait may let others go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Drive at the first poll.
+    None,
+    /// Leave the first drive to whoever drives already, so that a burst of requests leaves in one write.
+    OnePoll,
+}
+
+/// When the bytes that an attempt produced leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// With the next drive.
+    Later,
+    /// At once, unless other exchanges are in flight: somebody then drives soon, and a burst leaves in one write.
+    IfAlone,
+}
+
+/// A future that waits for something of a connection. Dropping it at any time is fine.
+pub(crate) struct Wait<'a, R: Part, S: Transport, F> {
+    link: &'a Link<R, S>,
+    slot: Option<Slot>,
+    interest: Interest,
+    attempt: F,
+    patience: Patience,
+    flush: Flush,
+}
+
+impl<R: Part, S: Transport, F> Wait<'_, R, S, F> {
+    pub(crate) fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn flush(mut self, flush: Flush) -> Self {
+        self.flush = flush;
+        self
+    }
+}
+
+impl<R: Part, S: Transport, F: Unpin, T> Future for Wait<'_, R, S, F>
+where
+    F: FnMut(&mut State<R, S>, Option<Slot>) -> Option<T>,
+{
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        if this.patience == Patience::OnePoll {
+            this.patience = Patience::None;
+            let mut state = this.link.lock();
+            if let Some(result) = (this.attempt)(&mut state, None) {
+                return Poll::Ready(result);
+            }
+            state.note(this.interest, this.link.wakers.reserve(&mut this.slot));
+            drop(state);
+            this.link.wakers.wait_behind_driver(&mut this.slot, cx.waker());
+            return Poll::Pending;
+        }
+        let (attempt, flush) = (&mut this.attempt, this.flush);
+        this.link.poll((&mut this.slot, this.interest, Hold::Firm), cx, |state, cx, slot| {
+            let result = state.drive(cx, &mut None, &mut |state| attempt(state, slot));
+            if result.is_some() && flush == Flush::IfAlone && state.conn.in_flight() <= 1 {
+                state.write_through(cx);
+            }
+            result
+        })
+    }
+}
+
+impl<R: Part, S: Transport, F> Drop for Wait<'_, R, S, F> {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            self.link.leave(self.link.lock(), &mut self.slot);
+        }
+    }
+}
+
+/// A machine and its clock, for a fresh connection.
+pub(crate) fn fresh<R: Role>(config: Arc<Config>) -> (Conn<R>, Clock) {
+    let clock = Clock::start();
+    (Conn::new(config, clock.now()), clock)
+}

@@ -1,0 +1,86 @@
+//! What differs between the client's and the server's end of a connection, as far as the driver is concerned.
+
+use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
+
+use crate::link::{BUFFERED_MAX, Entry, State};
+
+/// One end of a connection.
+pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
+    /// Whether the end of a received body is told only once our own message is sent: a client's caller that has its whole reply goes away, and then
+    /// nobody might send the rest. A server's response, on the other hand, may depend on the request's end.
+    const END_AWAITS_UPLOAD: bool;
+
+    /// A head came.
+    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen));
+
+    /// Whether nothing further may be taken from the peer until a caller acts.
+    fn is_blocked<S>(state: &State<Self, S>) -> bool;
+
+    /// Content is wanted for the first time.
+    fn want_body(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+
+    /// Our message cannot be finished.
+    fn give_up_outbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+
+    /// Nobody wants the peer's message.
+    fn give_up_inbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+}
+
+impl Part for Client {
+    const END_AWAITS_UPLOAD: bool = true;
+
+    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen)) {
+        let Some(entry) = state.entry(id) else { return };
+        entry.head = Some(head);
+        state.untaken += 1;
+        state.wake_exchange(id);
+    }
+
+    /// Replies may wait for their callers up to a limit of bytes; their number is limited by the pipelining depth.
+    fn is_blocked<S>(state: &State<Self, S>) -> bool {
+        state.buffered >= BUFFERED_MAX
+    }
+
+    fn want_body(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+
+    fn give_up_outbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.cancel(id, now);
+    }
+
+    fn give_up_inbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.cancel(id, now);
+    }
+}
+
+impl Part for Server {
+    const END_AWAITS_UPLOAD: bool = false;
+
+    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen)) {
+        let mut entry = Entry::new(id);
+        entry.head = Some(head);
+        entry.outbound_held = true;
+        state.entries.push_back(entry);
+        state.untaken += 1;
+        state.wake_watcher();
+    }
+
+    /// One request may wait for the caller, with the beginning of its content. Content that nobody wants is dropped up to the drain budget; from there on the peer waits for the
+    /// response, after which the machine drains what is left or closes.
+    fn is_blocked<S>(state: &State<Self, S>) -> bool {
+        let budget = state.conn.config().limits.drain_bytes_max;
+        (state.untaken > 0 && state.receiving.is_none())
+            || state.buffered >= BUFFERED_MAX
+            || state.entries.iter().any(|entry| entry.discarded > budget && entry.outbound_held)
+    }
+
+    fn want_body(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.want_body(id, now);
+    }
+
+    fn give_up_outbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.abandon(id, now);
+    }
+
+    /// The response may still come; what arrives until then is dropped.
+    fn give_up_inbound(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+}

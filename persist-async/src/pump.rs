@@ -1,0 +1,225 @@
+//! Sends bodies: gives their content to the machine as fast as it takes it. Readers are polled without the connection's lock.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use persist_core::{BodyLen, ExchangeId, Fields, SendError, Upload};
+use tokio::io::AsyncReadExt;
+
+use crate::body::{Body, Content, Reader, too_short};
+use crate::link::State;
+use crate::part::Part;
+
+/// At most so many bytes are copied into the machine's outbox; longer pieces go out from where they are.
+const COPY_MAX: usize = 8 * 1024;
+
+/// A reader is asked for so many bytes at once.
+const PIECE: usize = 64 * 1024;
+
+/// A body on its way out.
+pub(crate) struct Outgoing {
+    source: Source,
+    /// Content that the machine has not taken yet.
+    piece: Bytes,
+    trailers: Option<Fields>,
+}
+
+enum Source {
+    /// All content is in `piece`.
+    Exhausted,
+    Reader {
+        reader: Reader,
+        left: Option<u64>,
+        spare: BytesMut,
+    },
+    /// The reader is being polled by somebody.
+    Away,
+}
+
+/// A reader that is to be polled.
+pub(crate) struct Job {
+    id: ExchangeId,
+    reader: Reader,
+    left: Option<u64>,
+    spare: BytesMut,
+    outcome: Poll<io::Result<Bytes>>,
+}
+
+impl Outgoing {
+    /// What is left to send after the head: nothing if the head is all (RFC 9112 §6.3).
+    pub(crate) fn new(body: Body) -> Option<Self> {
+        if body.is_empty() {
+            return None;
+        }
+        let (source, piece) = match body.content {
+            Content::Empty => (Source::Exhausted, Bytes::new()),
+            Content::Bytes(bytes) => (Source::Exhausted, bytes),
+            Content::Reader { reader, len } => {
+                let left = if let BodyLen::Length(len) = len { Some(len) } else { None };
+                (Source::Reader { reader, left, spare: BytesMut::new() }, Bytes::new())
+            }
+        };
+        Some(Self { source, piece, trailers: body.trailers })
+    }
+}
+
+impl Job {
+    /// Polls the reader once. Not under the lock: it is the user's code.
+    pub(crate) fn run(mut self, cx: &mut Context<'_>) -> Self {
+        let limit = self.left.map_or(PIECE, |left| left.min(PIECE as u64) as usize);
+        if self.spare.capacity() == 0 {
+            self.spare.reserve(limit);
+        } else {
+            self.spare.reserve(limit.min(COPY_MAX));
+        }
+        let mut reader = (&mut self.reader).take(limit as u64);
+        self.outcome = match pin!(reader.read_buf(&mut self.spare)).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(read)) => {
+                self.left = self.left.map(|left| left - read as u64);
+                Poll::Ready(Ok(self.spare.split().freeze()))
+            }
+        };
+        self
+    }
+}
+
+impl<R: Part, S> State<R, S> {
+    /// Gives the machine what it takes of the bodies to be sent. True if it took something.
+    pub(crate) fn pump(&mut self) -> bool {
+        let mut any = false;
+        // Only the first unfinished body can make progress; later ones are parked behind it.
+        while let Some(entry) = self.entries.iter().find(|entry| entry.outgoing.is_some()) {
+            let id = entry.id;
+            match self.pump_one(id) {
+                Ok(Pumped::All) => {
+                    any = true;
+                    let done = self.entry(id).and_then(|entry| entry.outgoing.take());
+                    self.discard(done);
+                    self.wake_exchange(id);
+                    self.wake_turn();
+                    self.tidy(id);
+                }
+                Ok(Pumped::Some) => any = true,
+                Ok(Pumped::Nothing) => return any,
+                Err(error) => self.break_off(id, error),
+            }
+        }
+        any
+    }
+
+    fn pump_one(&mut self, id: ExchangeId) -> Result<Pumped, SendError> {
+        let now = self.now();
+        match self.conn.upload(id) {
+            Upload::Ready { room: 0 } | Upload::AwaitContinue => return Ok(Pumped::Nothing),
+            Upload::Ready { .. } => {}
+            Upload::Stopped => return Err(SendError::UploadStopped),
+            Upload::Finished => return Ok(Pumped::All),
+        }
+        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).map_err(|_| SendError::NoSuchExchange)?;
+        let Some(outgoing) = self.entries[at].outgoing.as_mut() else { return Ok(Pumped::All) };
+        let before = outgoing.piece.len();
+        if before > COPY_MAX {
+            if !self.conn.send_body_shared(id, &outgoing.piece, now)? {
+                return Ok(Pumped::Nothing);
+            }
+            outgoing.piece = Bytes::new();
+        } else if before > 0 {
+            let taken = self.conn.send_body(id, &outgoing.piece, now)?;
+            outgoing.piece.advance(taken);
+        }
+        if !outgoing.piece.is_empty() {
+            return Ok(if outgoing.piece.len() < before { Pumped::Some } else { Pumped::Nothing });
+        }
+        match &outgoing.source {
+            Source::Exhausted | Source::Reader { left: Some(0), .. } => {
+                self.conn.finish_body(id, outgoing.trailers.as_ref(), now)?;
+                Ok(Pumped::All)
+            }
+            Source::Reader { .. } | Source::Away if before > 0 => Ok(Pumped::Some),
+            Source::Reader { .. } | Source::Away => Ok(Pumped::Nothing),
+        }
+    }
+
+    /// The body cannot be sent to its end. An early response or an ended exchange explain themselves; anything else is the body's fault.
+    fn break_off(&mut self, id: ExchangeId, error: SendError) {
+        let now = self.now();
+        let gone = match self.entry(id) {
+            Some(entry) => {
+                if !matches!(error, SendError::UploadStopped | SendError::NoSuchExchange) {
+                    entry.outgoing_error = Some(Arc::new(match error {
+                        SendError::TooShort { missing } => too_short(missing),
+                        other => io::Error::other(other),
+                    }));
+                }
+                entry.outgoing.take()
+            }
+            None => None,
+        };
+        self.discard(gone);
+        if self.entry(id).is_some_and(|entry| entry.outgoing_error.is_some()) {
+            R::give_up_outbound(&mut self.conn, id, now);
+        }
+        self.wake_exchange(id);
+        self.wake_turn();
+        self.tidy(id);
+    }
+
+    /// The reader that must be polled before anything more can be sent.
+    pub(crate) fn take_job(&mut self) -> Option<Job> {
+        let at = self.entries.iter().position(|entry| entry.outgoing.is_some())?;
+        let id = self.entries[at].id;
+        if !matches!(self.conn.upload(id), Upload::Ready { room: 1.. }) {
+            return None;
+        }
+        let outgoing = self.entries[at].outgoing.as_mut()?;
+        if !outgoing.piece.is_empty() {
+            return None;
+        }
+        match std::mem::replace(&mut outgoing.source, Source::Away) {
+            Source::Reader { reader, left, spare } => Some(Job { id, reader, left, spare, outcome: Poll::Pending }),
+            other => {
+                outgoing.source = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the reader back. True if there is something to go on with.
+    pub(crate) fn put_back(&mut self, job: Job) -> bool {
+        let Job { id, reader, left, spare, outcome } = job;
+        let source = Source::Reader { reader, left, spare };
+        let Some(outgoing) = self.entry(id).and_then(|entry| entry.outgoing.as_mut()) else {
+            self.discard(Some(Outgoing { source, piece: Bytes::new(), trailers: None }));
+            return true;
+        };
+        outgoing.source = source;
+        match outcome {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(piece)) if piece.is_empty() => outgoing.source = Source::Exhausted,
+            Poll::Ready(Ok(piece)) => outgoing.piece = piece,
+            Poll::Ready(Err(error)) => {
+                let now = self.now();
+                let gone = self.entry(id).and_then(|entry| {
+                    entry.outgoing_error = Some(Arc::new(error));
+                    entry.outgoing.take()
+                });
+                self.discard(gone);
+                R::give_up_outbound(&mut self.conn, id, now);
+                self.wake_exchange(id);
+                self.tidy(id);
+            }
+        }
+        true
+    }
+}
+
+enum Pumped {
+    Nothing,
+    Some,
+    All,
+}
