@@ -130,10 +130,8 @@ impl Incoming {
     /// As [`chunk`](Self::chunk); or [`TooLong`] as the cause. What was read is lost then, the rest can still be read.
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
         let too_long = || Error::new(Phase::Body, TooLong { limit });
-        if let BodyLen::Length(len) = self.len {
-            if len > limit as u64 && !self.is_finished() {
-                return Err(too_long());
-            }
+        if matches!(self.len, BodyLen::Length(len) if len > limit as u64) && !self.is_finished() {
+            return Err(too_long());
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         if first.len() > limit {
