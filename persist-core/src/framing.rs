@@ -4,10 +4,10 @@ use crate::error::Cause;
 use crate::head::{BodyLen, RequestHead, ResponseHead, Version};
 use crate::keep_alive::KeepAlive;
 use crate::method::Known;
-use crate::parse::fields::{Kind, Section, is_token};
+use crate::parse::fields::{Kind, is_token};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
-use crate::parse::{Asked, Bad, RequestStart, ResponseStart, authority};
+use crate::parse::{Asked, Bad, Lines, RequestStart, ResponseStart, authority};
 use crate::status::StatusCode;
 
 /// The options of `Connection` that matter to the connection itself.
@@ -118,7 +118,8 @@ impl Codings {
 /// What the framing fields of a head say.
 #[derive(Debug, Default)]
 struct Seen {
-    host: Option<(usize, usize)>,
+    /// Where the first `Host` field's value stands, or where the second begins.
+    host: (usize, usize),
     hosts: usize,
     length: Option<(u64, usize)>,
     codings: Codings,
@@ -126,7 +127,8 @@ struct Seen {
     upgrade: bool,
     expects: Expects,
     expect_at: usize,
-    keep_alive: KeepAlive,
+    /// There is a `Keep-Alive` field.
+    keep_alive: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,30 +140,25 @@ enum Expects {
 }
 
 impl Seen {
-    #[inline]
-    fn read(bytes: &[u8], section: &Section) -> Result<Self, Bad> {
-        let mut seen = Self::default();
-        for (kind, span) in section.framing(bytes) {
-            let (value, at) = (span.value(bytes), span.value_start());
+    #[inline(always)]
+    fn read(&mut self, head: &Lines<'_>) -> Result<(), Bad> {
+        for (kind, span) in head.section.framing(head.bytes) {
+            let (value, at) = (span.value(head.bytes), span.value_start());
             match kind {
                 Kind::Host => {
-                    seen.hosts += 1;
+                    self.hosts += 1;
                     // RFC 9112 §3.2: more than one Host, whatever they say.
-                    if seen.hosts > 1 {
-                        seen.host = Some((at, at));
-                        continue;
-                    }
-                    seen.host = Some((at, at + value.len()));
+                    self.host = if self.hosts == 1 { (at, at + value.len()) } else { (at, at) };
                 }
-                Kind::ContentLength => seen.add_length(value, at)?,
-                Kind::TransferEncoding => seen.codings.add(value, at)?,
-                Kind::Connection => seen.options.add(value),
-                Kind::KeepAlive => seen.keep_alive.add(value),
-                Kind::Upgrade => seen.upgrade |= !value.is_empty(),
-                Kind::Expect => seen.add_expectation(value, at),
+                Kind::ContentLength => self.add_length(value, at)?,
+                Kind::TransferEncoding => self.codings.add(value, at)?,
+                Kind::Connection => self.options.add(value),
+                Kind::KeepAlive => self.keep_alive = true,
+                Kind::Upgrade => self.upgrade |= !value.is_empty(),
+                Kind::Expect => self.add_expectation(value, at),
             }
         }
-        Ok(seen)
+        Ok(())
     }
 
     /// RFC 9110 §8.6, RFC 9112 §6.3 rule 5: digits, once. Equal repetitions may be collapsed or rejected; we reject.
@@ -196,23 +193,27 @@ impl Seen {
     }
 
     /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1; one at most before.
+    #[inline]
     fn check_host(&self, bytes: &[u8], version: Version) -> Result<(), Bad> {
-        match self.host {
-            None if version == Version::Http10 => Ok(()),
-            None => Err(Bad::new(Cause::MissingHost, bytes.len().saturating_sub(2))),
-            Some((at, _)) if self.hosts > 1 => Err(Bad::new(Cause::RepeatedHost, at)),
-            Some((at, end)) if authority::parse(&bytes[at..end]).is_none() => Err(Bad::new(Cause::InvalidHost, at)),
-            Some(_) => Ok(()),
-        }
+        let (at, end) = self.host;
+        let cause = match self.hosts {
+            1 if authority::parse(&bytes[at..end]).is_some() => return Ok(()),
+            0 if version == Version::Http10 => return Ok(()),
+            0 => return Err(Bad::new(Cause::MissingHost, bytes.len().saturating_sub(2))),
+            1 => Cause::InvalidHost,
+            _ => Cause::RepeatedHost,
+        };
+        Err(Bad::new(cause, at))
     }
 }
 
 /// Judges a request whose lines are well-formed.
-#[inline]
-pub(crate) fn request(bytes: &[u8], line: RequestLine, section: &Section) -> Result<RequestStart, Bad> {
-    let seen = Seen::read(bytes, section)?;
+#[inline(always)]
+pub(crate) fn request(head: &Lines<'_>, line: RequestLine) -> Result<RequestStart, Bad> {
+    let mut seen = Seen::default();
+    seen.read(head)?;
     let version = line.version;
-    seen.check_host(bytes, version)?;
+    seen.check_host(head.bytes, version)?;
     let body = if seen.codings.any {
         if version == Version::Http10 {
             // RFC 9112 §6.1: the framing is faulty; nobody can tell what a 1.0 relay before us made of it.
@@ -236,7 +237,7 @@ pub(crate) fn request(bytes: &[u8], line: RequestLine, section: &Section) -> Res
     let expects_continue =
         is_http11 && seen.expects == Expects::Continue && !matches!(body, BodyLen::Empty | BodyLen::Length(0));
     // RFC 9112 §3.2.2: the target's own authority counts, not Host.
-    let authority = line.authority.or(seen.host).unwrap_or_default();
+    let authority = line.authority.unwrap_or(seen.host);
     Ok(RequestStart {
         body,
         persist: seen.options.persist(version),
@@ -244,15 +245,16 @@ pub(crate) fn request(bytes: &[u8], line: RequestLine, section: &Section) -> Res
         asks_keep_alive: !is_http11 && seen.options.persist(version),
         // RFC 9110 §7.8: Upgrade in HTTP/1.0 is ignored.
         upgrade: is_http11 && seen.upgrade && seen.options.upgrade,
-        wire_len: bytes.len(),
-        head: RequestHead::new(bytes, line, authority, section),
+        wire_len: head.wire_len,
+        head: RequestHead::new(head, line, authority),
     })
 }
 
 /// Judges a response whose lines are well-formed.
-#[inline]
-pub(crate) fn response(bytes: &[u8], line: StatusLine, section: &Section, asked: Asked) -> Result<ResponseStart, Bad> {
-    let seen = Seen::read(bytes, section)?;
+#[inline(always)]
+pub(crate) fn response(head: &Lines<'_>, line: StatusLine, asked: Asked) -> Result<ResponseStart, Bad> {
+    let mut seen = Seen::default();
+    seen.read(head)?;
     let (status, version) = (line.status, line.version);
     let is_101 = status == StatusCode::SWITCHING_PROTOCOLS;
     // RFC 9110 §15.2.2: only what was asked for.
@@ -284,10 +286,20 @@ pub(crate) fn response(bytes: &[u8], line: StatusLine, section: &Section, asked:
         declared,
         persist,
         switches,
-        keep_alive: seen.keep_alive,
-        wire_len: bytes.len(),
-        head: ResponseHead::new(bytes, &line, section),
+        keep_alive: if seen.keep_alive { announced(head) } else { KeepAlive::default() },
+        wire_len: head.wire_len,
+        head: ResponseHead::new(head, &line),
     })
+}
+
+/// What all `Keep-Alive` fields say together.
+#[cold]
+fn announced(head: &Lines<'_>) -> KeepAlive {
+    let mut announced = KeepAlive::default();
+    for (_, span) in head.section.framing(head.bytes).filter(|(kind, _)| *kind == Kind::KeepAlive) {
+        announced.add(span.value(head.bytes));
+    }
+    announced
 }
 
 /// Cuts OWS off both ends: SP and HTAB, nothing else.

@@ -6,7 +6,8 @@ use core::fmt;
 
 use crate::field::{Field, FieldName, FieldValue};
 use crate::method::Method;
-use crate::parse::fields::{Section, Span};
+use crate::parse::Lines;
+use crate::parse::fields::Span;
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
 use crate::status::StatusCode;
@@ -61,13 +62,13 @@ struct Block {
 
 impl Block {
     #[inline]
-    fn new(head: &[u8], section: &Section) -> Self {
-        let mut bytes = Vec::with_capacity(head.len() + section.len() * size_of::<Span>());
-        bytes.extend_from_slice(head);
-        for span in section.spans() {
-            bytes.extend_from_slice(&span.to_bytes());
-        }
-        Self { bytes: bytes.into_boxed_slice(), spans: head.len() as u16 }
+    fn new(head: &Lines<'_>) -> Self {
+        let (few, many) = head.section.as_bytes();
+        let mut bytes = Vec::with_capacity(head.bytes.len() + few.len() + many.len());
+        bytes.extend_from_slice(head.bytes);
+        bytes.extend_from_slice(few);
+        bytes.extend_from_slice(many);
+        Self { bytes: bytes.into_boxed_slice(), spans: head.bytes.len() as u16 }
     }
 
     fn part(&self, (start, end): (u16, u16)) -> &[u8] {
@@ -100,9 +101,9 @@ fn narrow((start, end): (usize, usize)) -> (u16, u16) {
 
 impl RequestHead {
     #[inline]
-    pub(crate) fn new(head: &[u8], line: RequestLine, authority: (usize, usize), section: &Section) -> Self {
+    pub(crate) fn new(head: &Lines<'_>, line: RequestLine, authority: (usize, usize)) -> Self {
         Self {
-            block: Block::new(head, section),
+            block: Block::new(head),
             method: line.method,
             target: narrow(line.target),
             authority: narrow(authority),
@@ -150,13 +151,8 @@ impl RequestHead {
 
 impl ResponseHead {
     #[inline]
-    pub(crate) fn new(head: &[u8], line: &StatusLine, section: &Section) -> Self {
-        Self {
-            block: Block::new(head, section),
-            reason: narrow(line.reason),
-            status: line.status,
-            version: line.version,
-        }
+    pub(crate) fn new(head: &Lines<'_>, line: &StatusLine) -> Self {
+        Self { block: Block::new(head), reason: narrow(line.reason), status: line.status, version: line.version }
     }
 
     /// The status code.

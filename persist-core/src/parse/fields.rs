@@ -47,6 +47,9 @@ pub(crate) fn is_token<const N: usize>(token: &[u8], lower: &[u8; N]) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span(u64);
 
+/// A span as it stands behind a head in its block.
+type SpanBytes = [u8; size_of::<Span>()];
+
 impl Span {
     #[inline]
     fn new(name: usize, name_len: usize, value: usize, value_len: usize) -> Self {
@@ -54,11 +57,11 @@ impl Span {
         Self(name as u64 | (name_len as u64) << 16 | (value as u64) << 32 | (value_len as u64) << 48)
     }
 
-    pub(crate) const fn to_bytes(self) -> [u8; 8] {
+    const fn to_bytes(self) -> SpanBytes {
         self.0.to_le_bytes()
     }
 
-    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub(crate) const fn from_bytes(bytes: SpanBytes) -> Self {
         Self(u64::from_le_bytes(bytes))
     }
 
@@ -85,8 +88,8 @@ const INLINE: usize = 32;
 /// The spans of one field section while it is parsed: on the stack, unless there are very many.
 #[derive(Debug)]
 pub(crate) struct Section {
-    few: [Span; INLINE],
-    many: Vec<Span>,
+    few: [SpanBytes; INLINE],
+    many: Vec<SpanBytes>,
     len: usize,
     /// One bit for each of the first spans: whether it is a framing field.
     framing: u32,
@@ -98,47 +101,68 @@ impl Section {
     /// An empty section that begins at `at`.
     #[inline]
     pub(crate) fn new(at: usize) -> Self {
-        Self { few: [Span(0); INLINE], many: Vec::new(), len: 0, framing: 0, at }
+        Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, at }
     }
 
     #[inline]
     fn push(&mut self, span: Span, is_framing: bool) {
         match self.few.get_mut(self.len) {
             Some(place) => {
-                *place = span;
+                *place = span.to_bytes();
                 self.framing |= u32::from(is_framing) << self.len;
             }
-            None => self.many.push(span),
+            None => self.many.push(span.to_bytes()),
         }
         self.len += 1;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    fn few(&self) -> &[SpanBytes] {
+        &self.few[..self.len.min(INLINE)]
+    }
+
+    /// All spans, in two pieces, as [`Span::from_bytes`] takes them.
+    pub(crate) fn as_bytes(&self) -> (&[u8], &[u8]) {
+        (self.few().as_flattened(), self.many.as_flattened())
     }
 
     pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        self.few[..self.len.min(INLINE)].iter().chain(&self.many).copied()
+        self.few().iter().chain(&self.many).copied().map(Span::from_bytes)
     }
 
     /// The framing fields in their order.
-    pub(crate) fn framing<'s>(&'s self, head: &'s [u8]) -> impl Iterator<Item = (Kind, Span)> + 's {
-        let few = Bits(self.framing).map(|bit| self.few[bit]);
-        few.chain(self.many.iter().copied()).filter_map(|span| Some((classify(span.name(head))?, span)))
+    #[inline]
+    pub(crate) fn framing<'s>(&'s self, head: &'s [u8]) -> Framing<'s> {
+        Framing { head, few: &self.few, bits: self.framing, many: self.many.iter() }
     }
 }
 
-/// The positions of the set bits, lowest first.
-struct Bits(u32);
+/// The framing fields of a section: among the first those that were marked, among the rest those that are found again.
+#[derive(Debug)]
+pub(crate) struct Framing<'s> {
+    head: &'s [u8],
+    few: &'s [SpanBytes; INLINE],
+    bits: u32,
+    many: core::slice::Iter<'s, SpanBytes>,
+}
 
-impl Iterator for Bits {
-    type Item = usize;
+impl Iterator for Framing<'_> {
+    type Item = (Kind, Span);
 
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < u32::BITS).then_some(bit as usize)
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Kind, Span)> {
+        loop {
+            let span = if self.bits == 0 {
+                self.many.next()?
+            } else {
+                let first = self.bits.trailing_zeros() as usize;
+                self.bits &= self.bits - 1;
+                &self.few[first]
+            };
+            let span = Span::from_bytes(*span);
+            if let Some(kind) = classify(span.name(self.head)) {
+                return Some((kind, span));
+            }
+        }
     }
 }
 

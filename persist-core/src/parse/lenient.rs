@@ -7,7 +7,7 @@ use crate::error::Cause;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
 use crate::parse::fields::Section;
-use crate::parse::{Bad, HEAD_BYTES_MAX, StartLine, fields};
+use crate::parse::{Bad, HEAD_BYTES_MAX, Lines, StartLine, fields};
 
 /// Whether a head with this fault is worth rewriting.
 #[cold]
@@ -33,17 +33,18 @@ pub(super) fn end(bytes: &[u8], at: &mut usize) -> Option<usize> {
 }
 
 /// Rewrites a complete head, and reads and judges the copy.
-pub(super) fn judge<L: StartLine, T>(
+pub(super) fn judge<L: StartLine>(
     head: &[u8],
+    wire_len: usize,
     limits: &Limits,
     leniency: Leniency,
-    judge: impl FnOnce(&[u8], L, &Section) -> Result<T, Bad>,
-) -> Result<T, Bad> {
+    asked: L::Asked,
+) -> Result<L::Start, Bad> {
     let (copy, lines) = rewrite(head, leniency);
     let found = if copy.len() > HEAD_BYTES_MAX {
         Err(Bad::new(Cause::HeadTooLarge { limit: HEAD_BYTES_MAX as u64 }, HEAD_BYTES_MAX))
     } else {
-        read_strictly(&copy, limits, judge)
+        read_strictly::<L>(&copy, wire_len, limits, asked)
     };
     found.map_err(|bad| {
         // The copy's lines are as long as the original's, give or take a few bytes: good enough to point at.
@@ -52,16 +53,17 @@ pub(super) fn judge<L: StartLine, T>(
     })
 }
 
-fn read_strictly<L: StartLine, T>(
+fn read_strictly<L: StartLine>(
     copy: &[u8],
+    wire_len: usize,
     limits: &Limits,
-    judge: impl FnOnce(&[u8], L, &Section) -> Result<T, Bad>,
-) -> Result<T, Bad> {
+    asked: L::Asked,
+) -> Result<L::Start, Bad> {
     let incomplete = || Bad::new(Cause::BareCr, copy.len());
     let (line, at) = L::read(copy, limits)?.ok_or_else(incomplete)?;
     let mut section = Section::new(at);
     let end = fields::section(copy, limits.fields_max, &mut section)?.ok_or_else(incomplete)?;
-    judge(&copy[..end], line, &section)
+    line.judge(&Lines { bytes: &copy[..end], section: &section, wire_len }, asked)
 }
 
 /// The head in the strict spelling, and where each of its lines begins: in the original, in the copy.

@@ -21,7 +21,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::error::{Cause, ProtocolError};
-use crate::framing;
 use crate::head::{BodyLen, RequestHead, ResponseHead};
 use crate::keep_alive::KeepAlive;
 use crate::leniency::Leniency;
@@ -91,6 +90,21 @@ impl Bad {
     pub(crate) const fn new(cause: Cause, at: usize) -> Self {
         Self { cause, at }
     }
+
+    /// The same, said of a head that begins at this offset of the connection's input.
+    #[cold]
+    fn behind(self, offset: u64) -> ProtocolError {
+        ProtocolError::new(self.cause, offset.saturating_add(self.at as u64))
+    }
+}
+
+/// A complete head whose lines are well-formed.
+#[derive(Debug)]
+pub(crate) struct Lines<'h> {
+    pub(crate) bytes: &'h [u8],
+    pub(crate) section: &'h Section,
+    /// Its bytes on the wire, empty lines before it included.
+    pub(crate) wire_len: usize,
 }
 
 /// A request that begins: its head, and what the connection must know of it.
@@ -148,8 +162,7 @@ pub(crate) fn request(
     limits: &Limits,
     _leniency: Leniency,
 ) -> Result<Option<RequestStart>, ProtocolError> {
-    let found = read::<RequestLine, _>(partial, input, limits, Leniency::strict(), framing::request);
-    finish(found, offset, |start, wire_len| start.wire_len = wire_len)
+    read::<RequestLine>(partial, input, limits, Leniency::strict(), ()).map_err(|bad| bad.behind(offset))
 }
 
 /// Reads one response head. `None`: all input was consumed into `partial`.
@@ -164,30 +177,16 @@ pub(crate) fn response(
     leniency: Leniency,
     asked: Asked,
 ) -> Result<Option<ResponseStart>, ProtocolError> {
-    let found = read::<StatusLine, _>(partial, input, limits, leniency, |bytes, line, section| {
-        framing::response(bytes, line, section, asked)
-    });
-    finish(found, offset, |start, wire_len| start.wire_len = wire_len)
-}
-
-#[inline]
-fn finish<T>(
-    found: Result<Option<(T, usize)>, Bad>,
-    offset: u64,
-    set: impl FnOnce(&mut T, usize),
-) -> Result<Option<T>, ProtocolError> {
-    match found {
-        Ok(Some((mut start, wire_len))) => {
-            set(&mut start, wire_len);
-            Ok(Some(start))
-        }
-        Ok(None) => Ok(None),
-        Err(bad) => Err(ProtocolError::new(bad.cause, offset.saturating_add(bad.at as u64))),
-    }
+    read::<StatusLine>(partial, input, limits, leniency, asked).map_err(|bad| bad.behind(offset))
 }
 
 /// The first line of a head.
 trait StartLine: Sized {
+    /// What begins with such a line.
+    type Start;
+    /// What else decides how the message is framed.
+    type Asked: Copy;
+
     /// Reads it, and returns the position after it; `None` if its LF has not come.
     fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad>;
 
@@ -199,30 +198,37 @@ trait StartLine: Sized {
 
     /// What to say when the line does not end within the limit.
     fn too_long(limit: u64) -> Cause;
+
+    /// Judges the head as a whole, once its lines are known to be well-formed.
+    fn judge(self, head: &Lines<'_>, asked: Self::Asked) -> Result<Self::Start, Bad>;
 }
 
-/// Reads a head; positions in errors, and the length returned, count from the first empty line that was skipped.
+/// Reads a head; positions in errors count from the first empty line that was skipped.
 #[inline]
-fn read<L: StartLine, T>(
+fn read<L: StartLine>(
     partial: &mut Partial,
     input: &mut &[u8],
     limits: &Limits,
     leniency: Leniency,
-    judge: impl FnOnce(&[u8], L, &Section) -> Result<T, Bad>,
-) -> Result<Option<(T, usize)>, Bad> {
+    asked: L::Asked,
+) -> Result<Option<L::Start>, Bad> {
     if !partial.is_empty() || partial.skipped > 0 || matches!(input.first(), Some(b'\r' | b'\n') | None) {
-        return resume(partial, input, limits, leniency, judge);
+        return resume::<L>(partial, input, limits, leniency, asked);
     }
     let bytes = &input[..input.len().min(head_bytes_max(limits))];
-    let Some((line, at)) = attempt_line::<L>(bytes, limits, leniency)? else {
-        return resume(partial, input, limits, leniency, judge);
+    let (line, at) = match L::read(bytes, limits) {
+        Ok(Some(found)) => found,
+        Err(bad) if !lenient::can_mend(&bad.cause, leniency) => return Err(bad),
+        // Incomplete, or for a leniency to mend.
+        _ => return resume::<L>(partial, input, limits, leniency, asked),
     };
     let mut section = Section::new(at);
     match fields::section(bytes, limits.fields_max, &mut section) {
         Ok(Some(end)) => {
-            let start = judge(&bytes[..end], line, &section)?;
+            let head = Lines { bytes: &bytes[..end], section: &section, wire_len: end };
+            let start = line.judge(&head, asked)?;
             *input = &input[end..];
-            Ok(Some((start, end)))
+            Ok(Some(start))
         }
         Ok(None) => {
             // What is complete need not be read again.
@@ -234,29 +240,20 @@ fn read<L: StartLine, T>(
             }
             Err(too_large::<L>(limits, true))
         }
-        Err(bad) if lenient::can_mend(&bad.cause, leniency) => resume(partial, input, limits, leniency, judge),
+        Err(bad) if lenient::can_mend(&bad.cause, leniency) => resume::<L>(partial, input, limits, leniency, asked),
         Err(bad) => Err(bad),
-    }
-}
-
-/// A start line that a leniency can mend is left to [`resume`], like an incomplete one.
-#[inline]
-fn attempt_line<L: StartLine>(bytes: &[u8], limits: &Limits, leniency: Leniency) -> Result<Option<(L, usize)>, Bad> {
-    match L::read(bytes, limits) {
-        Err(bad) if lenient::can_mend(&bad.cause, leniency) => Ok(None),
-        read => read,
     }
 }
 
 /// The same for a head that came in pieces, follows empty lines, or needs a leniency. Linear in what came, however it was cut.
 #[cold]
-fn resume<L: StartLine, T>(
+fn resume<L: StartLine>(
     partial: &mut Partial,
     input: &mut &[u8],
     limits: &Limits,
     leniency: Leniency,
-    judge: impl FnOnce(&[u8], L, &Section) -> Result<T, Bad>,
-) -> Result<Option<(T, usize)>, Bad> {
+    asked: L::Asked,
+) -> Result<Option<L::Start>, Bad> {
     if partial.bytes.is_empty() && !skip_empty_lines::<L>(partial, input, limits, leniency)? {
         return Ok(None);
     }
@@ -289,13 +286,12 @@ fn resume<L: StartLine, T>(
     debug_assert_eq!(head.bytes.len(), end);
     let wire_len = skipped + end;
     if head.lenient.is_some() {
-        let start = lenient::judge(&head.bytes, limits, leniency, judge).map_err(shift)?;
-        return Ok(Some((start, wire_len)));
+        return lenient::judge::<L>(&head.bytes, wire_len, limits, leniency, asked).map(Some).map_err(shift);
     }
     let (line, _) = L::read(&head.bytes, limits).map_err(shift)?.expect("the start line is complete: its LF was seen");
     let section = head.section.expect("a section follows a complete start line");
-    let start = judge(&head.bytes, line, &section).map_err(shift)?;
-    Ok(Some((start, wire_len)))
+    let head = Lines { bytes: &head.bytes, section: &section, wire_len };
+    line.judge(&head, asked).map(Some).map_err(shift)
 }
 
 /// Judges the lines that have become complete; returns the end of the head once it is there.

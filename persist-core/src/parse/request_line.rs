@@ -2,12 +2,13 @@
 
 use crate::error::Cause;
 use crate::field::is_token_byte;
+use crate::framing;
 use crate::head::Version;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
 use crate::method::Method;
 use crate::parse::target::{self, Authority};
-use crate::parse::{Bad, StartLine, scan};
+use crate::parse::{Bad, Lines, RequestStart, StartLine, scan};
 
 /// A request line: positions in the head.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub(crate) struct RequestLine {
 }
 
 impl StartLine for RequestLine {
+    type Start = RequestStart;
+    type Asked = ();
+
     #[inline(always)]
     fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
         let (known, start) = match bytes.first_chunk::<4>() {
@@ -69,6 +73,11 @@ impl StartLine for RequestLine {
 
     fn too_long(limit: u64) -> Cause {
         Cause::RequestLineTooLong { limit }
+    }
+
+    #[inline(always)]
+    fn judge(self, head: &Lines<'_>, _asked: ()) -> Result<RequestStart, Bad> {
+        framing::request(head, self)
     }
 }
 

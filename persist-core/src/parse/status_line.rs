@@ -1,10 +1,11 @@
 //! The status line (RFC 9112 §4): a version, one SP, three digits, one SP, and a reason phrase that may be empty.
 
 use crate::error::Cause;
+use crate::framing;
 use crate::head::Version;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
-use crate::parse::{Bad, StartLine, scan};
+use crate::parse::{Asked, Bad, Lines, ResponseStart, StartLine, scan};
 use crate::status::StatusCode;
 
 /// A status line: positions in the head.
@@ -18,6 +19,9 @@ pub(crate) struct StatusLine {
 const REASON: usize = 13;
 
 impl StartLine for StatusLine {
+    type Start = ResponseStart;
+    type Asked = Asked;
+
     #[inline(always)]
     fn read(bytes: &[u8], _limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
         let Some((b"HTTP/1.", rest)) = bytes.split_first_chunk::<7>() else { return diagnose(bytes) };
@@ -59,6 +63,11 @@ impl StartLine for StatusLine {
 
     fn too_long(limit: u64) -> Cause {
         Cause::HeadTooLarge { limit }
+    }
+
+    #[inline(always)]
+    fn judge(self, head: &Lines<'_>, asked: Asked) -> Result<ResponseStart, Bad> {
+        framing::response(head, self, asked)
     }
 }
 
