@@ -229,7 +229,7 @@ impl Pool {
     }
 
     /// Dials while somebody wants to and there is room, or room can be made by closing what is idle.
-    fn dial_for_the_hungry(&mut self, now: Instant) {
+    pub(super) fn dial_for_the_hungry(&mut self, now: Instant) {
         while let Some((_, destination)) = self.index.hungriest() {
             let Some(entry) = self.destinations.get(destination) else { return };
             let full_here = entry.connections() >= self.config.per_destination_max;
@@ -297,25 +297,22 @@ impl Pool {
     }
 }
 
-/// Deadlines.
+/// Deadlines. Whatever they make possible is dialled once all that are due were seen.
 impl Pool {
     pub(super) fn expire_waiter(&mut self, id: Id, now: Instant) {
         let Some(waiter) = self.waiters.get_mut(id) else { return };
         // The timer has been taken from the index already.
         waiter.deadline = None;
-        let (waited, destination) = (now - waiter.since, waiter.destination);
-        let failures = self.destinations.get(destination).map_or(0, |entry| entry.backoff.failures());
+        let waited = now - waiter.since;
+        let failures = self.destinations.get(waiter.destination).map_or(0, |entry| entry.backoff.failures());
         self.fail(id, PoolError::Deadline { waited, failures }, now);
-        self.settle(destination, now);
     }
 
     pub(super) fn expire_conn(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.conns.get_mut(id) else { return };
         entry.timer = None;
-        let destination = entry.destination;
         // Placing it again closes it, since its time is over.
         self.place(id, Placing::AsBefore, now);
-        self.settle(destination, now);
     }
 
     pub(super) fn expire_backoff(&mut self, id: Id, now: Instant) {
@@ -325,6 +322,6 @@ impl Pool {
         if entry.backoff.ready_at().is_some_and(|ready| now >= ready + forget_after) {
             entry.backoff.handle_success();
         }
-        self.settle(id, now);
+        self.reindex(id, now);
     }
 }

@@ -13,6 +13,8 @@ mod dispatch;
 mod entry;
 mod index;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -156,16 +158,20 @@ impl Pool {
         }
     }
 
-    /// A response's head came on this connection, with what its `Keep-Alive` field announced. From here on the destination counts as working.
+    /// A response's head came on this connection, with what its `Keep-Alive` field announced; what it does not name stays as it was. From here on the destination counts as working.
     pub fn handle_response(&mut self, conn: ConnId, announced: Option<KeepAlive>, now: Instant) {
-        let Some(entry) = self.conns.get_mut(conn.0).filter(|entry| entry.state == State::Open) else { return };
+        let Some(entry) = self.conns.get_mut(conn.0).filter(|entry| entry.in_use > 0) else { return };
         entry.quiet_since = now;
         if let Some(announced) = announced {
-            entry.announced_timeout = announced.timeout;
-            entry.announced_left = announced.max;
+            entry.announced_timeout = announced.timeout.or(entry.announced_timeout);
+            entry.announced_left = announced.max.or(entry.announced_left);
         }
-        let destination = entry.destination;
-        if self.prove(conn.0) {
+        let (destination, shared) = (entry.destination, entry.streams > 1);
+        if shared {
+            // It may take more now, or no more.
+            self.place(conn.0, Placing::AsBefore, now);
+        }
+        if self.prove(conn.0) || shared {
             self.settle(destination, now);
         }
     }
@@ -250,6 +256,8 @@ impl Pool {
                 Timer::Destination(id) => self.expire_backoff(id, now),
             }
         }
+        // After all of them, so that of several destinations that may dial again the one goes first that waits longest.
+        self.dial_for_the_hungry(now);
     }
 
     /// Closes the pool: idle connections now, busy ones and dials when they end. All who wait get [`PoolError::Closed`].
