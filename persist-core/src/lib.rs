@@ -3,7 +3,71 @@
 //! Bytes and time go in; events, bytes and a deadline come out. The crate has no clock, socket, thread,
 //! lock or source of randomness, and the compiler enforces it: it is `no_std` with `alloc`.
 //!
-//! Start at [`Conn`]: the machine of one connection, in the role of a [`Client`] or a [`Server`].
+//! Start at [`Conn`]: the machine of one connection, in the role of a [`Client`] or a [`Server`]. What both adapters decide alike
+//! stands beside it: the [`Pool`], the [`RetryPolicy`], [`Backoff`], [`Route`]s.
+//!
+//! # Two machines and no network
+//!
+//! Whoever drives a machine keeps to one contract: *mutate → drain [`next`](Conn::next) and [`transmit`](Conn::transmit) → ask
+//! [`poll_shutdown`](Conn::poll_shutdown) → wait for I/O or for [`poll_timeout`](Conn::poll_timeout)*.
+//!
+//! ```
+//! use bytes::Buf;
+//! use persist_core::{BodyLen, Client, Config, Conn, Event, Field, FieldName, FieldValue, Instant, Method, Next, Server, StatusCode};
+//!
+//! /// Moves what one machine has to send into a buffer, as a socket would.
+//! fn wire<R: persist_core::Role>(conn: &mut Conn<R>, now: Instant) -> Vec<u8> {
+//!     let mut out = conn.transmit(now);
+//!     let bytes = out.chunk().to_vec();
+//!     out.advance(bytes.len());
+//!     bytes
+//! }
+//!
+//! const HOST: Field<'static> = Field { name: FieldName::from_static("Host"), value: FieldValue::from_static("example.org") };
+//! let now = Instant::ZERO;
+//! let mut config = Config::client();
+//! config.pipelining.depth = 2;
+//! let mut client = Conn::<Client>::new(config, now);
+//! let mut server = Conn::<Server>::new(Config::server(), now);
+//!
+//! // Two requests leave together ...
+//! let first = client.send_request(&Method::GET, "/1", [HOST], BodyLen::Empty, now)?;
+//! let second = client.send_request(&Method::GET, "/2", [HOST], BodyLen::Empty, now)?;
+//! let requests = wire(&mut client, now);
+//!
+//! // ... the second is answered before the first ...
+//! let mut tickets = Vec::new();
+//! let mut input = &requests[..];
+//! while let Next::Event(event) = server.next(&mut input, now)? {
+//!     if let Event::Head { ticket, .. } = event {
+//!         tickets.push(ticket);
+//!     }
+//! }
+//! for (ticket, status) in tickets.into_iter().rev().zip([StatusCode::NO_CONTENT, StatusCode::NOT_FOUND]) {
+//!     server.send_response(ticket, status, [], BodyLen::Empty, now)?;
+//! }
+//!
+//! // ... and each gets its own reply, in order.
+//! let replies = wire(&mut server, now);
+//! let mut input = &replies[..];
+//! let mut seen = Vec::new();
+//! while let Next::Event(event) = client.next(&mut input, now)? {
+//!     if let Event::Head { id, head, .. } = event {
+//!         seen.push((id, head.status().as_u16()));
+//!     }
+//! }
+//! assert_eq!(seen, [(first, 404), (second, 204)]);
+//! assert!(client.is_idle() && server.is_idle());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is true of every machine
+//!
+//! - Errors are the peer's ([`ProtocolError`]), the caller's ([`SendError`]) or none at all ([`CloseReason`]); a request that did not complete
+//!   comes back once, with its [`Disposition`].
+//! - Nothing is buffered without a limit ([`Limits`]), nothing is waited for without a deadline that can be set ([`Timeouts`]).
+//! - An idle machine holds no buffer and has less than 500 bytes.
+//! - Parsing is strict; the few [`Leniency`] flags cannot change where a message ends.
 #![no_std]
 #![forbid(unsafe_code)]
 

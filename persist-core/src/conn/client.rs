@@ -6,6 +6,7 @@ use super::event::{ExchangeId, Slot};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
+use super::trace::tell;
 use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Gate;
@@ -86,8 +87,8 @@ impl Conn<Client> {
         self.say_slots();
     }
 
-    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back if nothing
-    /// stands behind it; otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
+    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back;
+    /// otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
     /// held up, nor does their pairing shift.
     pub fn cancel(&mut self, id: ExchangeId, now: Instant) {
         self.tick(now);
@@ -96,17 +97,18 @@ impl Conn<Client> {
             return;
         }
         self.end_exchange(index, CloseReason::Aborted);
-        let newest = index + 1 == self.queue.len();
         let Some(exchange) = self.queue.get_mut(index) else { return };
         exchange.unwanted = true;
         let unsent = exchange.sent == 0 && exchange.receiving == Half::Idle;
         let queued = exchange.queued as usize;
         self.times.closing = self.times.now;
-        if unsent && newest {
-            self.outbox.take_back(queued);
-            self.queue.pop_back();
-            self.turn = self.turn.min(self.queue.len());
-            self.cursor = self.cursor.min(self.queue.len());
+        if unsent {
+            // It was reported as `NotSent`, and must stay so, whatever stands behind it.
+            let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
+            self.outbox.take_back((self.foreign + before) as usize, queued);
+            self.queue.remove(index);
+            self.turn -= usize::from(index < self.turn);
+            self.cursor -= usize::from(index < self.cursor);
             self.say_slots();
         } else if !exchange.sending.is_over() {
             // Half a request is on the wire: nothing can follow it.
@@ -178,7 +180,8 @@ impl Conn<Client> {
             if (out.len() - start) as u64 > limit { Err(SendError::HeadTooLarge { limit }) } else { Ok(()) }
         })?;
         let total = self.completed + self.queue.len() as u64 + 1;
-        let spent = self.config.requests_max.is_some_and(|max| total >= max);
+        let spent =
+            self.config.requests_max.is_some_and(|max| total >= max) || self.queue.next_id() + 1 >= self.refused_from;
         let empty = matches!(body, BodyLen::Empty | BodyLen::Length(0));
         if self.queue.is_empty() {
             self.times.head = self.times.now;
@@ -201,6 +204,7 @@ impl Conn<Client> {
         };
         exchange.sending = Half::Body;
         let id = exchange.id;
+        tell!(exchange = id.0, %method, ?body, "request");
         let index = self.queue.len() - 1;
         if empty {
             self.sent_whole(index);
@@ -216,7 +220,7 @@ impl Conn<Client> {
         exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
         let unsent = exchange.queued - exchange.sent;
         exchange.queued = exchange.sent;
-        self.outbox.take_back(unsent as usize);
+        self.outbox.take_back(self.outbox.len().saturating_sub(unsent as usize), unsent as usize);
         self.pass_turn();
     }
 
@@ -269,6 +273,7 @@ impl Conn<Client> {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
         let (id, silent) = (front.id, front.ended);
+        tell!(exchange = id.0, status = start.head.status().as_u16(), "interim response");
         if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
@@ -278,7 +283,7 @@ impl Conn<Client> {
 
     fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
         if let Some(timeout) = start.keep_alive.timeout {
-            self.peer_idle = Some(timeout);
+            self.announced_idle = Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
         }
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
@@ -288,6 +293,7 @@ impl Conn<Client> {
         front.received += start.wire_len as u64;
         front.switched = start.switches;
         let (id, silent) = (front.id, front.ended);
+        tell!(exchange = id.0, status = start.head.status().as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
         // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.
@@ -309,10 +315,13 @@ impl Conn<Client> {
         if close {
             // RFC 9112 §9.6: no request behind this one is processed.
             self.decline_rest(&CloseReason::PeerSaidClose);
-        } else if start.keep_alive.max == Some(0)
-            && let Some(newest) = self.queue.back_mut()
-        {
-            newest.last.get_or_insert(Last::PeerSaidClose);
+        } else if let Some(max) = start.keep_alive.max {
+            self.refused_from = self.refused_from.min((id.0 + 1).saturating_add(max));
+            if let Some(newest) = self.queue.back_mut()
+                && newest.id.0 + 1 >= self.refused_from
+            {
+                newest.last.get_or_insert(Last::MaxRequests);
+            }
         }
         self.say_slots();
         self.begin_body(start.body);
@@ -497,6 +506,11 @@ impl Receive for Client {
 }
 
 impl Conn<Client> {
+    /// How many more requests the peer said it would take (`Keep-Alive: max=`).
+    pub fn announced_requests(&self) -> Option<u64> {
+        (self.refused_from != u64::MAX).then(|| self.refused_from.saturating_sub(self.queue.next_id()))
+    }
+
     /// Whether the peer gave reason to believe that it cannot take pipelined requests: it answered as HTTP/1.0, or broke the
     /// protocol or closed early with several in flight. A pool then sets [`Pipelining::to_this_peer`](crate::Pipelining) for its next connections.
     pub fn peer_mishandles_pipelining(&self) -> bool {

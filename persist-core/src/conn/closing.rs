@@ -3,6 +3,7 @@
 use super::event::{ExchangeId, Parts};
 use super::exchange::Last;
 use super::half::{Half, Phase};
+use super::trace::tell;
 use super::{Conn, Inbound, Role};
 use crate::close::{CloseReason, Side};
 use crate::disposition::Failure;
@@ -107,6 +108,11 @@ impl<R: Role> Conn<R> {
         if self.phase == Phase::Open {
             self.because(reason);
             self.phase = Phase::Finishing;
+            tell!(
+                pending = self.queue.len(),
+                reason = self.reason.as_deref().map(tracing::field::display),
+                "finishing"
+            );
             if let Some(last) = self.queue.back_mut() {
                 last.last.get_or_insert(Last::OurClose);
             }
@@ -133,6 +139,7 @@ impl<R: Role> Conn<R> {
 
     pub(super) fn closed(&mut self) {
         self.phase = Phase::Closed;
+        tell!(completed = self.completed, reason = self.reason.as_deref().map(tracing::field::display), "closed");
         self.inbound = Inbound::Dropped;
         self.outbox.clear();
         self.foreign = 0;

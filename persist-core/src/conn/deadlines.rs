@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::half::{Half, Phase};
+use super::trace::tell;
 use super::{Conn, Inbound, Role};
 use crate::close::{CloseReason, Deadline};
 use crate::time::Instant;
@@ -53,6 +54,7 @@ impl<R: Role> Conn<R> {
     }
 
     fn passed(&mut self, timer: Timer) {
+        tell!(?timer, "deadline passed");
         match timer {
             Timer::Idle => self.finish(CloseReason::Idle),
             Timer::MaxAge => self.finish(CloseReason::MaxAge),
@@ -93,7 +95,7 @@ impl<R: Role> Conn<R> {
 
     /// Ours, or what the peer announced less the margin, whichever is sooner.
     fn idle_after(&self) -> Option<Duration> {
-        let announced = self.peer_idle.map(|idle| idle.saturating_sub(self.config.timeouts.keep_alive_margin));
+        let announced = self.announced_idle().map(|idle| idle.saturating_sub(self.config.timeouts.keep_alive_margin));
         match (self.config.timeouts.idle, announced) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),

@@ -176,6 +176,10 @@ impl Queue {
         self.rest.pop_back().or_else(|| self.first.take())
     }
 
+    pub(crate) fn remove(&mut self, index: usize) -> Option<Exchange> {
+        if index == 0 { self.pop_front() } else { self.rest.remove(index - 1) }
+    }
+
     pub(crate) fn front(&self) -> Option<&Exchange> {
         self.first.as_ref()
     }
@@ -212,6 +216,11 @@ impl Queue {
             index -= 1;
         }
         (self.get(index)?.id == id).then_some(index)
+    }
+
+    /// The number that the next exchange will get.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id
     }
 
     /// Gives back the memory of a burst that is over.

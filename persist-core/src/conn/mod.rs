@@ -57,6 +57,7 @@ mod outbox;
 mod receive;
 mod send;
 mod server;
+mod trace;
 mod transmit;
 
 pub use event::{Event, ExchangeId, Next, Parts, Slot, Ticket, Upload};
@@ -183,8 +184,10 @@ pub struct Conn<R: Role> {
     write_failed: bool,
     /// Client: the peer was seen to mishandle pipelining.
     mishandled: bool,
-    /// Client: what the peer announced in `Keep-Alive`.
-    peer_idle: Option<Duration>,
+    /// Client: seconds that the peer announced in `Keep-Alive: timeout=`.
+    announced_idle: Option<u32>,
+    /// Client: the number of the first exchange that the peer will not take, from `Keep-Alive: max=`.
+    refused_from: u64,
     reason: Option<Box<CloseReason>>,
     error: Option<Box<ProtocolError>>,
     due: Due,
@@ -215,7 +218,8 @@ impl<R: Role> Conn<R> {
             eof: false,
             write_failed: false,
             mishandled: false,
-            peer_idle: None,
+            announced_idle: None,
+            refused_from: u64::MAX,
             reason: None,
             error: None,
             due: Due::default(),
@@ -280,6 +284,12 @@ impl<R: Role> Conn<R> {
     /// The peer's violation, if there was one.
     pub fn error(&self) -> Option<&ProtocolError> {
         self.error.as_deref()
+    }
+
+    /// How long the peer said it keeps an idle connection (`Keep-Alive: timeout=`). The idle deadline honours it, less
+    /// [`Timeouts::keep_alive_margin`](crate::Timeouts::keep_alive_margin).
+    pub fn announced_idle(&self) -> Option<Duration> {
+        self.announced_idle.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// How many exchanges completed.

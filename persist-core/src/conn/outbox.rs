@@ -70,25 +70,6 @@ impl Tail {
             self.segments.pop_front();
         }
     }
-
-    /// Takes up to `n` bytes back from the end; returns how many more are to be taken elsewhere.
-    fn take_back(&mut self, mut n: usize) -> usize {
-        while n > 0
-            && let Some(back) = self.segments.back_mut()
-        {
-            let step = n.min(back.rest().len());
-            match back {
-                Segment::Own(bytes, _) => bytes.truncate(bytes.len() - step),
-                Segment::Shared(bytes) => bytes.truncate(bytes.len() - step),
-            }
-            self.len -= step;
-            n -= step;
-            if back.rest().is_empty() {
-                self.segments.pop_back();
-            }
-        }
-        n
-    }
 }
 
 impl Outbox {
@@ -117,11 +98,14 @@ impl Outbox {
         tail.segments.push_back(Segment::Shared(bytes));
     }
 
-    /// Takes the last `n` bytes back, at most [`len`](Self::len).
-    pub(crate) fn take_back(&mut self, n: usize) {
-        let n = self.tail.as_mut().map_or(n, |tail| tail.take_back(n));
-        let kept = self.buffer.len().saturating_sub(n).max(self.spent);
-        self.buffer.truncate(kept);
+    /// Takes `n` bytes back that stand behind the first `at`. Rare, so that it may copy.
+    pub(crate) fn take_back(&mut self, at: usize, n: usize) {
+        if self.tail.is_some() {
+            *self = Self::from(core::mem::take(self).into_bytes());
+        }
+        let start = (self.spent + at).min(self.buffer.len());
+        let end = (start + n).min(self.buffer.len());
+        self.buffer.drain(start..end);
         self.tidy();
     }
 
@@ -251,14 +235,16 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_taken_back_across_pieces() {
+    fn bytes_are_taken_back_across_pieces() {
         let mut outbox = Outbox::default();
-        put(&mut outbox, b"one ");
+        put(&mut outbox, b"sent one ");
+        outbox.advance(5);
         outbox.push_shared(Bytes::from_static(b"two "));
         put(&mut outbox, b"three");
-        outbox.take_back(7);
-        assert_eq!(outbox.len(), 6);
-        assert_eq!(outbox.into_bytes(), b"one tw");
+        outbox.take_back(2, 4);
+        assert_eq!(outbox.len(), 9);
+        outbox.take_back(7, 2);
+        assert_eq!(outbox.into_bytes(), b"ono thr");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::time::Instant;
 
 use super::exchange::Exchange;
 use super::half::{Half, Phase, Step};
+use super::trace::tell;
 
 /// What reading a head came to.
 pub enum Found<'i, R: Role> {
@@ -378,8 +379,10 @@ impl<R: Role> Conn<R> {
 
     /// Notes that `exchange` ended without completing.
     pub(super) fn failure(&self, exchange: &Exchange, reason: CloseReason) -> alloc::boxed::Box<Failure> {
+        let disposition = R::disposition(self, exchange);
+        tell!(exchange = exchange.id.0, %disposition, %reason, sent = exchange.sent, "exchange did not complete");
         alloc::boxed::Box::new(Failure {
-            disposition: R::disposition(self, exchange),
+            disposition,
             reason,
             sent: exchange.sent,
             received: self.reply_bytes(exchange),

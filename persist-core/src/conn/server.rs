@@ -8,6 +8,7 @@ use super::event::{ExchangeId, Ticket};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
+use super::trace::tell;
 use super::{Conn, Event, Inbound, Server};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Overlap;
@@ -191,6 +192,7 @@ impl Conn<Server> {
                 Ok(())
             }
         })?;
+        tell!(exchange = id.0, status = status.as_u16(), ?body, close = last.is_some(), "response");
         let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
         exchange.sending = exchange.sending.on(Step::Head).unwrap_or(exchange.sending);
         exchange.switched = switches || tunnel;
@@ -229,6 +231,7 @@ impl Conn<Server> {
 
     /// A response in the machine's own name, after which the connection ends.
     fn answer_in_place(&mut self, index: usize, status: StatusCode) {
+        tell!(status = status.as_u16(), "response of the machine's own");
         // Cannot fail: the exchange exists, and nothing in the head can be refused.
         let _ = self.write(index, |out| {
             encode::status_line(out, status);
@@ -364,6 +367,7 @@ impl Conn<Server> {
             None
         };
         let id = exchange.id;
+        tell!(exchange = id.0, method = %start.head.method(), body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
         Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body }))
     }
@@ -458,14 +462,14 @@ impl Receive for Server {
     }
 
     fn finish(conn: &mut Conn<Self>) {
+        if !conn.queue.is_empty() {
+            // Its predecessor's response says close.
+            conn.held = None;
+        }
         // A request that is still being read keeps its right to an answer; one of which nothing was read has none.
         if matches!(conn.inbound, Inbound::Between) && conn.held.is_none() {
             conn.partial.take();
             conn.inbound = Inbound::Dropped;
-        }
-        if !conn.queue.is_empty() {
-            // Its predecessor's response says close.
-            conn.held = None;
         }
         if conn.queue.is_empty() && conn.held.is_none() && conn.phase == Phase::Finishing {
             conn.shut_down();

@@ -74,6 +74,24 @@ fn a_client_closes_before_the_peer_does() {
 }
 
 #[test]
+fn a_client_sends_no_more_requests_than_the_peer_announced() {
+    let mut config = Config::client();
+    config.pipelining.depth = 8;
+    let mut rig = Rig::<Client>::with(config);
+    rig.get("/0");
+    rig.sent();
+    rig.feed("HTTP/1.1 200 OK\r\nKeep-Alive: max=2\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(rig.conn.announced_requests(), Some(2));
+    rig.get("/1");
+    assert_eq!(rig.conn.available(), 7);
+    rig.get("/2");
+    assert_eq!((rig.conn.available(), rig.conn.announced_requests()), (0, Some(0)));
+    rig.sent();
+    let seen = rig.feed([OK, OK].concat());
+    assert_eq!(seen[4..], ["closed: maximum number of requests reached", "pause"]);
+}
+
+#[test]
 fn a_body_that_stalls_is_given_up_but_only_while_we_read() {
     let mut rig = server(|timeouts| timeouts.body_idle = Some(secs(5)));
     let mut input: &[u8] = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab";
