@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+pub mod get;
 pub mod inspect;
 pub mod report;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
+    /// Fetch URLs over as few connections as possible, pipelined
+    Get(get::Args),
+    /// Serve files, or an echo, until a signal comes
+    Serve(serve::Args),
     /// Show how recorded bytes are understood as HTTP/1.1, and why they are rejected
     Inspect(inspect::Args),
 }
@@ -34,6 +40,8 @@ pub enum Command {
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
+        Command::Get(args) => get::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -1,0 +1,261 @@
+//! One lane: one connection at a time to one destination, and the requests that go over it, pipelined.
+//!
+//! A lane asks in the order asked, so that standard output never waits for itself. What a connection leaves unanswered goes again over the next
+//! one, where the core's retry policy allows it; the requests behind the one that failed are not to blame, and are asked for once more, too.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use persist_async::{ClientConn, Exchange, Stream};
+use persist_core::{
+    Attempts, Config, Decision, Disposition, Failure, OnFresh, Repeatable, Replay, RetryPolicy, SendError,
+};
+use tokio::time::{sleep, timeout};
+
+use super::dial::dial;
+use super::failure::{Failed, as_lost, refused};
+use super::fetcher::Fetcher;
+use super::job::Job;
+use super::queue::Queue;
+use super::receive::{Arrived, Trouble, receive};
+use super::sink::Sink;
+use super::upload;
+
+/// A URL that is being fetched.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) job: Job,
+    pub(super) sink: Sink,
+    pub(super) attempts: Attempts,
+    /// Time that its tries took, connecting included; not the time in which others were in front of it.
+    pub(super) spent: Duration,
+}
+
+/// One connection at a time to one destination.
+pub(super) struct Lane {
+    fetcher: Arc<Fetcher>,
+    queue: Arc<Queue>,
+    /// Tasks that come back, in the order asked, all before what is in the queue.
+    own: VecDeque<Task>,
+    /// Whether nothing is pipelined on a new connection until its first answer has come: unless the last one has shown that the server keeps
+    /// connections. (One that closes with requests unread resets the connection, and a reply that only its end delimits is lost.)
+    cautious: bool,
+    /// Connections in a row that could not be made.
+    dead: u32,
+}
+
+/// A connection with what is under way on it.
+struct Current {
+    conn: ClientConn<Stream>,
+    number: u64,
+    in_flight: VecDeque<(Task, Exchange)>,
+    /// Exchanges that completed.
+    completed: u64,
+    /// An exchange has failed; those behind it failed because of it.
+    failed: bool,
+}
+
+/// Connections in a row that could not be made before a destination is given up.
+const DEAD_AFTER: u32 = 3;
+
+impl Lane {
+    pub(super) fn new(fetcher: Arc<Fetcher>, queue: Arc<Queue>) -> Self {
+        Self { fetcher, queue, own: VecDeque::new(), cautious: true, dead: 0 }
+    }
+
+    /// Fetches until nothing is left for this lane.
+    pub(super) async fn run(mut self) {
+        while let Some(mut first) = self.next() {
+            let begun = Instant::now();
+            let connected = self.connect(&first).await;
+            first.spent += begun.elapsed();
+            match connected {
+                Ok(mut current) => {
+                    self.dead = 0;
+                    self.own.push_front(first);
+                    self.use_up(&mut current).await;
+                    self.cautious = current.failed || current.completed < 2;
+                    current.conn.abort();
+                }
+                Err(failed) => {
+                    self.dead += 1;
+                    let rest = if self.dead < DEAD_AFTER { Vec::new() } else { self.rest() };
+                    for task in std::iter::once(first).chain(rest) {
+                        self.fetcher.failed(task, failed.clone(), Arrived::default());
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Task> {
+        if self.fetcher.is_halted() {
+            return None;
+        }
+        self.own.pop_front().or_else(|| self.queue.take())
+    }
+
+    /// All that is left, when the destination is given up.
+    fn rest(&mut self) -> Vec<Task> {
+        self.own.drain(..).chain(std::iter::from_fn(|| self.queue.take())).collect()
+    }
+
+    async fn connect(&self, first: &Task) -> Result<Current, Failed> {
+        // A destination that takes connections and drops them is not stormed.
+        if first.attempts.counted + first.attempts.unprocessed > 1 {
+            sleep(RetryPolicy::default().delay(first.attempts, random())).await;
+        }
+        let options = &self.fetcher.options;
+        let left = options.max_time.map(|limit| limit.saturating_sub(first.spent));
+        let limit = [options.connect_timeout, left].into_iter().flatten().min();
+        let stream = dial(&first.job.destination, options.form, limit).await?;
+        let number = self.fetcher.connected(&first.job.destination, &stream);
+        let mut config = Config::client();
+        config.pipelining.depth = u32::try_from(options.depth).unwrap_or(u32::MAX);
+        if self.cautious {
+            config = config.replacement();
+        }
+        let conn = ClientConn::with_config(stream, config);
+        Ok(Current { conn, number, in_flight: VecDeque::new(), completed: 0, failed: false })
+    }
+
+    /// Asks and reads until the connection takes no more, or nothing is left.
+    async fn use_up(&mut self, current: &mut Current) {
+        loop {
+            self.fill(current).await;
+            let Some((task, exchange)) = current.in_flight.pop_front() else { return };
+            if self.fetcher.is_halted() {
+                return;
+            }
+            self.answer(current, task, exchange).await;
+        }
+    }
+
+    /// Writes requests as far as the depth and the gates allow.
+    async fn fill(&mut self, current: &mut Current) {
+        while current.in_flight.len() < self.fetcher.options.depth && !current.conn.is_closing() {
+            let Some(task) = self.next() else { return };
+            // What failed once behind another goes first, so that it can only fail for a fault of its own. An upload has the connection to itself.
+            let alone = task.attempts.counted > 0 || task.job.content.is_streamed();
+            if alone && !current.in_flight.is_empty() {
+                return self.own.push_front(task);
+            }
+            let body = match upload::body(&task.job.content).await {
+                Ok(body) => body,
+                Err(failed) => {
+                    self.fetcher.failed(task, failed, Arrived::default());
+                    continue;
+                }
+            };
+            let streamed = task.job.content.is_streamed();
+            match current.conn.write(task.job.request(), body).await {
+                Ok(exchange) => {
+                    self.fetcher.options.show.request(current.number, &task.job);
+                    current.in_flight.push_back((task, exchange));
+                }
+                Err(error) => match refused(&error) {
+                    Some(SendError::Full { .. } | SendError::AnswerFirst | SendError::BodyUnfinished) => {
+                        return self.own.push_front(task);
+                    }
+                    Some(SendError::Closed) | None => return self.not_taken(current, task, &error),
+                    Some(_) => {
+                        self.fetcher.failed(task, Failed::of_exchange(&error, None), Arrived::default());
+                    }
+                },
+            }
+            if streamed {
+                return;
+            }
+        }
+    }
+
+    /// The connection ended before it took the request. Unless it was good for another, that counts as a try.
+    fn not_taken(&mut self, current: &mut Current, mut task: Task, error: &persist_async::Error) {
+        current.failed = true;
+        if current.completed == 0 && current.in_flight.is_empty() {
+            task.attempts.unprocessed += 1;
+        }
+        if task.attempts.unprocessed > RetryPolicy::default().unprocessed_max {
+            self.fetcher.failed(task, Failed::of_exchange(error, None), Arrived::default());
+        } else {
+            self.own.push_front(task);
+        }
+    }
+
+    async fn answer(&mut self, current: &mut Current, mut task: Task, exchange: Exchange) {
+        let mut arrived = Arrived::on(current.number, exchange.id().number() > 0);
+        let limit = self.fetcher.options.max_time;
+        let begun = Instant::now();
+        let receiving = receive(&self.fetcher, &current.conn, &mut task.sink, exchange, &mut arrived);
+        let received = match limit {
+            Some(limit) => timeout(limit.saturating_sub(task.spent), receiving).await.ok(),
+            None => Some(receiving.await),
+        };
+        task.spent += begun.elapsed();
+        match received {
+            Some(Ok(())) => {
+                current.completed += 1;
+                self.fetcher.done(task, arrived);
+            }
+            Some(Err(Trouble::Lost(error))) => self.lost(current, task, &error, arrived),
+            Some(Err(Trouble::Ours(failed))) => {
+                current.completed += 1;
+                self.fetcher.failed(task, failed, arrived);
+            }
+            None => {
+                current.failed = true;
+                current.conn.abort();
+                let failed = Failed::too_slow(limit.unwrap_or_default(), arrived.disposition());
+                self.fetcher.failed(task, failed, arrived);
+            }
+        }
+    }
+
+    /// The connection could not complete the exchange: once more, or not.
+    fn lost(&mut self, current: &mut Current, mut task: Task, error: &persist_async::Error, arrived: Arrived) {
+        let blameless = std::mem::replace(&mut current.failed, true);
+        match error.failure().and_then(|failure| self.decide(&task, failure, blameless, &arrived)) {
+            Some(attempts) => {
+                task.attempts = attempts;
+                self.fetcher.options.show.again(&task.job.url, error);
+                self.come_back(task);
+            }
+            None => self.fetcher.failed(task, Failed::of_exchange(error, arrived.progress()), arrived),
+        }
+    }
+
+    /// What the core's policy says. `blameless`: an exchange in front of this one had failed already.
+    fn decide(&self, task: &Task, failure: &Failure, blameless: bool, arrived: &Arrived) -> Option<Attempts> {
+        let mut policy = RetryPolicy::default();
+        let mut failure = failure.clone();
+        if blameless {
+            policy.on_fresh = OnFresh::Retry;
+            failure = as_lost(&failure);
+        }
+        // The policy does not know whether anybody has seen the beginning of the response; the sink does. It broke off because it had to wait.
+        if arrived.waited && failure.disposition == Disposition::ReplyPartial && task.sink.rewind(&self.fetcher.stdout)
+        {
+            failure.disposition = Disposition::SentNoReply;
+            policy.on_fresh = OnFresh::Retry;
+        }
+        let repeatable = Repeatable::of(&task.job.method, &task.job.fields);
+        let replay = if task.job.content.is_replayable() { Replay::Whole } else { Replay::Spent };
+        match policy.decide(&failure, repeatable, replay, task.attempts) {
+            Decision::Retry { attempts, .. } => Some(attempts),
+            Decision::GiveUp(_) => None,
+        }
+    }
+
+    /// Back into the lane's own list, which stays in the order asked.
+    fn come_back(&mut self, task: Task) {
+        let at = self.own.partition_point(|other| other.job.part < task.job.part);
+        self.own.insert(at, task);
+    }
+}
+
+/// For the jitter of a wait: no two runs in step is all that is needed.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
