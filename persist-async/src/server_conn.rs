@@ -284,6 +284,11 @@ impl<S: Transport> Link<Server, S> {
 }
 
 impl Responder {
+    /// The number of the exchange on its connection.
+    pub fn id(&self) -> ExchangeId {
+        self.ticket.as_ref().expect("a responder has its ticket until it is consumed").id()
+    }
+
     /// Answers. Returns when the connection has taken the response's head; its body goes on being sent by whoever drives the connection.
     ///
     /// May come in any order. A response that is given before its turn is parked; one that does not fit
