@@ -115,8 +115,8 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// [`SendError::Full`] and [`SendError::AnswerFirst`]: a reply must be read first, perhaps by this very task; `Closed`; and invalid requests.
     pub async fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
-        let id = self.start(request.borrow(), body.into(), None, Gates::Tell).await?;
-        Ok(self.exchange(id))
+        let id = self.start(request.borrow(), &mut Some(body.into()), None, Gates::Tell).await?;
+        Ok(self.hold(id))
     }
 
     /// [`write`](Self::write) in a [reserved](Self::reserve) place, which is given back in every case.
@@ -132,8 +132,8 @@ impl<S: Transport> ClientConn<S> {
         if !Arc::ptr_eq(&place.link, &self.link) {
             return Err(error::refused(SendError::NoSuchExchange));
         }
-        let id = self.start(request.borrow(), body.into(), place.slot.take(), Gates::Tell).await?;
-        Ok(self.exchange(id))
+        let id = self.start(request.borrow(), &mut Some(body.into()), place.slot.take(), Gates::Tell).await?;
+        Ok(self.hold(id))
     }
 
     /// Reads the reply to a request: its head; the body comes with it, to be read by the caller.
@@ -154,10 +154,15 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        let id = self.start(request.borrow(), body.into(), None, Gates::Wait).await?;
+        self.exchange(request.borrow(), &mut Some(body.into())).await
+    }
+
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request.
+    pub(crate) async fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
+        let id = self.start(request, body, None, Gates::Wait).await?;
         let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
         let patience = if first { Patience::None } else { Patience::OnePoll };
-        self.receive(self.exchange(id), patience).await
+        self.receive(self.hold(id), patience).await
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -351,11 +356,10 @@ impl<S: Transport> ClientConn<S> {
     async fn start(
         &self,
         request: &Request,
-        body: Body,
+        body: &mut Option<Body>,
         mut place: Option<CoreSlot>,
         gates: Gates,
     ) -> Result<ExchangeId> {
-        let mut body = Some(body);
         let result = self
             .link
             .wait(Interest::Turn, |state, slot| {
@@ -404,7 +408,7 @@ impl<S: Transport> ClientConn<S> {
         Some(Ok(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }))
     }
 
-    fn exchange(&self, id: ExchangeId) -> Exchange {
+    fn hold(&self, id: ExchangeId) -> Exchange {
         Exchange { id, connection: self.link.id, inlet: Some(self.link.clone()) }
     }
 

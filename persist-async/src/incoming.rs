@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use persist_core::{BodyLen, ExchangeId, Fields, Phase};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::client::Lease;
 use crate::driver::Direct;
 use crate::error::{Error, TooLong, into_io};
 use crate::link::{Interest, Link, State, Transport};
@@ -33,6 +34,8 @@ pub struct Incoming {
     len: BodyLen,
     source: Source,
     trailers: Option<Fields>,
+    /// The pooled connection, kept while content may come from it.
+    lease: Option<Lease>,
 }
 
 enum Source {
@@ -95,9 +98,12 @@ impl Incoming {
                 state.buffered -= content.len();
                 state.tidy(id);
                 let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
-                Self { len, source, trailers }
+                Self { len, source, trailers, lease: None }
             }
-            None => Self { len, source: Source::Live { inlet: link.clone(), id, slot: None }, trailers: None },
+            None => {
+                let source = Source::Live { inlet: link.clone(), id, slot: None };
+                Self { len, source, trailers: None, lease: None }
+            }
         }
     }
 
@@ -162,6 +168,14 @@ impl Incoming {
         }
         self.source = Source::Done;
         self.trailers = trailers;
+        self.lease = None;
+    }
+
+    /// Keeps a pooled connection lent until nothing more is needed from it.
+    pub(crate) fn keep(&mut self, lease: Lease) {
+        if matches!(self.source, Source::Live { .. }) {
+            self.lease = Some(lease);
+        }
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {

@@ -3,9 +3,11 @@
 
 mod address;
 mod body;
+mod client;
 mod client_conn;
 mod clock;
 mod date;
+mod dial;
 mod driver;
 pub mod error;
 mod hijack;
@@ -21,6 +23,7 @@ mod stream;
 mod wakers;
 
 pub use body::Body;
+pub use client::{Client, ClientConfig};
 pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
 pub use error::{Error, Result};
 pub use hijack::{Detached, Hijacked};
