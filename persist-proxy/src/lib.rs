@@ -1,4 +1,14 @@
 //! Routes through proxies, for `persist-sync` and `persist-async` alike.
+//!
+//! [`Proxies`] is a [`Router`](persist_core::Router): told, or read from the environment, it says for each destination by which
+//! [`Proxy`] it is reached. The [`handshake`]s that make tunnels are pure machines; the adapters move their bytes.
 #![forbid(unsafe_code)]
 
 pub mod handshake;
+mod no_proxy;
+mod proxy;
+mod select;
+
+pub use no_proxy::NoProxy;
+pub use proxy::{InvalidProxy, Proxy, ProxyKind};
+pub use select::{InvalidVariable, Proxies};

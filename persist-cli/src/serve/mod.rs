@@ -110,8 +110,8 @@ async fn listen(address: SocketAddr, service: Arc<Service>) -> Result<Exit, Fail
     let config = ServerConfig::default().server_name(concat!("persist/", env!("CARGO_PKG_VERSION")));
     let server = server.with_config(config.expect("a constant without control characters"));
     // Before anybody can know that we are here, so that no signal is missed.
-    let mut signals =
-        Signals::new().map_err(|error| Failed { message: format!("waiting for signals: {error}"), exit: Exit::Failed })?;
+    let mut signals = Signals::new()
+        .map_err(|error| Failed { message: format!("waiting for signals: {error}"), exit: Exit::Failed })?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{address}")
         .and_then(|()| stdout.flush())

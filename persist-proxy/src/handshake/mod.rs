@@ -26,6 +26,7 @@ mod tests;
 use persist_core::{Credentials, Fields, Hop, Host, Means};
 
 pub use connect::REFUSAL_BODY_BYTES_MAX;
+pub(crate) use connect::basic as basic_authorization;
 pub use error::{Challenge, HandshakeError, InvalidHandshake, Refusal};
 pub use socks4::Socks4Error;
 pub use socks5::Socks5Error;
