@@ -182,24 +182,34 @@ impl<R: Role> Conn<R> {
     /// Lets go of the exchanges that are over, and moves on towards the close if one is due.
     ///
     /// Call after anything that may complete a message, or the writing of one.
+    #[inline]
     pub(super) fn settle(&mut self) {
+        // As long as the oldest is not over, none is.
+        if self.queue.front().is_none_or(|front| R::is_over(self, front)) {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
         while let Some(front) = self.queue.front()
             && R::is_over(self, front)
         {
-            let Some(front) = self.queue.pop_front() else { break };
+            let (id, last) = (front.id, front.last);
+            let (ended, switched) = (front.ended, front.switched);
+            self.queue.drop_front();
             self.turn = self.turn.saturating_sub(1);
             self.cursor = self.cursor.saturating_sub(1);
-            if !front.ended {
+            if !ended {
                 self.completed += 1;
             }
             // The next message's head is due from now on.
             self.times.head = self.times.now;
-            if front.switched {
+            if switched {
                 self.inbound = Inbound::Switched;
-                self.say(|rare| rare.switched = Some(front.id));
+                self.say(|rare| rare.switched = Some(id));
             }
             self.say_slots();
-            if let Some(last) = front.last {
+            if let Some(last) = last {
                 self.finish(last.into());
             }
         }

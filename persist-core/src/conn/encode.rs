@@ -6,6 +6,7 @@ use crate::error::SendError;
 use crate::field::Field;
 use crate::head::BodyLen;
 use crate::method::{Known, Method};
+use crate::parse::fields::{self, Kind};
 use crate::status::StatusCode;
 
 /// What the caller's fields say that the machine must know.
@@ -50,10 +51,11 @@ pub(crate) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
 pub(crate) fn fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = Field<'f>>) -> Result<Seen, SendError> {
     let mut seen = Seen::default();
     for Field { name, value } in fields {
-        let (name, value) = (name.as_str(), value.as_bytes());
-        note(&mut seen, name, value)?;
-        out.reserve(name.len() + value.len() + 4);
-        out.extend_from_slice(name.as_bytes());
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        if let Some(kind) = fields::classify(name) {
+            seen.note(kind, value)?;
+        }
+        out.extend_from_slice(name);
         out.extend_from_slice(b": ");
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
@@ -61,27 +63,25 @@ pub(crate) fn fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = Fie
     Ok(seen)
 }
 
-/// Classifies by length first: most fields of most messages are none of these.
-#[inline]
-fn note(seen: &mut Seen, name: &str, value: &[u8]) -> Result<(), SendError> {
-    match name.len() {
-        4 if name.eq_ignore_ascii_case("host") => seen.hosts = seen.hosts.saturating_add(1),
-        6 if name.eq_ignore_ascii_case("expect") => seen.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-        7 if name.eq_ignore_ascii_case("upgrade") => seen.upgrade = true,
-        10 if name.eq_ignore_ascii_case("connection") => {
-            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                seen.close |= option.eq_ignore_ascii_case(b"close");
-                seen.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                seen.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+impl Seen {
+    fn note(&mut self, kind: Kind, value: &[u8]) -> Result<(), SendError> {
+        match kind {
+            Kind::Host => self.hosts = self.hosts.saturating_add(1),
+            Kind::Expect => self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Kind::Upgrade => self.upgrade = true,
+            Kind::KeepAlive => {}
+            Kind::Connection => {
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                }
             }
+            Kind::ContentLength => return Err(SendError::FramingField("content-length")),
+            Kind::TransferEncoding => return Err(SendError::FramingField("transfer-encoding")),
         }
-        14 if name.eq_ignore_ascii_case("content-length") => return Err(SendError::FramingField("content-length")),
-        17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-            return Err(SendError::FramingField("transfer-encoding"));
-        }
-        _ => {}
+        Ok(())
     }
-    Ok(())
 }
 
 /// The framing field of a request (RFC 9112 §6).
@@ -121,6 +121,13 @@ pub(crate) fn chunk_size(out: &mut Vec<u8>, size: usize) {
 }
 
 pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    if number < 100 {
+        if number >= 10 {
+            out.push(b'0' + (number / 10) as u8);
+        }
+        out.push(b'0' + (number % 10) as u8);
+        return;
+    }
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -141,13 +148,13 @@ mod tests {
     #[test]
     fn numbers_are_written_in_full_at_both_ends_of_their_range() {
         let mut out = Vec::new();
-        for number in [0, 9, 10, u64::MAX] {
+        for number in [0, 9, 10, 99, 100, u64::MAX] {
             decimal(&mut out, number);
             out.push(b' ');
         }
         for size in [0, 0xf, 0x10, usize::MAX] {
             chunk_size(&mut out, size);
         }
-        assert_eq!(out, b"0 9 10 18446744073709551615 0\r\nf\r\n10\r\nffffffffffffffff\r\n");
+        assert_eq!(out, b"0 9 10 99 100 18446744073709551615 0\r\nf\r\n10\r\nffffffffffffffff\r\n");
     }
 }

@@ -164,12 +164,11 @@ impl Queue {
         self.rest.back_mut().expect("just pushed")
     }
 
-    pub(crate) fn pop_front(&mut self) -> Option<Exchange> {
-        let front = self.first.take();
+    pub(crate) fn drop_front(&mut self) {
+        self.first = None;
         if !self.rest.is_empty() {
             self.first = self.rest.pop_front();
         }
-        front
     }
 
     pub(crate) fn pop_back(&mut self) -> Option<Exchange> {
@@ -177,7 +176,13 @@ impl Queue {
     }
 
     pub(crate) fn remove(&mut self, index: usize) -> Option<Exchange> {
-        if index == 0 { self.pop_front() } else { self.rest.remove(index - 1) }
+        if index == 0 {
+            let front = self.first.take();
+            self.drop_front();
+            front
+        } else {
+            self.rest.remove(index - 1)
+        }
     }
 
     pub(crate) fn front(&self) -> Option<&Exchange> {
@@ -211,6 +216,9 @@ impl Queue {
     /// Where an exchange stands. Ids grow along the queue with few gaps, so the guess is right or just past it.
     pub(crate) fn index_of(&self, id: ExchangeId) -> Option<usize> {
         let first = self.first.as_ref()?.id;
+        if first == id {
+            return Some(0);
+        }
         let mut index = usize::try_from(id.0.checked_sub(first.0)?).ok()?.min(self.len() - 1);
         while self.get(index)?.id > id {
             index -= 1;
@@ -244,7 +252,7 @@ mod tests {
         assert!(!ids.contains(&fresh));
         assert_eq!(queue.index_of(fresh), Some(3));
         assert_eq!(queue.index_of(ids[3]), None);
-        queue.pop_front();
+        queue.drop_front();
         assert_eq!((queue.index_of(ids[0]), queue.index_of(ids[2]), queue.index_of(fresh)), (None, Some(1), Some(2)));
     }
 }

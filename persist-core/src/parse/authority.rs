@@ -2,6 +2,8 @@
 
 use core::net::Ipv6Addr;
 
+use crate::parse::scan;
+
 /// The two parts. `port` is `Some(0)` for port 0, and `None` for no port or an empty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
@@ -12,10 +14,7 @@ pub(crate) struct Parts<'a> {
 /// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
 #[inline]
 pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
-    // Nearly all hosts hold nothing but these.
-    let plain = value.iter().position(|&byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
-    let len = plain.unwrap_or(value.len());
-    match value.split_at(len) {
+    match value.split_at(scan::host_end(value)) {
         (host, []) => Some(Parts { host, port: None }),
         (host, [b':', digits @ ..]) => Some(Parts { host, port: parse_port(digits)? }),
         _ => parse_other(value),
@@ -53,11 +52,14 @@ fn parse_port(digits: &[u8]) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);
     }
-    let port = digits.iter().try_fold(0u16, |port, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
-        port.checked_mul(10)?.checked_add(digit)
-    });
-    port.map(Some)
+    let mut port = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() || port > u32::from(u16::MAX) {
+            return None;
+        }
+        port = port * 10 + u32::from(digit - b'0');
+    }
+    u16::try_from(port).ok().map(Some)
 }
 
 /// RFC 3986 §3.2.2 `reg-name`, which covers IPv4 addresses, but for the comma: it is what joins two Host lines.

@@ -7,6 +7,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
+const HOST: u8 = 4;
 
 /// One look-up for each byte of a name or method.
 static CLASS: [u8; 256] = {
@@ -18,6 +19,9 @@ static CLASS: [u8; 256] = {
         }
         if is_target_byte(byte as u8) {
             class[byte] |= TARGET;
+        }
+        if (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'.' | b'-') {
+            class[byte] |= HOST;
         }
         byte += 1;
     }
@@ -89,6 +93,12 @@ pub(super) fn value_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 1;
     }
+}
+
+/// Where the run of letters, digits, dots and hyphens at the beginning ends: nearly all hosts hold nothing else.
+#[inline]
+pub(super) fn host_end(bytes: &[u8]) -> usize {
+    run_end::<HOST>(bytes, 0)
 }
 
 #[inline]
