@@ -30,7 +30,7 @@ pub struct Cli {
 #[non_exhaustive]
 pub enum Command {
     /// Fetch URLs over as few connections as possible, pipelined
-    Get(get::Args),
+    Get(Box<get::Args>),
     /// Serve files, or an echo, until a signal comes
     Serve(serve::Args),
     /// Show how recorded bytes are understood as HTTP/1.1, and why they are rejected

@@ -1,4 +1,5 @@
 //! `persist get`, as a program, against servers that do what a test tells them.
+#![allow(clippy::unwrap_used, reason = "a test, and what helps it, may fail where it stands")]
 
 mod common;
 

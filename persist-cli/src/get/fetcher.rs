@@ -157,10 +157,10 @@ impl Fetcher {
     }
 
     fn finish(&self, task: Task, arrived: Arrived, mut failed: Option<Failed>) {
-        if matches!(task.sink, Sink::Stdout { .. }) {
-            if let Err(error) = self.stdout.finish(task.job.part) {
-                failed.get_or_insert(self.write_failed(&task.sink, &error));
-            }
+        if matches!(task.sink, Sink::Stdout { .. })
+            && let Err(error) = self.stdout.finish(task.job.part)
+        {
+            failed.get_or_insert(self.write_failed(&task.sink, &error));
         }
         let retries = task.attempts.counted + task.attempts.unprocessed;
         let outcome = failed.as_ref().map_or(Ok(()), Err);

@@ -12,7 +12,7 @@ const INDEX: &str = "index.html";
 
 /// The outputs that the command line names, in its order: the first is for the first URL, and so on, as in curl.
 #[derive(Clone, Debug, Default)]
-pub struct Outputs {
+pub(super) struct Outputs {
     named: Vec<Named>,
     all_remote: bool,
     dir: Option<PathBuf>,

@@ -19,7 +19,7 @@ enum Piece {
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
-pub struct Payload {
+pub(super) struct Payload {
     pieces: Vec<Piece>,
 }
 
@@ -94,13 +94,14 @@ impl clap::Args for Payload {
 
 impl clap::FromArgMatches for Payload {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let kinds: [(&str, fn(String) -> Piece); 3] =
-            [("data", Piece::Text), ("data-raw", Piece::Raw), ("data-binary", Piece::Binary)];
         let mut pieces = Vec::new();
-        for (id, piece) in kinds {
+        let mut collect = |id: &str, piece: fn(String) -> Piece| {
             let values = matches.get_many::<String>(id).unwrap_or_default().cloned().map(piece);
             pieces.extend(matches.indices_of(id).unwrap_or_default().zip(values));
-        }
+        };
+        collect("data", Piece::Text);
+        collect("data-raw", Piece::Raw);
+        collect("data-binary", Piece::Binary);
         pieces.sort_by_key(|(index, _)| *index);
         Ok(Self { pieces: pieces.into_iter().map(|(_, piece)| piece).collect() })
     }

@@ -19,7 +19,7 @@ pub(super) async fn body(content: &Content) -> Result<Body, Failed> {
             let file = File::open(path).await.map_err(unreadable)?;
             let metadata = file.metadata().await.map_err(unreadable)?;
             // A pipe or a device has no length to declare.
-            let len = (metadata.is_file() && !chunked).then(|| metadata.len());
+            let len = (metadata.is_file() && !chunked).then_some(metadata.len());
             Body::reader(file, len)
         }
     })

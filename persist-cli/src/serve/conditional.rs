@@ -55,10 +55,10 @@ impl Validators {
             if !self.any_tag(&if_match, Comparison::Strong) {
                 return Condition::Failed;
             }
-        } else if let Some(date) = date(&request.values("If-Unmodified-Since")) {
-            if self.modified_after(date) {
-                return Condition::Failed;
-            }
+        } else if let Some(date) = date(&request.values("If-Unmodified-Since"))
+            && self.modified_after(date)
+        {
+            return Condition::Failed;
         }
         // RFC 9110 §13.2.2 steps 3 and 4
         let if_none_match = request.values("If-None-Match");
