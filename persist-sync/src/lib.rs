@@ -1,1 +1,25 @@
-//! placeholder
+//! Blocking.
+mod arrived;
+mod body;
+mod client_conn;
+mod clock;
+mod date;
+mod driver;
+pub mod error;
+mod hijack;
+mod incoming;
+mod outgoing;
+mod part;
+mod ready;
+mod server;
+mod server_conn;
+mod stream;
+pub use body::Body;
+pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
+pub use error::{Error, Result};
+pub use hijack::{Detached, Hijacked};
+pub use incoming::Incoming;
+pub use persist_core;
+pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
+pub use server_conn::{Received, Responder, ServerConn};
+pub use stream::Stream;

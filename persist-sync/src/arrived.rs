@@ -1,0 +1,255 @@
+//! What the machine has told of each exchange and nobody has taken yet.
+
+use std::collections::VecDeque;
+
+use persist_core::{BodyLen, CloseReason, Event, ExchangeId, Failure, Fields, ProtocolError, Role};
+
+/// Content that is read ahead of whoever will take it, before reading pauses: one read's worth.
+pub(crate) const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// Failures kept for a hijack or for nobody: the newest so many.
+const FAILURES_MAX: usize = 64;
+
+/// One exchange, as far as it has come in.
+#[derive(Debug)]
+pub(crate) struct Exchange<R: Role> {
+    id: ExchangeId,
+    /// Its handle is gone: nothing more of it is kept.
+    unwanted: bool,
+    pub(crate) interim: Vec<R::Inbound>,
+    pub(crate) head: Option<(R::Inbound, BodyLen, R::Ticket)>,
+    /// A final head came, even if it was taken since.
+    pub(crate) headed: bool,
+    data: Vec<u8>,
+    taken: usize,
+    /// The inbound message is complete; its trailers, until they are taken.
+    pub(crate) complete: bool,
+    pub(crate) trailers: Option<Fields>,
+    /// The exchange did not complete.
+    pub(crate) failure: Option<Box<Failure>>,
+    /// Who still holds a handle: one for a client; a body and a responder for a server.
+    handles: u8,
+}
+
+/// Everything that has arrived on one connection.
+#[derive(Debug)]
+pub(crate) struct Arrived<R: Role> {
+    exchanges: VecDeque<Exchange<R>>,
+    /// Server: requests whose heads nobody has taken, in order.
+    fresh: VecDeque<ExchangeId>,
+    /// Bytes of content waiting in all exchanges together.
+    buffered: usize,
+    /// The exchange whose content comes next from the stream.
+    current: Option<ExchangeId>,
+    failures: VecDeque<(ExchangeId, Failure)>,
+    pub(crate) protocol_error: Option<ProtocolError>,
+    pub(crate) closed: Option<CloseReason>,
+    pub(crate) switched: Option<ExchangeId>,
+}
+
+impl<R: Role> Default for Arrived<R> {
+    fn default() -> Self {
+        Self {
+            exchanges: VecDeque::new(),
+            fresh: VecDeque::new(),
+            buffered: 0,
+            current: None,
+            failures: VecDeque::new(),
+            protocol_error: None,
+            closed: None,
+            switched: None,
+        }
+    }
+}
+
+impl<R: Role> Arrived<R> {
+    /// Makes room for a client's exchange, which one handle stands for.
+    pub(crate) fn sent(&mut self, id: ExchangeId) {
+        self.expect(id).handles = 1;
+    }
+
+    fn expect(&mut self, id: ExchangeId) -> &mut Exchange<R> {
+        let at = match self.exchanges.binary_search_by_key(&id, |exchange| exchange.id) {
+            Ok(at) => at,
+            Err(at) => {
+                self.exchanges.insert(at, Exchange::new(id));
+                at
+            }
+        };
+        &mut self.exchanges[at]
+    }
+
+    /// Takes in one event.
+    pub(crate) fn take_in(&mut self, event: Event<'_, R>) {
+        match event {
+            Event::Interim { id, head } => {
+                if let Some(exchange) = self.get_mut(id) {
+                    exchange.interim.push(head);
+                }
+            }
+            Event::Head { id, ticket, head, body } => {
+                self.current = Some(id);
+                // A client expects its exchanges; one that nobody expected is a server's.
+                if self.get_mut(id).is_none() {
+                    self.fresh.push_back(id);
+                }
+                let exchange = self.expect(id);
+                exchange.head = Some((head, body, ticket));
+                exchange.headed = true;
+            }
+            Event::Data { id, data } => {
+                self.current = Some(id);
+                if let Some(exchange) = self.get_mut(id).filter(|exchange| !exchange.unwanted) {
+                    exchange.put(data);
+                    self.buffered += data.len();
+                }
+            }
+            Event::End { id, trailers } => {
+                self.leave_current(id);
+                if let Some(exchange) = self.get_mut(id) {
+                    exchange.complete = true;
+                    exchange.trailers = trailers;
+                }
+            }
+            Event::Ended { id, failure } => {
+                self.leave_current(id);
+                if self.failures.len() == FAILURES_MAX {
+                    self.failures.pop_front();
+                }
+                self.failures.push_back((id, (*failure).clone()));
+                if let Some(exchange) = self.get_mut(id) {
+                    exchange.failure = Some(failure);
+                }
+            }
+            Event::Switched { id } => self.switched = Some(id),
+            Event::Closed(reason) => self.closed = Some(reason),
+            // What else happens shows in the machine's own state, which every waiting thread looks at.
+            _ => {}
+        }
+    }
+
+    fn leave_current(&mut self, id: ExchangeId) {
+        if self.current == Some(id) {
+            self.current = None;
+        }
+    }
+
+    /// The exchange, until it is forgotten.
+    pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange<R>> {
+        let at = self.exchanges.binary_search_by_key(&id, |exchange| exchange.id).ok()?;
+        Some(&mut self.exchanges[at])
+    }
+
+    /// Moves waiting content into `buf`; 0 if none waits.
+    pub(crate) fn read(&mut self, id: ExchangeId, buf: &mut [u8]) -> usize {
+        let Some(exchange) = self.get_mut(id) else { return 0 };
+        let n = exchange.take(buf);
+        self.buffered -= n;
+        n
+    }
+
+    /// Moves all waiting content out, without copying where nothing of it was read yet; empty if none waits.
+    pub(crate) fn read_all(&mut self, id: ExchangeId) -> Vec<u8> {
+        let Some(exchange) = self.get_mut(id) else { return Vec::new() };
+        let data = exchange.take_all();
+        self.buffered -= data.len();
+        data
+    }
+
+    /// How many exchanges somebody holds that are not over yet.
+    pub(crate) fn held(&self) -> usize {
+        self.exchanges.iter().filter(|exchange| !exchange.complete && exchange.failure.is_none()).count()
+    }
+
+    /// The next request that nobody has taken.
+    pub(crate) fn next_fresh(&mut self) -> Option<ExchangeId> {
+        self.fresh.pop_front()
+    }
+
+    /// Whether a request waits to be taken.
+    pub(crate) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether reading must pause until somebody takes what is there.
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffered >= READ_AHEAD_MAX
+    }
+
+    /// Whether content of this exchange comes next from the stream, with nothing of it waiting here.
+    pub(crate) fn is_next_from_stream(&mut self, id: ExchangeId) -> bool {
+        self.current == Some(id) && self.get_mut(id).is_some_and(|exchange| exchange.waiting() == 0)
+    }
+
+    /// Nobody will ask for this exchange's content: what waits is dropped, and what comes.
+    pub(crate) fn disclaim(&mut self, id: ExchangeId) {
+        drop(self.read_all(id));
+        if let Some(exchange) = self.get_mut(id) {
+            exchange.unwanted = true;
+        }
+    }
+
+    /// One handle of the exchange is gone; with the last one, all record of it goes.
+    pub(crate) fn release(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.get_mut(id) else { return };
+        exchange.handles = exchange.handles.saturating_sub(1);
+        if exchange.handles == 0 {
+            self.disclaim(id);
+            self.exchanges.retain(|exchange| exchange.id != id);
+        }
+    }
+
+    /// The failures since the last call, newest [`FAILURES_MAX`].
+    pub(crate) fn take_failures(&mut self) -> Vec<(ExchangeId, Failure)> {
+        std::mem::take(&mut self.failures).into()
+    }
+}
+
+impl<R: Role> Exchange<R> {
+    fn new(id: ExchangeId) -> Self {
+        Self {
+            id,
+            unwanted: false,
+            interim: Vec::new(),
+            head: None,
+            headed: false,
+            data: Vec::new(),
+            taken: 0,
+            complete: false,
+            trailers: None,
+            failure: None,
+            handles: 2,
+        }
+    }
+
+    fn put(&mut self, data: &[u8]) {
+        if self.waiting() == 0 {
+            self.data.clear();
+            self.taken = 0;
+        }
+        self.data.extend_from_slice(data);
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        let n = self.waiting().min(buf.len());
+        buf[..n].copy_from_slice(&self.data[self.taken..self.taken + n]);
+        self.taken += n;
+        if self.waiting() == 0 {
+            // An exchange that waits for more holds no buffer.
+            self.data = Vec::new();
+            self.taken = 0;
+        }
+        n
+    }
+
+    fn take_all(&mut self) -> Vec<u8> {
+        let mut data = std::mem::take(&mut self.data);
+        data.drain(..std::mem::take(&mut self.taken));
+        data
+    }
+
+    /// Bytes of content that nobody has taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.data.len() - self.taken
+    }
+}

@@ -1,0 +1,153 @@
+//! The driver: whoever waits for something drives the connection for everyone.
+//!
+//! A connection is one machine and one stream behind a lock, and has no thread of its own. A call that must wait
+//! first [moves everything along](State::advance) that can move, looks whether that was enough, and otherwise either
+//! waits for the socket itself ([`Link::drive`]: one thread at a time, outside the lock, in both directions at once) or,
+//! when another thread is doing that already, waits to be told. Whoever changes what the driver should wait for, wakes it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use persist_core::{Config, Instant, Parts, Role, Side};
+
+use crate::clock;
+use crate::ready::{Directions, Waker, wait_for};
+use crate::stream::Stream;
+
+mod parking;
+mod state;
+
+pub(crate) use parking::Parked;
+pub(crate) use state::{Lending, State};
+
+/// One connection, shared by all its handles.
+#[derive(Debug)]
+pub(crate) struct Link<R: Role> {
+    id: u64,
+    state: Mutex<State<R>>,
+    /// Waits for news while another thread drives.
+    news: Condvar,
+}
+
+/// The thread that waits for the stream, and for what.
+#[derive(Debug)]
+struct Driver {
+    /// Without one it looks by itself, often.
+    waker: Option<Arc<Waker>>,
+    wanted: Directions,
+    deadline: Option<Instant>,
+}
+
+impl<R: Role> Link<R> {
+    /// Puts a machine in charge of the stream.
+    pub(crate) fn new(stream: Stream, config: Config, parts: Option<Parts>, lending: Lending) -> io::Result<Arc<Self>> {
+        stream.attach()?;
+        let state = State::new(stream, config, parts, lending);
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self { id, state: Mutex::new(state), news: Condvar::new() }))
+    }
+
+    /// The connection's number in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The state, for a look. Use [`act`](Self::act) to change it.
+    pub(crate) fn look(&self) -> MutexGuard<'_, State<R>> {
+        // No code of the user's runs under the lock, and the state is whole between any two statements that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and moves along what can move, without waiting.
+    pub(crate) fn act<T>(&self, change: impl FnOnce(&mut State<R>) -> T) -> T {
+        let mut state = self.look();
+        let result = change(&mut state);
+        state.settle();
+        self.leave(state);
+        result
+    }
+
+    /// Drives the connection until `done` gives something; `None` once the connection is gone and `done` still gave nothing.
+    ///
+    /// `done` may change the state; what it changed is moved along before the call returns.
+    pub(crate) fn wait<T>(&self, mut done: impl FnMut(&mut State<R>) -> Option<T>) -> Option<T> {
+        let mut state = self.look();
+        loop {
+            state.advance();
+            let result = done(&mut state);
+            if result.is_some() || state.stream.is_none() {
+                state.advance();
+                self.leave(state);
+                return result;
+            }
+            if state.fill() || state.is_unsettled() {
+                continue;
+            }
+            state = if state.is_driven() { self.follow(state) } else { self.drive(state) };
+        }
+    }
+
+    /// Waits for the stream, the next deadline, or a wake-up, outside the lock.
+    fn drive<'l>(&'l self, mut state: MutexGuard<'l, State<R>>) -> MutexGuard<'l, State<R>> {
+        let Some(stream) = state.stream.clone() else { return state };
+        let waker = Waker::of_this_thread();
+        let (wanted, deadline) = (state.wanted(), state.conn.poll_timeout());
+        state.driver = Some(Driver { waker: waker.clone(), wanted, deadline });
+        self.spread(&mut state);
+        drop(state);
+
+        let ready = wait_for(&*stream, wanted, waker.as_deref(), clock::until(deadline));
+
+        drop(stream);
+        let mut state = self.look();
+        state.driver = None;
+        match ready {
+            Ok(ready) => state.stream_is(ready, false),
+            Err(error) => state.failed(Side::Read, error),
+        }
+        state
+    }
+
+    /// Waits for news from the thread that drives.
+    fn follow<'l>(&'l self, mut state: MutexGuard<'l, State<R>>) -> MutexGuard<'l, State<R>> {
+        self.spread(&mut state);
+        state.nudge();
+        state.waiting += 1;
+        let mut state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    /// Lets go of the state: others hear the news, and if nobody drives any more, one of them takes over.
+    fn leave(&self, mut state: MutexGuard<'_, State<R>>) {
+        state.news |= !state.is_driven();
+        self.spread(&mut state);
+        state.nudge();
+    }
+
+    fn spread(&self, state: &mut State<R>) {
+        if std::mem::take(&mut state.news) && state.waiting > 0 {
+            self.news.notify_all();
+        }
+    }
+
+    /// Takes the connection apart, once no thread is inside the stream. `None` if it is gone already.
+    pub(crate) fn dismantle(&self) -> Option<(Stream, Parts)> {
+        let mut state = self.look();
+        state.advance();
+        let stream = state.stream.take()?;
+        while state.driver.is_some() {
+            state = self.follow(state);
+        }
+        // Only a driver ever holds a second reference, and there is none.
+        let stream = Arc::into_inner(stream)?;
+        let parts = state.dismantle();
+        state.news = true;
+        self.leave(state);
+        // Fails on a dead socket only, which reads and writes will tell.
+        let _ = stream.detach();
+        Some((stream, parts))
+    }
+}

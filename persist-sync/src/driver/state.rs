@@ -1,0 +1,399 @@
+//! What moves without waiting: events out of the machine, bytes into it and out of it, and time.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use bytes::Buf;
+use persist_core::{Config, Conn, ExchangeId, Instant, Next, Parts, Role, Side};
+
+use super::Driver;
+use super::parking::Place;
+use crate::arrived::Arrived;
+use crate::clock;
+use crate::ready::Directions;
+use crate::stream::Stream;
+
+/// One read from a stream, and the size of the buffer that each thread keeps for it.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Slices given to one write.
+const SLICES_MAX: usize = 64;
+
+/// While a burst of replies is being gathered, so many bytes go out at once anyway.
+const BURST_BYTES_MAX: usize = 64 * 1024;
+
+/// Whether content that is in memory anyway, and so is lent to the outbox rather than copied, counts against the outbox's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lending {
+    /// It does, so that a server does not read requests whose replies the client leaves unread.
+    Limited,
+    /// It does not: a thread that sends many requests before it reads any reply must never wait for itself. The depth bounds it.
+    Unlimited,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State<R: Role> {
+    pub(crate) conn: Conn<R>,
+    pub(crate) arrived: Arrived<R>,
+    /// `None` once the connection is closed or was taken apart.
+    pub(super) stream: Option<Arc<Stream>>,
+    /// Read, and not yet taken by the machine: it paused, or content waits for its reader.
+    pub(super) inbox: Vec<u8>,
+    /// The machine wants no input until somebody acts.
+    pub(super) paused: bool,
+    /// Whether the stream may give or take bytes right now; false once it said that it would block.
+    pub(super) ready: Directions,
+    /// Whether the stream gives or takes bytes at all any more.
+    pub(super) open: Directions,
+    /// The system has said, and will not say again, that the end of the peer's data is there.
+    peer_done: bool,
+    /// The first failure of the stream.
+    pub(super) fault: Option<Arc<io::Error>>,
+    /// Where bytes wait until a burst is complete.
+    corked: bool,
+    /// The machine goes on where another one was taken apart.
+    continued: bool,
+    /// Client: a thread is in the middle of a request's body, so that others wait for their turn.
+    pub(crate) writing: Option<ExchangeId>,
+    /// Who is waiting for the stream.
+    pub(super) driver: Option<Driver>,
+    /// The server's poller that waits for it, where one does.
+    pub(super) place: Option<Place>,
+    /// How many threads wait for news.
+    pub(super) waiting: usize,
+    /// The stream ended or failed, and the machine's events of that are still to be taken.
+    unsettled: bool,
+    /// Something happened that they have not been told.
+    pub(super) news: bool,
+    /// More bytes than this in the outbox make a streamed body wait.
+    pub(super) outbox_bytes_max: usize,
+}
+
+impl<R: Role> State<R> {
+    /// A machine in charge of a stream that is attached already.
+    pub(super) fn new(stream: Stream, mut config: Config, parts: Option<Parts>, lending: Lending) -> Self {
+        let outbox_bytes_max = config.limits.outbox_bytes_max as usize;
+        if lending == Lending::Unlimited {
+            config.limits.outbox_bytes_max = u32::MAX;
+        }
+        let now = clock::now();
+        let continued = parts.is_some();
+        let mut conn = match parts {
+            None => Conn::new(config, now),
+            Some(parts) => Conn::from_parts(config, parts, now),
+        };
+        let inbox = conn.take_kept();
+        Self {
+            conn,
+            arrived: Arrived::default(),
+            stream: Some(Arc::new(stream)),
+            inbox,
+            paused: false,
+            ready: Directions { read: false, write: true },
+            open: Directions { read: true, write: true },
+            peer_done: false,
+            fault: None,
+            corked: false,
+            writing: None,
+            continued,
+            driver: None,
+            place: None,
+            waiting: 0,
+            unsettled: false,
+            news: false,
+            outbox_bytes_max,
+        }
+    }
+
+    /// Moves everything along that can move without reading: events out of the machine, bytes out of the outbox, time.
+    pub(crate) fn advance(&mut self) {
+        let now = clock::now();
+        if self.conn.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.conn.handle_timeout(now);
+            self.news = true;
+        }
+        self.unsettled = false;
+        loop {
+            self.feed(now);
+            let wrote = self.flush(now);
+            let shut = self.conn.poll_shutdown();
+            if shut {
+                self.open.write = false;
+                if let Some(stream) = &self.stream {
+                    // Fails on a dead socket only, which reading will tell.
+                    let _ = stream.shutdown(Shutdown::Write);
+                }
+            }
+            if !wrote && !shut {
+                break;
+            }
+        }
+        if self.arrived.closed.is_some() && self.stream.take().is_some() {
+            self.inbox = Vec::new();
+            self.news = true;
+        }
+    }
+
+    /// [`advance`](Self::advance), and reads as long as bytes are known to be there.
+    pub(super) fn settle(&mut self) {
+        self.advance();
+        while self.fill() || self.unsettled {
+            self.advance();
+        }
+    }
+
+    /// Gives the machine what the inbox holds, and takes its events.
+    fn feed(&mut self, now: Instant) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut input = &inbox[..];
+        self.digest(&mut input, now);
+        let consumed = inbox.len() - input.len();
+        if consumed < inbox.len() {
+            inbox.drain(..consumed);
+            self.inbox = inbox;
+        }
+    }
+
+    /// Lets the machine take from `input` until it wants no more, or content waits for its reader.
+    fn digest(&mut self, input: &mut &[u8], now: Instant) {
+        loop {
+            // While content waits for its reader, the machine gets nothing to read, but what else happened must come out.
+            let held = self.arrived.is_full() && !input.is_empty();
+            let mut nothing: &[u8] = &[];
+            match self.conn.next(if held { &mut nothing } else { input }, now) {
+                Ok(Next::Event(event)) => {
+                    self.arrived.take_in(event);
+                    self.news = true;
+                }
+                Ok(Next::NeedRead) => {
+                    self.paused = false;
+                    if held || input.is_empty() {
+                        return;
+                    }
+                }
+                Ok(Next::Paused) => {
+                    self.paused = true;
+                    return;
+                }
+                Err(error) => {
+                    // Nothing behind a violation can be trusted; reading goes on only so that the peer sees our last words.
+                    self.arrived.protocol_error.get_or_insert(error);
+                    *input = &[];
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads once, if bytes are known to be there and somebody can take them; says whether it did.
+    pub(super) fn fill(&mut self) -> bool {
+        let Some(stream) = self.stream.clone().filter(|_| self.ready.read && self.wanted_in()) else { return false };
+        thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(SCRATCH_BYTES, 0);
+            let result = stream.try_read(scratch);
+            let now = clock::now();
+            if let Some(n) = self.after_read(result, scratch.len(), now) {
+                let mut input = &scratch[..n];
+                self.digest(&mut input, now);
+                self.inbox.extend_from_slice(input);
+            }
+        });
+        true
+    }
+
+    /// Content of this exchange straight from the stream into the caller's buffer, where no framing is in between; `None` if there is none now.
+    pub(crate) fn read_straight(&mut self, id: ExchangeId, buf: &mut [u8]) -> Option<usize> {
+        if !self.ready.read || !self.inbox.is_empty() || !self.arrived.is_next_from_stream(id) || !self.wanted_in() {
+            return None;
+        }
+        let window = usize::try_from(self.conn.body_window()).unwrap_or(usize::MAX).min(buf.len());
+        let stream = self.stream.clone().filter(|_| window > 0)?;
+        let result = stream.try_read(&mut buf[..window]);
+        let now = clock::now();
+        let n = self.after_read(result, window, now)?;
+        self.conn.handle_body(n as u64, now);
+        self.feed(now);
+        Some(n)
+    }
+
+    /// What reading into a buffer of `capacity` bytes gave; `Some` if that was bytes.
+    fn after_read(&mut self, result: io::Result<usize>, capacity: usize, now: Instant) -> Option<usize> {
+        match result {
+            Ok(0) => {
+                self.open.read = false;
+                self.conn.handle_eof(now);
+                self.unsettled = true;
+                None
+            }
+            Ok(n) => {
+                // A short read has emptied the socket: asking again would only cost a call.
+                self.ready.read = n == capacity || self.peer_done;
+                Some(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.ready.read = false;
+                None
+            }
+            Err(error) => {
+                self.failed(Side::Read, error);
+                None
+            }
+        }
+    }
+
+    /// Writes what the outbox holds, as far as the stream takes it; says whether anything happened.
+    fn flush(&mut self, now: Instant) -> bool {
+        let Some(stream) = self.stream.clone() else { return false };
+        let mut wrote = false;
+        while self.ready.write && self.open.write {
+            let waiting = self.conn.unsent_bytes();
+            if waiting == 0 || (self.corked && waiting < BURST_BYTES_MAX) {
+                break;
+            }
+            let mut outbox = self.conn.transmit(now);
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let filled =
+                slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+            let result = stream.try_write(&slices[..filled]);
+            match result {
+                Ok(n) => outbox.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready.write = false;
+                    break;
+                }
+                Err(error) => self.failed(Side::Write, error),
+            }
+            wrote = true;
+            self.news = true;
+        }
+        wrote
+    }
+
+    /// The stream failed in one direction. Reading goes on after a failed write: the peer may have answered already.
+    pub(super) fn failed(&mut self, side: Side, error: io::Error) {
+        match side {
+            Side::Read => self.open.read = false,
+            Side::Write => self.open.write = false,
+        }
+        self.fault.get_or_insert_with(|| Arc::new(error));
+        self.conn.handle_io_error(side, clock::now());
+        self.unsettled = true;
+    }
+
+    /// What there is to wait for.
+    pub(super) fn wanted(&self) -> Directions {
+        Directions { read: self.wanted_in(), write: self.open.write && self.outbox_bytes() > 0 }
+    }
+
+    fn wanted_in(&self) -> bool {
+        self.open.read && !self.paused && self.inbox.is_empty() && !self.arrived.is_full()
+    }
+
+    /// Whether somebody waits for the stream already.
+    pub(super) fn is_driven(&self) -> bool {
+        self.driver.is_some() || self.place.is_some()
+    }
+
+    /// Wakes who waits for the stream, if there is more to wait for now, or less time.
+    pub(super) fn nudge(&self) {
+        let (wanted, deadline, gone) = (self.wanted(), self.conn.poll_timeout(), self.stream.is_none());
+        let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
+        if let Some(Driver { waker: Some(waker), wanted: before, deadline }) = &self.driver {
+            let more = (wanted.read && !before.read) || (wanted.write && !before.write);
+            if more || gone || earlier(*deadline) {
+                waker.wake();
+            }
+        }
+        // The system tells a poller of both directions, but not of requests that others have read.
+        if let Some(Place { waker, deadline }) = &self.place
+            && (gone || self.arrived.has_fresh() || earlier(*deadline))
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.conn.unsent_bytes()
+    }
+
+    /// Whether a streamed body must wait for the outbox.
+    pub(crate) fn outbox_is_full(&self) -> bool {
+        self.outbox_bytes() >= self.outbox_bytes_max
+    }
+
+    /// Whether everything was written that can be, or writing waits for somebody to take what has arrived.
+    pub(crate) fn is_flushed_or_stuck(&self) -> bool {
+        !self.open.write || self.outbox_bytes() == 0 || (!self.ready.write && self.arrived.is_full())
+    }
+
+    /// Holds back small writes until [`Link::park`](super::Link::park) or until somebody waits, so that a burst of replies leaves at once.
+    pub(crate) fn cork(&mut self) {
+        self.corked = true;
+    }
+
+    pub(crate) fn uncork(&mut self) {
+        self.corked = false;
+    }
+
+    /// What the system said of the stream.
+    pub(super) fn stream_is(&mut self, ready: Directions, closed: bool) {
+        self.ready.read |= ready.read;
+        self.ready.write |= ready.write;
+        self.peer_done |= closed;
+    }
+
+    /// Whether there is more to move along before anybody waits: whoever waits has nothing to add to a burst, and the peer may be
+    /// waiting for it.
+    pub(super) fn is_unsettled(&mut self) -> bool {
+        std::mem::take(&mut self.corked) || self.unsettled
+    }
+
+    pub(crate) fn is_corked(&self) -> bool {
+        self.corked
+    }
+
+    /// Threads that wait for their turn must hear of a change that is not the machine's.
+    pub(crate) fn tell(&mut self) {
+        self.news = true;
+    }
+
+    /// Whether the stream had a life before this connection.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.continued
+    }
+
+    /// Whether more of the peer's messages may come.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.open.read && self.arrived.protocol_error.is_none()
+    }
+
+    /// The first failure of the stream.
+    pub(crate) fn fault(&self) -> Option<Arc<io::Error>> {
+        self.fault.clone()
+    }
+
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        self.stream.as_deref()
+    }
+
+    /// Looks once whether bytes or the end came unasked, before the connection is used again.
+    pub(crate) fn look_before_use(&mut self) {
+        self.ready.read = true;
+        self.settle();
+    }
+
+    /// Replaces the machine by an empty one and gives its parts, with what was read but not taken.
+    pub(super) fn dismantle(&mut self) -> Parts {
+        let config = self.conn.config().clone();
+        let machine = std::mem::replace(&mut self.conn, Conn::new(config, clock::now()));
+        let mut parts = machine.into_parts();
+        parts.leftover.append(&mut self.inbox);
+        parts.failures.extend(self.arrived.take_failures());
+        parts
+    }
+}

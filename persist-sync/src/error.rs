@@ -1,0 +1,94 @@
+//! What the errors of this crate are made of. The type itself is the core's: see [`Error`].
+
+use std::io;
+use std::sync::Arc;
+
+use persist_core::{BoxError, CloseReason, Failure, Phase, SendError};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed, where, in which phase, who is to blame, and what became of the request: [`persist_core::ExchangeError`].
+///
+/// The cause is a value behind [`source`](std::error::Error::source): a [`SendError`] where this program asked for what cannot be, an
+/// [`io::Error`] where the layer below failed, [`Ended`] where the connection was over, [`TooLong`] where a limit of the caller's was reached.
+pub use persist_core::ExchangeError as Error;
+
+/// The connection has ended, and with it what was asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why; `None` if it was taken apart by a hijack.
+    pub reason: Option<CloseReason>,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "the connection has ended: {reason}"),
+            None => f.write_str("the connection was detached"),
+        }
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// A body is longer than the caller wanted to hold in memory. What was read of it is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// The caller's limit, in bytes.
+    pub limit: usize,
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the body has more than {} bytes", self.limit)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// The machine refused what the caller asked for; nothing was sent.
+pub(crate) fn refused(error: SendError) -> Error {
+    Error::new(Phase::Prepare, error)
+}
+
+/// The connection ended the exchange.
+pub(crate) fn failed(failure: Box<Failure>, fault: Option<Arc<io::Error>>) -> Error {
+    let by_stream = matches!(failure.reason, CloseReason::Io(_));
+    let error = Error::from_failure(failure);
+    match fault.filter(|_| by_stream) {
+        Some(fault) => error.because(copy_of(&fault)),
+        None => error,
+    }
+}
+
+/// The connection is over.
+pub(crate) fn ended(phase: Phase, reason: Option<CloseReason>, fault: Option<Arc<io::Error>>) -> Error {
+    let by_stream = matches!(reason, Some(CloseReason::Io(_)));
+    let cause: BoxError = match fault.filter(|_| by_stream) {
+        Some(fault) => copy_of(&fault).into(),
+        None => Ended { reason }.into(),
+    };
+    Error::new(phase, cause)
+}
+
+/// For callers that speak `io::Result`, such as readers of a body: the error keeps its whole value inside.
+pub(crate) fn into_io(error: Error) -> io::Error {
+    let kind = match error.failure().map(|failure| &failure.reason) {
+        Some(CloseReason::Timeout(_)) => io::ErrorKind::TimedOut,
+        Some(CloseReason::Protocol(_) | CloseReason::Poisoned) => io::ErrorKind::InvalidData,
+        Some(CloseReason::PeerClosedEarly) => io::ErrorKind::UnexpectedEof,
+        _ => std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .map_or(io::ErrorKind::ConnectionAborted, io::Error::kind),
+    };
+    io::Error::new(kind, error)
+}
+
+/// An `io::Error` cannot be cloned, but several exchanges may fail by one.
+fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

@@ -1,0 +1,326 @@
+//! The body of a message that is coming in.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use persist_core::{BodyLen, ExchangeId, Fields, Phase, SendError};
+
+use crate::clock;
+use crate::driver::{Link, State};
+use crate::error::{self, Error, TooLong};
+use crate::outgoing::{BodyError, Outgoing, Sent};
+use crate::part::Part;
+
+/// Bytes that [`Incoming::chunk`] gives at most.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The body of a message that is coming in: read it with [`Read`], in pieces with [`chunk`](Self::chunk), or whole with [`bytes`](Self::bytes).
+///
+/// Reading waits, and whoever waits drives the connection for all its exchanges. Dropping a body before its end gives up on it: the rest is
+/// read and dropped within [`Limits::drain_bytes_max`](persist_core::Limits::drain_bytes_max), or the connection closes.
+pub struct Incoming {
+    source: Option<Source>,
+    len: BodyLen,
+    trailers: Option<Fields>,
+}
+
+/// Where the rest comes from; gone once the end was reached.
+struct Source {
+    link: Arc<dyn Inbound>,
+    id: ExchangeId,
+    asked: bool,
+    /// A request's own body, where the reply began before it was all sent: who reads the one sends the other.
+    outgoing: Option<Outgoing>,
+    /// Dropped when nothing more comes: gives the connection back to its pool.
+    lease: Option<Box<dyn Send + Sync>>,
+}
+
+/// One step of reading.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(usize),
+    End(Option<Fields>),
+}
+
+/// A connection, as a body sees it.
+pub(crate) trait Inbound: Send + Sync {
+    /// Content into `buf`, which is not empty.
+    fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error>;
+    /// Content that is there already, without a copy.
+    fn read_ready(&self, id: ExchangeId) -> Vec<u8>;
+    /// Reading begins.
+    fn ask(&self, id: ExchangeId);
+    /// The body is at its end, or nobody wants the rest.
+    fn let_go(&self, id: ExchangeId, unwanted: bool);
+}
+
+impl Incoming {
+    pub(crate) fn new(link: Arc<dyn Inbound>, id: ExchangeId, len: BodyLen, outgoing: Option<Outgoing>) -> Self {
+        Self { source: Some(Source { link, id, asked: false, outgoing, lease: None }), len, trailers: None }
+    }
+
+    /// Keeps `lease` until nothing more comes.
+    pub(crate) fn with_lease(mut self, lease: impl Send + Sync + 'static) -> Self {
+        if let Some(source) = &mut self.source {
+            source.lease = Some(Box::new(lease));
+        }
+        self
+    }
+
+    /// The next piece, at most 64 KiB of it; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error`] with the exchange's [`Failure`](persist_core::Failure): the body is not complete, and will not be.
+    pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if let Some(source) = &mut self.source {
+            source.ask();
+            let ready = source.link.read_ready(source.id);
+            if !ready.is_empty() {
+                return Ok(Some(ready.into()));
+            }
+        }
+        let mut piece = vec![0; self.most(CHUNK_BYTES)];
+        let n = self.fill(&mut piece)?;
+        piece.truncate(n);
+        // A small piece must not hold a large buffer.
+        if n < CHUNK_BYTES / 4 {
+            piece.shrink_to_fit();
+        }
+        Ok((n > 0).then(|| piece.into()))
+    }
+
+    /// All of it, if it has no more than `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk); or [`TooLong`] as the cause, and the exchange is given up.
+    pub fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
+        let too_long = || Error::new(Phase::Body, TooLong { limit });
+        if let BodyLen::Length(len) = self.len
+            && self.source.is_some()
+            && len > limit as u64
+        {
+            return Err(too_long());
+        }
+        let mut all = Vec::new();
+        while let Some(piece) = self.chunk()? {
+            if all.len() + piece.len() > limit {
+                return Err(too_long());
+            }
+            if all.is_empty() && self.source.is_none() {
+                return Ok(piece);
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.into())
+    }
+
+    /// The trailer section, once the end was reached; `None` before, and where none came.
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    /// How the content is framed, from the head.
+    pub fn len(&self) -> BodyLen {
+        self.len
+    }
+
+    /// Whether it is known to have no content.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.len, BodyLen::Empty | BodyLen::Length(0))
+    }
+
+    /// Whether the end was reached, or reading failed.
+    pub fn is_finished(&self) -> bool {
+        self.source.is_none()
+    }
+
+    /// Says that the content is wanted, before anything of it is read.
+    pub(crate) fn ask(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.ask();
+        }
+    }
+
+    /// A buffer no larger than what can come.
+    fn most(&self, limit: usize) -> usize {
+        match self.len {
+            BodyLen::Length(len) => limit.min(usize::try_from(len).unwrap_or(usize::MAX)).max(1),
+            _ => limit,
+        }
+    }
+
+    /// Reads into `buf`; 0 at the end only, since `buf` is not empty.
+    fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        let Some(source) = &mut self.source else { return Ok(0) };
+        source.ask();
+        match source.link.read(source.id, &mut source.outgoing, buf) {
+            Ok(Piece::Bytes(n)) => {
+                self.finish_if_at_end();
+                Ok(n)
+            }
+            Ok(Piece::End(trailers)) => {
+                self.trailers = trailers;
+                self.finish(false);
+                Ok(0)
+            }
+            Err(error) => {
+                self.finish(true);
+                Err(error)
+            }
+        }
+    }
+
+    /// Many readers stop at the last byte, so the connection must be free by then.
+    pub(crate) fn finish_if_at_end(&mut self) {
+        let Some(source) = &mut self.source else { return };
+        if source.outgoing.is_none()
+            && let Ok(Piece::End(trailers)) = source.link.read(source.id, &mut None, &mut [])
+        {
+            self.trailers = trailers;
+            self.finish(false);
+        }
+    }
+
+    fn finish(&mut self, unwanted: bool) {
+        if let Some(source) = self.source.take() {
+            source.link.let_go(source.id, unwanted);
+            drop(source.lease);
+        }
+    }
+}
+
+impl Source {
+    fn ask(&mut self) {
+        if !std::mem::replace(&mut self.asked, true) {
+            self.link.ask(self.id);
+        }
+    }
+}
+
+impl Read for Incoming {
+    /// Content, straight from the socket where nothing stands in between.
+    ///
+    /// An error holds an [`Error`], which tells what became of the exchange.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.fill(buf).map_err(error::into_io)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.finish(true);
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("len", &self.len)
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Part> Inbound for Link<R> {
+    fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error> {
+        if buf.is_empty() {
+            // Only whether the end is there: nobody waits for that.
+            let mut state = self.look();
+            return take(&mut state, id, buf).unwrap_or(Ok(Piece::Bytes(0)));
+        }
+        loop {
+            let Some(body) = outgoing else {
+                let taken = self.wait(|state| take(state, id, buf));
+                return taken.unwrap_or_else(|| Err(self.gone(Phase::Body)));
+            };
+            match body.send(self, |state| take_while_sending(state, id, buf)) {
+                Ok(Sent::Interrupted(taken)) => return taken,
+                Ok(Sent::Whole | Sent::Unwanted) => *outgoing = None,
+                Err(error) => return Err(self.broken_off(id, error)),
+            }
+        }
+    }
+
+    fn read_ready(&self, id: ExchangeId) -> Vec<u8> {
+        self.act(|state| state.arrived.read_all(id))
+    }
+
+    fn ask(&self, id: ExchangeId) {
+        // Nothing to ask for where the body has come already, which spares small bodies a round through the lock.
+        self.act(|state| R::body_wanted(&mut state.conn, id, clock::now()));
+    }
+
+    fn let_go(&self, id: ExchangeId, unwanted: bool) {
+        self.act(|state| {
+            if let Some(exchange) = state.arrived.get_mut(id).filter(|_| unwanted)
+                && !exchange.complete
+                && exchange.failure.is_none()
+            {
+                R::body_unwanted(&mut state.conn, id, clock::now());
+            }
+            state.arrived.disclaim(id);
+            state.arrived.release(id);
+        });
+    }
+}
+
+/// Content or the end of it, if either is there.
+fn take<R: Part>(state: &mut State<R>, id: ExchangeId, buf: &mut [u8]) -> Option<Result<Piece, Error>> {
+    let n = state.arrived.read(id, buf);
+    if n > 0 {
+        return Some(Ok(Piece::Bytes(n)));
+    }
+    let fault = state.fault();
+    let Some(exchange) = state.arrived.get_mut(id) else {
+        return Some(Err(error::refused(SendError::NoSuchExchange)));
+    };
+    if exchange.waiting() > 0 {
+        return None;
+    }
+    if exchange.complete {
+        return Some(Ok(Piece::End(exchange.trailers.take())));
+    }
+    if let Some(failure) = &exchange.failure {
+        return Some(Err(error::failed(failure.clone(), fault)));
+    }
+    state.read_straight(id, buf).map(|n| Ok(Piece::Bytes(n)))
+}
+
+/// The same while our own body is still going out: it must be sent to its end first, even if the reply is complete.
+fn take_while_sending<R: Part>(state: &mut State<R>, id: ExchangeId, buf: &mut [u8]) -> Option<Result<Piece, Error>> {
+    match state.arrived.get_mut(id) {
+        Some(exchange) if exchange.complete && exchange.waiting() == 0 => None,
+        _ => take(state, id, buf),
+    }
+}
+
+impl<R: Part> Link<R> {
+    /// The error of whoever asks something of a connection that is gone.
+    pub(crate) fn gone(&self, phase: Phase) -> Error {
+        let state = self.look();
+        error::ended(phase, state.arrived.closed.clone(), state.fault())
+    }
+
+    /// Our own body could not be sent to its end: the exchange is over.
+    pub(crate) fn broken_off(&self, id: ExchangeId, cause: BodyError) -> Error {
+        let failure = self.act(|state| {
+            R::broken_off(&mut state.conn, id, clock::now());
+            state.advance();
+            state.arrived.get_mut(id).and_then(|exchange| exchange.failure.clone())
+        });
+        let error = match failure {
+            Some(failure) => Error::from_failure(failure),
+            None => Error::new(Phase::Send, "the body broke off"),
+        };
+        match cause {
+            BodyError::Reader(cause) => error.because(cause),
+            BodyError::Refused(cause) => error.because(cause),
+        }
+        .blaming(persist_core::Blame::Caller)
+    }
+}

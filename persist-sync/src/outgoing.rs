@@ -1,0 +1,175 @@
+//! Sending a body: from memory or a reader into the outbox, as far as there is room.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use persist_core::{BodyLen, ExchangeId, Fields, Role, SendError, Upload};
+
+use crate::body::{Body, Content, Reader};
+use crate::clock;
+use crate::driver::{Link, State};
+
+/// One read from a body's reader.
+const READER_BYTES: usize = 64 * 1024;
+
+/// What is still to be sent of one message's body.
+pub(crate) struct Outgoing {
+    id: ExchangeId,
+    source: Source,
+    trailers: Option<Fields>,
+}
+
+enum Source {
+    /// Only the end is missing.
+    Ended,
+    Bytes(Bytes),
+    Reader {
+        reader: Reader,
+        /// How much of the declared length is still to be read; `None` where none was declared.
+        left: Option<u64>,
+        /// Read and not yet taken by the machine.
+        buffer: Vec<u8>,
+        taken: usize,
+    },
+}
+
+/// How sending went on.
+#[derive(Debug)]
+pub(crate) enum Sent<T> {
+    /// All of it is in the outbox.
+    Whole,
+    /// The rest is not wanted: the exchange is over, or a reply has stopped it.
+    Unwanted,
+    /// Something else came first.
+    Interrupted(T),
+}
+
+/// Why sending cannot go on.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The reader failed, or ended early.
+    Reader(io::Error),
+    /// The machine refused it.
+    Refused(SendError),
+}
+
+enum Step<T> {
+    Refill,
+    Done(Result<Sent<T>, SendError>),
+}
+
+impl Outgoing {
+    /// What is to be sent behind a head that said so; `None` if the head is the whole message.
+    pub(crate) fn new(id: ExchangeId, body: Body) -> Option<Self> {
+        if body.is_empty() {
+            return None;
+        }
+        let source = match body.content {
+            Content::Empty => Source::Ended,
+            Content::Bytes(bytes) if bytes.is_empty() => Source::Ended,
+            Content::Bytes(bytes) => Source::Bytes(bytes),
+            Content::Reader { reader, len } => {
+                let left = if let BodyLen::Length(len) = len { Some(len) } else { None };
+                Source::Reader { reader, left, buffer: Vec::new(), taken: 0 }
+            }
+        };
+        Some(Self { id, source, trailers: body.trailers })
+    }
+
+    /// Sends, driving the connection in both directions, until all is in the outbox or `until` gives something.
+    pub(crate) fn send<R: Role, T>(
+        &mut self,
+        link: &Link<R>,
+        mut until: impl FnMut(&mut State<R>) -> Option<T>,
+    ) -> Result<Sent<T>, BodyError> {
+        loop {
+            self.refill().map_err(BodyError::Reader)?;
+            let step = link.wait(|state| match until(state) {
+                Some(first) => Some(Step::Done(Ok(Sent::Interrupted(first)))),
+                None => self.offer(state),
+            });
+            match step {
+                Some(Step::Refill) => {}
+                Some(Step::Done(Err(SendError::TooShort { missing }))) => {
+                    return Err(BodyError::Reader(too_short(missing)));
+                }
+                Some(Step::Done(result)) => return result.map_err(BodyError::Refused),
+                None => return Ok(Sent::Unwanted),
+            }
+        }
+    }
+
+    /// Reads on, if everything read before was taken. Runs the user's code: never under the lock.
+    fn refill(&mut self) -> io::Result<()> {
+        let Source::Reader { reader, left, buffer, taken } = &mut self.source else { return Ok(()) };
+        if *taken < buffer.len() {
+            return Ok(());
+        }
+        // What follows the declared length is not ours to read: waiting for it could take for ever.
+        let most = left.map_or(READER_BYTES, |left| READER_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        buffer.resize(most, 0);
+        *taken = 0;
+        let n = loop {
+            match reader.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        buffer.truncate(n);
+        if let Some(left) = left {
+            *left = left.saturating_sub(n as u64);
+        }
+        if n == 0 {
+            self.source = Source::Ended;
+        }
+        Ok(())
+    }
+
+    /// Gives the machine what it takes now.
+    fn offer<R: Role, T>(&mut self, state: &mut State<R>) -> Option<Step<T>> {
+        match state.conn.upload(self.id) {
+            Upload::Ready { .. } => {}
+            Upload::AwaitContinue => return None,
+            // Stopped by a reply, failed, or a message that has no content, whatever the caller gave (to HEAD, 204, 304).
+            Upload::Stopped | Upload::Finished => return Some(Step::Done(Ok(Sent::Unwanted))),
+        }
+        let now = clock::now();
+        let taken = match &mut self.source {
+            Source::Ended => Ok(true),
+            Source::Bytes(bytes) => state.conn.send_body_shared(self.id, bytes, now),
+            Source::Reader { .. } if state.outbox_is_full() => return None,
+            Source::Reader { buffer, taken, .. } => match state.conn.send_body(self.id, &buffer[*taken..], now) {
+                Ok(0) => Ok(false),
+                Ok(n) => {
+                    *taken += n;
+                    return if *taken == buffer.len() { Some(Step::Refill) } else { None };
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let result = match taken {
+            Ok(false) => return None,
+            Ok(true) => {
+                self.source = Source::Ended;
+                state.conn.finish_body(self.id, self.trailers.as_ref(), now)
+            }
+            Err(error) => Err(error),
+        };
+        Some(Step::Done(match result {
+            Ok(()) => Ok(Sent::Whole),
+            Err(SendError::UploadStopped | SendError::NoSuchExchange | SendError::Closed) => Ok(Sent::Unwanted),
+            Err(error) => Err(error),
+        }))
+    }
+}
+
+fn too_short(missing: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the body's reader ended {missing} bytes early"))
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! What differs between the two ends of a connection, as far as bodies that come in are concerned.
+
+use persist_core::{Client, Conn, ExchangeId, Instant, Role, Server};
+
+/// One end.
+pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
+    /// Somebody begins to read the body.
+    fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+    /// Whoever should have read the body is gone.
+    fn body_unwanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+    /// Our own body broke off in the middle: the peer must not take it for whole.
+    fn broken_off(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
+}
+
+impl Part for Client {
+    fn body_wanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+
+    fn body_unwanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.cancel(id, now);
+    }
+
+    fn broken_off(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.cancel(id, now);
+    }
+}
+
+impl Part for Server {
+    fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.want_body(id, now);
+    }
+
+    /// The machine drains it once the response is complete, or closes.
+    fn body_unwanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+
+    fn broken_off(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.abandon(id, now);
+    }
+}

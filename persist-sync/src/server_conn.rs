@@ -1,0 +1,357 @@
+//! One server connection: requests in order, answered in any order, from any thread.
+
+use std::borrow::Borrow;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use persist_core::{
+    CloseReason, Config, ExchangeId, Field, FieldName, FieldValue, Parts, Phase, Refused, RequestHead, Response,
+    SendError, Server, Ticket,
+};
+
+use crate::body::Body;
+use crate::clock;
+use crate::date::Stamp;
+use crate::driver::{Lending, Link, State};
+use crate::error::{self, Result};
+use crate::hijack::{Detached, Hijacked};
+use crate::incoming::Incoming;
+use crate::outgoing::{Outgoing, Sent};
+use crate::stream::Stream;
+
+/// A server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any thread.
+///
+/// ```no_run
+/// use std::net::TcpListener;
+/// use persist_sync::{ServerConn, persist_core::Response};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let conn = ServerConn::new(listener.accept()?.0)?;
+/// while let Some(received) = conn.read()? {
+///     let answer = format!("you asked for {}\n", received.head.target());
+///     conn.write(received.responder, Response::ok(), answer)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A body of a request that its handler drops is read and dropped within the drain budget after the response, or the connection closes.
+/// Neither `Date` nor `Server` is added to responses: a [`Server`](crate::Server) does that.
+#[derive(Debug)]
+pub struct ServerConn {
+    link: Arc<Link<Server>>,
+    stamp: Option<Arc<Stamp>>,
+}
+
+/// A request that came in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// Its head.
+    pub head: RequestHead,
+    /// Its content.
+    pub body: Incoming,
+    /// The right to answer it.
+    pub responder: Responder,
+    /// The connection's number in this process.
+    pub connection: u64,
+    /// Whether the connection had carried a request before this one.
+    pub reused: bool,
+    /// Where the client is; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// The right to answer one request, once, from any thread. Replies leave in the order of the requests, whatever the order of the answers.
+///
+/// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
+#[derive(Debug)]
+#[must_use = "answer the request; dropping the responder answers 500 and closes"]
+pub struct Responder {
+    link: Arc<Link<Server>>,
+    ticket: Option<Ticket>,
+    stamp: Option<Arc<Stamp>>,
+}
+
+impl ServerConn {
+    /// A connection over a stream that was accepted.
+    ///
+    /// # Errors
+    /// If the socket cannot be put into non-blocking mode.
+    pub fn new(stream: impl Into<Stream>) -> io::Result<Self> {
+        Self::with_config(stream, Config::server())
+    }
+
+    /// The same, configured.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_config(stream: impl Into<Stream>, config: Config) -> io::Result<Self> {
+        Ok(Self { link: Link::new(stream.into(), config, None, Lending::Limited)?, stamp: None })
+    }
+
+    /// Goes on where a connection was taken apart: the inverse of [`hijack`](Self::hijack).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_parts(
+        stream: impl Into<Stream>,
+        leftover: Vec<u8>,
+        unsent: Vec<u8>,
+        config: Config,
+    ) -> io::Result<Self> {
+        let mut parts = Parts::default();
+        (parts.leftover, parts.unsent) = (leftover, unsent);
+        Ok(Self { link: Link::new(stream.into(), config, Some(parts), Lending::Limited)?, stamp: None })
+    }
+
+    /// A connection whose responses are stamped.
+    pub(crate) fn stamped(stream: Stream, config: Config, stamp: Arc<Stamp>) -> io::Result<Self> {
+        Ok(Self { link: Link::new(stream, config, None, Lending::Limited)?, stamp: Some(stamp) })
+    }
+
+    /// The next request; `None` after a graceful end, or when no further one can come.
+    ///
+    /// May be called before earlier requests are answered: then the machine decides what may overlap
+    /// ([`Pipelining::overlap`](persist_core::Pipelining::overlap)), and the call waits until the next may be taken.
+    ///
+    /// # Errors
+    /// If the connection ended otherwise: a deadline, a failing stream, a peer that broke the protocol (and has been told so).
+    pub fn read(&self) -> Result<Option<Received>> {
+        let taken = self.link.wait(|state| match self.take(state) {
+            Some(received) => Some(Some(received)),
+            None => (state.conn.is_closing() && !state.is_reading()).then_some(None),
+        });
+        match taken.flatten() {
+            Some(received) => Ok(Some(received)),
+            None => self.end(),
+        }
+    }
+
+    /// A request that is there already.
+    pub(crate) fn try_read(&self) -> Option<Received> {
+        self.link.act(|state| self.take(state))
+    }
+
+    fn take(&self, state: &mut State<Server>) -> Option<Received> {
+        let id = state.arrived.next_fresh()?;
+        let (head, len, ticket) = state.arrived.get_mut(id)?.head.take()?;
+        let body = Incoming::new(self.link.clone(), id, len, None);
+        let responder = Responder { link: self.link.clone(), ticket: Some(ticket), stamp: self.stamp.clone() };
+        let peer = state.stream().and_then(Stream::peer_addr);
+        Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer })
+    }
+
+    /// How it ended, for [`read`](Self::read).
+    fn end(&self) -> Result<Option<Received>> {
+        let state = self.link.look();
+        let reason = state.arrived.closed.as_ref().or(state.conn.close_reason());
+        match reason {
+            Some(reason) if reason.is_graceful() => Ok(None),
+            reason => Err(error::ended(Phase::Receive, reason.cloned(), state.fault())),
+        }
+    }
+
+    /// Answers a request: [`Responder::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write(&self, responder: Responder, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
+        responder.send(response, body)
+    }
+
+    /// Exchanges that are not complete, those with unread bodies included.
+    pub fn pending(&self) -> usize {
+        self.link.look().conn.pending()
+    }
+
+    /// Whether no further request can come.
+    pub fn is_closing(&self) -> bool {
+        let state = self.link.look();
+        state.stream().is_none() || state.conn.is_closing()
+    }
+
+    /// Why the connection ended or is ending; `None` while it is not.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        let state = self.link.look();
+        state.arrived.closed.clone().or_else(|| state.conn.close_reason().cloned())
+    }
+
+    /// No further request is taken: what is pending is finished, and the last response says `Connection: close`.
+    pub fn listener_gone(&self) {
+        self.link.act(|state| state.conn.close(clock::now()));
+    }
+
+    /// The connection's number in this process.
+    pub fn id(&self) -> u64 {
+        self.link.id()
+    }
+
+    /// Where the peer is; `None` for a Unix socket, and once the connection is closed.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.link.look().stream().and_then(Stream::peer_addr)
+    }
+
+    /// Where this end is; `None` for a Unix socket, and once the connection is closed.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.link.look().stream().and_then(Stream::local_addr)
+    }
+
+    /// Ends the connection in an orderly way: what is pending is answered, our side is shut down, and the peer has
+    /// [`Timeouts::linger`](persist_core::Timeouts::linger) to close its own.
+    ///
+    /// Returns why the connection ended. Waits for pending requests, whose responders other threads hold: answer those of this thread first.
+    ///
+    /// # Errors
+    /// If it did not end gracefully.
+    pub fn close(&self) -> Result<CloseReason> {
+        self.listener_gone();
+        self.link.wait(|state| state.arrived.closed.is_some().then_some(()));
+        let state = self.link.look();
+        match &state.arrived.closed {
+            Some(reason) if reason.is_graceful() => Ok(reason.clone()),
+            reason => Err(error::ended(Phase::Close, reason.clone(), state.fault())),
+        }
+    }
+
+    /// Ends the connection now, whatever is pending.
+    pub fn abort(&self) {
+        self.link.act(|state| state.conn.abort(clock::now()));
+    }
+
+    /// Takes the connection apart: at any point between messages, or after an Upgrade or CONNECT was granted
+    /// ([`Responder::upgrade`] does both).
+    ///
+    /// # Errors
+    /// If the connection is closed already.
+    pub fn hijack(self) -> Result<Hijacked> {
+        self.link.hijack()
+    }
+
+    /// [`hijack`](Self::hijack) as one object, which reads the leftover first.
+    ///
+    /// # Errors
+    /// As [`hijack`](Self::hijack).
+    pub fn into_stream(self) -> Result<Detached> {
+        self.hijack().map(Hijacked::into_stream)
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link<Server>> {
+        &self.link
+    }
+}
+
+/// What is pending may still be answered; nothing new is taken.
+impl Drop for ServerConn {
+    fn drop(&mut self) {
+        self.listener_gone();
+    }
+}
+
+impl Link<Server> {
+    fn hijack(&self) -> Result<Hijacked> {
+        match self.dismantle() {
+            Some((stream, parts)) => Ok(Hijacked::new(stream, parts)),
+            None => Err(self.gone(Phase::Close)),
+        }
+    }
+}
+
+impl Responder {
+    /// Answers, and returns when all of it is with the operating system.
+    ///
+    /// May come in any order. A reply that is given before its turn is parked; one that does not fit
+    /// ([`Limits::parked_bytes_max`](persist_core::Limits::parked_bytes_max)) waits here for its turn, so give it from a thread of its own.
+    ///
+    /// # Errors
+    /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the
+    /// connection or the body's reader failed.
+    pub fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
+        self.answer(response.borrow(), body.into())
+    }
+
+    /// Sends an interim response (`102 Processing`, `103 Early Hints`) ahead of the answer.
+    ///
+    /// # Errors
+    /// With a [`SendError`] as its cause: the peer speaks HTTP/1.0, the status is not an interim one, the exchange has ended.
+    pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
+        let response = response.borrow();
+        let Some(ticket) = &self.ticket else { return Err(error::refused(SendError::NoSuchExchange)) };
+        self.link
+            .act(|state| state.conn.send_interim(ticket, response.status, response.fields.iter(), clock::now()))
+            .map_err(error::refused)
+    }
+
+    /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and if the connection is gone.
+    pub fn upgrade(mut self, response: impl Borrow<Response>) -> Result<Hijacked> {
+        self.answer(response.borrow(), Body::empty())?;
+        self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
+        self.link.hijack()
+    }
+
+    fn answer(&mut self, response: &Response, body: Body) -> Result<()> {
+        let Some(ticket) = self.ticket.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
+        let id = ticket.id();
+        let result = self.send_head(ticket, response, &body).and_then(|()| self.send_body(id, body));
+        self.link.act(|state| state.arrived.release(id));
+        result
+    }
+
+    fn send_head(&mut self, ticket: Ticket, response: &Response, body: &Body) -> Result<()> {
+        let (id, len) = (ticket.id(), body.len());
+        let date = self.stamp.as_deref().filter(|stamp| stamp.wants_date(response)).map(Stamp::date);
+        let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
+        let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });
+        let server = self.stamp.as_deref().and_then(|stamp| stamp.server(response));
+        let mut ticket = Some(ticket);
+        let sent = self.link.wait(|state| {
+            let fields = response.fields.iter().chain(date).chain(server);
+            match state.conn.send_response(ticket.take()?, response.status, fields, len, clock::now()) {
+                // Others are answered first, and then there is room.
+                Err(Refused { ticket: back, error: SendError::ParkedFull { .. } }) => {
+                    ticket = Some(back);
+                    None
+                }
+                other => Some(other),
+            }
+        });
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Refused { error, .. })) => {
+                self.link.act(|state| state.conn.abandon(id, clock::now()));
+                Err(error::refused(error))
+            }
+            None => Err(self.link.gone(Phase::Send)),
+        }
+    }
+
+    fn send_body(&mut self, id: ExchangeId, body: Body) -> Result<()> {
+        if let Some(mut outgoing) = Outgoing::new(id, body) {
+            match outgoing.send(&self.link, |_| None::<()>) {
+                Ok(Sent::Whole | Sent::Unwanted | Sent::Interrupted(())) => {}
+                Err(cause) => return Err(self.link.broken_off(id, cause)),
+            }
+        }
+        // A server's own threads hand what is left to the poller.
+        self.link.wait(|state| (state.is_corked() || state.is_flushed_or_stuck()).then_some(()));
+        let mut state = self.link.look();
+        let fault = state.fault();
+        match state.arrived.get_mut(id).and_then(|exchange| exchange.failure.clone()) {
+            Some(failure) => Err(error::failed(failure, fault)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.link.act(|state| {
+                state.conn.abandon(ticket.id(), clock::now());
+                state.arrived.release(ticket.id());
+            });
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the tests share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use persist_sync::persist_core::{Config, Gate, Method, Overlap, Request};
+use persist_sync::{ClientConn, ServerConn};
+
+/// `GET path`
+pub fn get(path: &str) -> Request {
+    Request::get(path).field("Host", "localhost").expect("a field")
+}
+
+/// `POST path`
+pub fn post(path: &str) -> Request {
+    Request::new(Method::POST, path).field("Host", "localhost").expect("a field")
+}
+
+/// A client that pipelines `depth` requests of any method.
+pub fn wide_open(depth: u32) -> Config {
+    let mut config = Config::client();
+    config.pipelining.depth = depth;
+    config.pipelining.behind_non_idempotent = Gate::Open;
+    config
+}
+
+/// A server that lets any requests overlap.
+pub fn server_config() -> Config {
+    let mut config = Config::server();
+    config.pipelining.overlap = Overlap::Any;
+    config
+}
+
+/// Two ends of one connection.
+pub fn pair(client: Config) -> (ClientConn, ServerConn) {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let client = ClientConn::with_config(near, client).expect("a connection");
+    (client, ServerConn::with_config(far, server_config()).expect("a connection"))
+}
+
+/// Reads byte by byte to the end of one head, and gives it.
+pub fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("ASCII")
+}

@@ -1,0 +1,309 @@
+//! The server: many connections, few threads, orderly ends.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use common::{get, post, read_head, wide_open};
+use persist_sync::persist_core::{Config, Response, StatusCode};
+use persist_sync::{Body, ClientConn, Handler, Received, Served, Server, ServerConfig, ServerHandle};
+
+/// A server on a port of its own, and its end.
+struct Running {
+    addr: SocketAddr,
+    handle: ServerHandle,
+    serving: Option<JoinHandle<Served>>,
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+impl Running {
+    fn start(config: ServerConfig, handler: impl Handler) -> Self {
+        let server = Server::bind("127.0.0.1:0").expect("a port").with_config(config);
+        let (addr, handle) = (server.local_addr().expect("TCP"), server.handle());
+        let serving = Some(thread::spawn(move || server.serve(handler).expect("served")));
+        Self { addr, handle, serving }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).expect("connected")
+    }
+
+    fn client(&self, config: Config) -> ClientConn {
+        ClientConn::with_config(self.connect(), config).expect("a connection")
+    }
+
+    fn end(mut self, within: Duration) -> Served {
+        self.handle.shutdown(within);
+        self.serving.take().expect("once").join().expect("the server is content")
+    }
+}
+
+fn echo(received: Received) -> persist_sync::Result<()> {
+    received.responder.send(Response::ok(), received.body)
+}
+
+#[test]
+fn connections_are_kept_and_responses_stamped() {
+    let config = ServerConfig::default().server_name("persist-test").expect("a field value");
+    let server = Running::start(config, echo);
+    let client = server.client(Config::client());
+    for n in 0..5 {
+        let reply = client.send(post("/"), format!("hello {n}")).expect("a reply");
+        assert_eq!(reply.head.field("Server").and_then(|value| value.to_str()), Some("persist-test"));
+        let date = reply.head.field("Date").and_then(|value| value.to_str()).expect("a date").to_owned();
+        assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
+        assert_eq!(reply.reused, n > 0);
+        assert_eq!(reply.body.bytes(100).expect("a body"), format!("hello {n}"));
+    }
+    drop(client);
+    assert_eq!(server.end(LONG).connections, 1);
+}
+
+#[test]
+fn idle_and_half_read_clients_starve_nobody() {
+    let mut config = ServerConfig::default();
+    config.threads_max = 2;
+    let server = Running::start(config, echo);
+    // 1,000 that say nothing, and 100 that have begun a head: far more than there are threads.
+    let idle: Vec<_> = (0..1000).map(|_| server.connect()).collect();
+    let halves: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").expect("written");
+            stream
+        })
+        .collect();
+    let client = server.client(Config::client());
+    for n in 0..200 {
+        let reply = client.send(post("/"), format!("{n}")).expect("a reply");
+        assert_eq!(reply.body.bytes(100).expect("a body"), format!("{n}"));
+    }
+    // And each of those that waited is served as soon as it asks.
+    for mut half in halves {
+        half.write_all(b"alhost\r\n\r\n").expect("written");
+        assert!(read_head(&mut half).starts_with("HTTP/1.1 200 "));
+    }
+    for mut stream in idle {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    }
+    drop(client);
+    let served = server.end(LONG);
+    assert_eq!((served.connections, served.aborted), (1101, 0));
+}
+
+#[test]
+fn a_panicking_handler_answers_500_closes_and_harms_nobody_else() {
+    let mut config = ServerConfig::default();
+    config.threads_max = 1;
+    let server = Running::start(config, |received: Received| {
+        assert!(received.head.target() != "/panic", "as asked");
+        echo(received)
+    });
+    let client = server.client(Config::client());
+    let reply = client.send(get("/panic"), ()).expect("a reply");
+    assert_eq!(reply.head.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    drop(reply);
+    assert!(client.send(get("/"), ()).is_err(), "that connection is closed");
+    let other = server.client(Config::client());
+    assert_eq!(other.send(get("/"), ()).expect("a reply").head.status(), StatusCode::OK);
+    drop((client, other));
+    server.end(LONG);
+}
+
+#[test]
+fn a_burst_of_pipelined_requests_is_answered_in_order() {
+    let server = Running::start(ServerConfig::default(), |received: Received| {
+        let target = received.head.target().to_owned();
+        received.responder.send(Response::ok(), target)
+    });
+    let mut stream = server.connect();
+    let burst: String = (0..200).map(|n| format!("GET /{n:03} HTTP/1.1\r\nHost: localhost\r\n\r\n")).collect();
+    stream.write_all(burst.as_bytes()).expect("written");
+    for n in 0..200 {
+        read_head(&mut stream);
+        let mut body = [0; 4];
+        stream.read_exact(&mut body).expect("a body");
+        assert_eq!(body, *format!("/{n:03}").as_bytes());
+    }
+    drop(stream);
+    server.end(LONG);
+}
+
+#[test]
+fn a_shutdown_lets_the_running_request_finish() {
+    let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let server = Running::start(ServerConfig::default(), {
+        let (begun, go) = (begun.clone(), go.clone());
+        move |received: Received| {
+            begun.wait();
+            go.wait();
+            received.responder.send(Response::ok(), "done")
+        }
+    });
+    let (mut idle, mut busy) = (server.connect(), server.connect());
+    busy.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+    begun.wait();
+    server.handle.shutdown(LONG);
+    // The idle connection is closed at once, which shows that the shutdown is under way.
+    assert_eq!(idle.read(&mut [0]).expect("the end"), 0);
+    drop(idle);
+    go.wait();
+    let mut reply = String::new();
+    busy.read_to_string(&mut reply).expect("a reply, and then the end");
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\ndone"), "{reply}");
+    drop(busy);
+    assert_eq!(server.end(LONG).aborted, 0);
+}
+
+#[test]
+fn a_shutdown_cuts_what_is_still_busy_at_its_deadline() {
+    let begun = Arc::new(Barrier::new(2));
+    let server = Running::start(ServerConfig::default(), {
+        let begun = begun.clone();
+        move |mut received: Received| {
+            begun.wait();
+            // The rest never comes: only the end of the connection ends this.
+            let mut rest = Vec::new();
+            assert!(received.body.read_to_end(&mut rest).is_err());
+            Ok(())
+        }
+    });
+    let mut stream = server.connect();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf").expect("written");
+    begun.wait();
+    assert_eq!(server.end(Duration::ZERO).aborted, 1);
+    let mut rest = Vec::new();
+    // A reset or an end; what matters is that the connection does not go on.
+    let _ = stream.read_to_end(&mut rest);
+}
+
+#[test]
+fn large_bodies_are_echoed_while_they_come() {
+    let server = Running::start(ServerConfig::default(), echo);
+    let client = server.client(Config::client());
+    let sent: Vec<u8> = (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for body in [Body::from(sent.clone()), Body::reader(std::io::Cursor::new(sent.clone()), None)] {
+        let reply = client.send(post("/"), body).expect("a reply");
+        assert!(reply.body.bytes(sent.len()).expect("a body") == sent);
+    }
+    drop(client);
+    server.end(LONG);
+}
+
+#[test]
+fn sixty_four_pipelined_posts_of_a_mebibyte_do_not_deadlock_on_one_thread() {
+    const COUNT: usize = 64;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let server = Running::start(ServerConfig::default(), {
+        let begun = begun.clone();
+        move |received: Received| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            echo(received)
+        }
+    });
+    let client = server.client(wide_open(COUNT as u32));
+    let body = |n: usize| vec![n as u8; 1 << 20];
+    // One thread writes them all before it reads any reply.
+    let exchanges: Vec<_> = (0..COUNT).map(|n| client.write(post("/"), body(n)).expect("written")).collect();
+    let mut exchanges = exchanges.into_iter();
+    let first = client.read(exchanges.next().expect("the first")).expect("a reply");
+    while begun.load(Ordering::SeqCst) < 2 {
+        thread::yield_now();
+    }
+    assert!(first.body.bytes(1 << 20).expect("a body") == body(0), "reply 1, consumed after request 2 was read");
+    for (n, exchange) in exchanges.enumerate() {
+        let reply = client.read(exchange).expect("a reply");
+        assert!(reply.body.bytes(1 << 20).expect("a body") == body(n + 1), "reply {n}");
+    }
+    drop(client);
+    server.end(LONG);
+}
+
+#[test]
+fn a_client_that_reads_no_replies_stops_being_read() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let server = Running::start(ServerConfig::default(), {
+        let served = served.clone();
+        move |received: Received| {
+            served.fetch_add(1, Ordering::SeqCst);
+            received.responder.send(Response::ok(), vec![b'x'; 1 << 20])
+        }
+    });
+    let mut stream = server.connect();
+    stream.set_nonblocking(true).expect("set");
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // 1,000 MiB of replies are asked for; the sockets hold a few.
+    let mut asked = 0;
+    while asked < 1000 && stream.write(request).is_ok_and(|n| n == request.len()) {
+        asked += 1;
+    }
+    let other = server.client(Config::client());
+    for _ in 0..20 {
+        other.send(get("/"), ()).expect("a reply").body.bytes(1 << 20).expect("a body");
+    }
+    let held = served.load(Ordering::SeqCst) - 20;
+    assert!(held < 100, "{held} replies of 1 MiB each are held for a client that reads none");
+    drop((stream, other));
+    server.end(LONG);
+}
+
+#[test]
+fn expectations_are_answered_when_the_handler_reads() {
+    let server = Running::start(ServerConfig::default(), echo);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        .expect("written");
+    assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"ok").expect("written");
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    drop(stream);
+    server.end(LONG);
+}
+
+#[test]
+fn a_bad_request_is_answered_and_the_connection_closed() {
+    let server = Running::start(ServerConfig::default(), echo);
+    let mut stream = server.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 400 "), "no Host");
+    stream.read_to_end(&mut Vec::new()).expect("the end");
+    drop(stream);
+    server.end(LONG);
+}
+
+#[test]
+fn a_unix_socket_serves_alike() {
+    let dir = std::env::temp_dir().join(format!("persist-sync-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let path = dir.join("socket");
+    let server = Server::bind_unix(&path).expect("a socket");
+    let handle = server.handle();
+    let serving = thread::spawn(move || server.serve(echo).expect("served"));
+    let stream = std::os::unix::net::UnixStream::connect(&path).expect("connected");
+    let client = ClientConn::new(stream).expect("a connection");
+    let reply = client.send(post("/"), "hello").expect("a reply");
+    assert_eq!(reply.body.bytes(10).expect("a body"), "hello");
+    drop(client);
+    handle.shutdown(LONG);
+    serving.join().expect("the server is content");
+    std::fs::remove_dir_all(&dir).expect("removed");
+}
+
+#[test]
+fn a_client_that_leaves_early_is_forgotten() {
+    let server = Running::start(ServerConfig::default(), echo);
+    for _ in 0..50 {
+        let mut stream = server.connect();
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n").expect("written");
+    }
+    let served = server.end(LONG);
+    assert_eq!(served.aborted, 0, "they ended by themselves");
+}
