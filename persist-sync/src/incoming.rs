@@ -61,6 +61,7 @@ impl Incoming {
         Self { source: Some(Source { link, id, asked: false, outgoing, lease: None }), len, trailers: None }
     }
 
+    #[allow(dead_code, reason = "the pooled client brings its use")]
     /// Keeps `lease` until nothing more comes.
     pub(crate) fn with_lease(mut self, lease: impl Send + Sync + 'static) -> Self {
         if let Some(source) = &mut self.source {

@@ -1,4 +1,11 @@
-//! Blocking.
+//! Persistent HTTP/1.1 connections over blocking sockets.
+//!
+//! [`ClientConn`] and [`ServerConn`] are one connection each, with nothing behind it: no thread, no runtime. Whoever waits for something drives
+//! the connection, in both directions at once, for everyone who uses it. [`Server`] is a server made of such connections.
+//! What a connection may do next, when it must give up, and what became of each request, is decided by the machine of
+//! [`persist_core`], so it is the same here as in the crate for tokio, where the same names stand for the same things.
+//!
+//! HTTP/2 is not offered here.
 mod arrived;
 mod body;
 mod client_conn;

@@ -119,7 +119,7 @@ impl ServerConn {
     pub fn read(&self) -> Result<Option<Received>> {
         let taken = self.link.wait(|state| match self.take(state) {
             Some(received) => Some(Some(received)),
-            None => (state.conn.is_closing() && !state.is_reading()).then_some(None),
+            None => (!state.conn.expects_request()).then_some(None),
         });
         match taken.flatten() {
             Some(received) => Ok(Some(received)),

@@ -114,6 +114,11 @@ impl Conn<Server> {
         self.settle();
     }
 
+    /// Whether another request may come: `false` once closing, unless one that was read already waits for its turn.
+    pub fn expects_request(&self) -> bool {
+        self.phase == Phase::Open || self.held.is_some()
+    }
+
     fn answerable(&self, id: ExchangeId) -> Result<(usize, &Exchange), SendError> {
         let index = self.queue.index_of(id).ok_or(SendError::NoSuchExchange)?;
         match self.queue.get(index) {

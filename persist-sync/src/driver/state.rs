@@ -367,11 +367,6 @@ impl<R: Role> State<R> {
         self.continued
     }
 
-    /// Whether more of the peer's messages may come.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.open.read && self.arrived.protocol_error.is_none()
-    }
-
     /// The first failure of the stream.
     pub(crate) fn fault(&self) -> Option<Arc<io::Error>> {
         self.fault.clone()
