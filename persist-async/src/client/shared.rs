@@ -41,7 +41,7 @@ struct State {
 
 struct Waiting {
     waker: Option<Waker>,
-    outcome: Option<Result<(ConnId, Arc<ClientConn<Stream>>, bool)>>,
+    outcome: Option<Result<Handed>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,9 @@ enum Upkeep {
     NotStarted,
     Runs,
 }
+
+/// A connection that is a waiter's, and whether it was used before.
+type Handed = (ConnId, Arc<ClientConn<Stream>>, bool);
 
 /// What is to be done once the lock is released.
 #[derive(Default)]
@@ -194,7 +197,7 @@ impl State {
         }
     }
 
-    fn answer(&mut self, waiter: WaiterId, outcome: Result<(ConnId, Arc<ClientConn<Stream>>, bool)>, todo: &mut Todo) {
+    fn answer(&mut self, waiter: WaiterId, outcome: Result<Handed>, todo: &mut Todo) {
         if let Some(waiting) = self.waiting.get_mut(&waiter) {
             waiting.outcome = Some(outcome);
             todo.wakers.extend(waiting.waker.take());
@@ -210,7 +213,7 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(ConnId, Arc<ClientConn<Stream>>, bool)>> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<Handed>> {
         let mut state = self.shared.state();
         let Some(waiting) = state.waiting.get_mut(&self.waiter) else { return Poll::Pending };
         match waiting.outcome.take() {
