@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::arena::Id;
 use crate::close::CloseReason;
 use crate::route::PoolKey;
+use crate::time::Instant;
 
 /// A connection of a pool, from the moment its dial is asked for until it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +107,18 @@ pub enum Loss {
     Expected,
     /// It broke. If it never completed an exchange, the destination counts as failing.
     Broken,
+}
+
+/// A connection that carries no exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdleConn {
+    /// Which.
+    pub conn: ConnId,
+    /// When its last request was answered.
+    pub since: Instant,
+    /// When it was last heard of: that, or the answer to a later liveness probe.
+    pub quiet_since: Instant,
 }
 
 /// What a pool holds, or what it holds for one destination.

@@ -19,7 +19,7 @@ mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-pub use action::{Action, ConnId, Counts, Loss, PoolError, Use, WaiterId, Want};
+pub use action::{Action, ConnId, Counts, IdleConn, Loss, PoolError, Use, WaiterId, Want};
 pub use config::PoolConfig;
 
 use arena::{Arena, Id};
@@ -317,9 +317,12 @@ impl Pool {
         self.destinations.len()
     }
 
-    /// The idle connections, least recently used first, each with the time since when it is idle. For upkeep.
-    pub fn idle(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        self.index.idle_oldest_first().filter_map(|id| Some((ConnId(id), self.conns.get(id)?.idle_since)))
+    /// The idle connections, least recently used first. For [upkeep](crate::upkeep).
+    pub fn idle(&self) -> impl Iterator<Item = IdleConn> {
+        self.index.idle_oldest_first().filter_map(|id| {
+            let entry = self.conns.get(id)?;
+            Some(IdleConn { conn: ConnId(id), since: entry.idle_since, quiet_since: entry.quiet_since })
+        })
     }
 
     /// The configuration.
