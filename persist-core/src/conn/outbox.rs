@@ -45,14 +45,15 @@ impl Segment {
 }
 
 impl Tail {
-    fn append<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
+    #[cold]
+    fn end(&mut self) -> &mut Vec<u8> {
         if !matches!(self.segments.back(), Some(Segment::Own(..))) {
             self.segments.push_back(Segment::Own(Vec::new(), 0));
         }
-        let Some(Segment::Own(bytes, _)) = self.segments.back_mut() else { return Ok(0) };
-        let added = append(bytes, write)?;
-        self.len += added;
-        Ok(added)
+        match self.segments.back_mut() {
+            Some(Segment::Own(bytes, _)) => bytes,
+            _ => unreachable!("the last segment is an own one: made so above"),
+        }
     }
 
     fn advance(&mut self, mut n: usize) {
@@ -86,9 +87,24 @@ impl Outbox {
     /// Appends what `write` puts at the end of the buffer it is given, and says how much that was; nothing, if it fails.
     #[inline]
     pub(crate) fn append<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
+        let added = append(self.end(), write)?;
+        self.grew(added);
+        Ok(added)
+    }
+
+    /// The buffer to append to. Say what was appended with [`grew`](Self::grew).
+    #[inline]
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
         match &mut self.tail {
-            Some(tail) if !tail.segments.is_empty() => tail.append(write),
-            _ => append(&mut self.buffer, write),
+            Some(tail) if !tail.segments.is_empty() => tail.end(),
+            _ => &mut self.buffer,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn grew(&mut self, added: usize) {
+        if let Some(tail) = self.tail.as_mut().filter(|tail| !tail.segments.is_empty()) {
+            tail.len += added;
         }
     }
 
@@ -190,6 +206,7 @@ impl From<Vec<u8>> for Outbox {
 }
 
 /// Appends to `out`, or leaves it as it was.
+#[inline(always)]
 pub(crate) fn append<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
     let before = out.len();
     match write(out) {

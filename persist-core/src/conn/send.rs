@@ -1,6 +1,7 @@
 //! Bodies out: the same for requests and responses.
 
 use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use super::encode;
 use super::event::{ExchangeId, Upload};
 use super::exchange::{Expect, Remaining};
 use super::half::{Half, Step};
-use super::outbox::SHARE_BYTES_MIN;
+use super::outbox::{SHARE_BYTES_MIN, append};
 use super::{Conn, Role};
 use crate::error::SendError;
 use crate::field::Fields;
@@ -24,25 +25,12 @@ impl<R: Role> Conn<R> {
     /// [`SendError::TooLong`] before anything is taken, `NoSuchExchange`, `UploadStopped`.
     pub fn send_body(&mut self, id: ExchangeId, data: &[u8], now: Instant) -> Result<usize, SendError> {
         self.tick(now);
-        let index = self.check_body(id, data.len())?;
+        let (index, remaining) = self.check_body(id, data.len())?;
         let n = data.len().min(self.room(index));
-        if n == 0 {
-            return Ok(0);
+        if n > 0 {
+            self.write_content(index, remaining, &data[..n]);
+            self.spend(index, n);
         }
-        let data = &data[..n];
-        let chunked = self.is_chunked(index);
-        self.write(index, |out| {
-            out.reserve(n + CHUNK_OVERHEAD);
-            if chunked {
-                encode::chunk_size(out, n);
-            }
-            out.extend_from_slice(data);
-            if chunked {
-                out.extend_from_slice(b"\r\n");
-            }
-            Ok(())
-        })?;
-        self.spend(index, n);
         Ok(n)
     }
 
@@ -52,7 +40,7 @@ impl<R: Role> Conn<R> {
     /// As [`send_body`](Self::send_body).
     pub fn send_body_shared(&mut self, id: ExchangeId, data: &Bytes, now: Instant) -> Result<bool, SendError> {
         self.tick(now);
-        let index = self.check_body(id, data.len())?;
+        let (index, remaining) = self.check_body(id, data.len())?;
         if data.is_empty() {
             return Ok(true);
         }
@@ -60,24 +48,11 @@ impl<R: Role> Conn<R> {
             return Ok(false);
         }
         if data.len() < SHARE_BYTES_MIN || index != self.turn {
-            let chunked = self.is_chunked(index);
-            self.write(index, |out| {
-                if chunked {
-                    encode::chunk_size(out, data.len());
-                }
-                out.extend_from_slice(data);
-                if chunked {
-                    out.extend_from_slice(b"\r\n");
-                }
-                Ok(())
-            })?;
+            self.write_content(index, remaining, data);
         } else {
-            let chunked = self.is_chunked(index);
+            let chunked = remaining == Remaining::Chunked;
             if chunked {
-                self.write(index, |out| {
-                    encode::chunk_size(out, data.len());
-                    Ok(())
-                })?;
+                self.write(index, |out| encode::chunk_size(out, data.len()));
             }
             if self.outbox.is_empty() {
                 self.times.wrote = self.times.now;
@@ -87,10 +62,7 @@ impl<R: Role> Conn<R> {
                 exchange.queued += data.len() as u64;
             }
             if chunked {
-                self.write(index, |out| {
-                    out.extend_from_slice(b"\r\n");
-                    Ok(())
-                })?;
+                self.write(index, |out| out.extend_from_slice(b"\r\n"));
             }
         }
         self.spend(index, data.len());
@@ -103,13 +75,12 @@ impl<R: Role> Conn<R> {
     /// [`SendError::TooShort`]: the message stays unfinished, so that the last chunk is never written for an incomplete body.
     pub fn finish_body(&mut self, id: ExchangeId, trailers: Option<&Fields>, now: Instant) -> Result<(), SendError> {
         self.tick(now);
-        let index = self.check_body(id, 0)?;
-        let remaining = self.queue.get(index).map_or(Remaining::UntilClose, |exchange| exchange.remaining);
+        let (index, remaining) = self.check_body(id, 0)?;
         match remaining {
             Remaining::Length(0) | Remaining::UntilClose => {}
             Remaining::Length(missing) => return Err(SendError::TooShort { missing }),
             // RFC 9112 §7.1: the last chunk, the trailer section, an empty line.
-            Remaining::Chunked => self.write(index, |out| {
+            Remaining::Chunked => self.try_write(index, |out| {
                 out.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
                     encode::fields(out, trailers.iter())?;
@@ -164,8 +135,9 @@ impl<R: Role> Conn<R> {
         }
     }
 
-    /// The exchange whose body may take `n` more bytes.
-    fn check_body(&self, id: ExchangeId, n: usize) -> Result<usize, SendError> {
+    /// The exchange whose body may take `n` more bytes, and what remains of it before.
+    #[inline]
+    fn check_body(&self, id: ExchangeId, n: usize) -> Result<(usize, Remaining), SendError> {
         let index = self.queue.index_of(id).ok_or(SendError::NoSuchExchange)?;
         let exchange = self.queue.get(index).ok_or(SendError::NoSuchExchange)?;
         if exchange.sending == Half::Failed {
@@ -176,7 +148,7 @@ impl<R: Role> Conn<R> {
         }
         match exchange.remaining {
             Remaining::Length(left) if n as u64 > left => Err(SendError::TooLong { excess: n as u64 - left }),
-            _ => Ok(index),
+            remaining => Ok((index, remaining)),
         }
     }
 
@@ -190,8 +162,18 @@ impl<R: Role> Conn<R> {
         }
     }
 
-    fn is_chunked(&self, index: usize) -> bool {
-        self.queue.get(index).is_some_and(|exchange| exchange.remaining == Remaining::Chunked)
+    #[inline]
+    fn write_content(&mut self, index: usize, remaining: Remaining, data: &[u8]) {
+        self.write(index, |out| {
+            if remaining == Remaining::Chunked {
+                out.reserve(data.len() + CHUNK_OVERHEAD);
+                encode::chunk_size(out, data.len());
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+            } else {
+                out.extend_from_slice(data);
+            }
+        });
     }
 
     fn spend(&mut self, index: usize, n: usize) {
@@ -204,21 +186,39 @@ impl<R: Role> Conn<R> {
     }
 
     /// Lets `put` write bytes of the exchange at `index`: to the outbox if it is its turn, else to where it is parked. Nothing, if `put` fails.
-    pub(super) fn write(
+    #[inline]
+    pub(super) fn try_write<E>(
         &mut self,
         index: usize,
-        put: impl FnOnce(&mut Vec<u8>) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
-        if index == self.turn {
+        put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(exchange) = self.queue.get_mut(index) else { return Ok(()) };
+        let in_turn = index == self.turn;
+        let out = if in_turn {
             if self.outbox.is_empty() {
                 self.times.wrote = self.times.now;
             }
-            exchange.queued += self.outbox.append(put)? as u64;
+            self.outbox.end()
         } else {
-            self.parked_bytes += super::outbox::append(&mut exchange.parked, put)?;
+            &mut exchange.parked
+        };
+        let added = append(out, put)?;
+        if in_turn {
+            self.outbox.grew(added);
+            exchange.queued += added as u64;
+        } else {
+            self.parked_bytes += added;
         }
         Ok(())
+    }
+
+    /// The same for what cannot fail.
+    #[inline]
+    pub(super) fn write(&mut self, index: usize, put: impl FnOnce(&mut Vec<u8>)) {
+        let Ok(()) = self.try_write(index, |out| {
+            put(out);
+            Ok::<(), Infallible>(())
+        });
     }
 
     /// The message of the exchange at `index` was taken in full.
@@ -252,10 +252,9 @@ impl<R: Role> Conn<R> {
             if self.outbox.is_empty() {
                 self.times.wrote = self.times.now;
             }
-            // Cannot fail: it only moves bytes.
-            let _ = self.outbox.append(|out| {
+            let Ok(_) = self.outbox.append(|out| {
                 out.append(&mut parked);
-                Ok::<(), core::convert::Infallible>(())
+                Ok::<(), Infallible>(())
             });
         }
     }

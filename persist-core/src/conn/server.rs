@@ -30,11 +30,9 @@ impl Conn<Server> {
         // RFC 9110 §10.1.1: not once content has come, nor after the final response.
         if exchange.expect == Expect::Waiting && exchange.sending == Half::Idle && !exchange.ended {
             exchange.expect = Expect::Settled;
-            // Cannot fail: the exchange exists, and nothing in the line can be refused.
-            let _ = self.write(index, |out| {
+            self.write(index, |out| {
                 encode::status_line(out, StatusCode::CONTINUE);
                 out.extend_from_slice(b"\r\n");
-                Ok(())
             });
         }
     }
@@ -60,7 +58,7 @@ impl Conn<Server> {
             return Err(SendError::Unsupported("an HTTP/1.0 client takes no interim response"));
         }
         debug_assert_eq!(exchange.sending.on(Step::Interim), Some(Half::Idle));
-        self.write(index, |out| {
+        self.try_write(index, |out| {
             encode::status_line(out, status);
             encode::fields(out, fields)?;
             out.extend_from_slice(b"\r\n");
@@ -156,7 +154,7 @@ impl Conn<Server> {
         let keep_alive_asked = exchange.asks_keep_alive;
         let announce = self.config.timeouts.idle.filter(|_| self.config.announce_keep_alive);
         let head_max = u64::from(self.config.limits.head_bytes_max);
-        self.write(index, |out| {
+        self.try_write(index, |out| {
             let start = out.len();
             encode::status_line(out, status);
             let seen = encode::fields(out, fields)?;
@@ -237,11 +235,9 @@ impl Conn<Server> {
     /// A response in the machine's own name, after which the connection ends.
     fn answer_in_place(&mut self, index: usize, status: StatusCode) {
         tell!(status = status.as_u16(), "response of the machine's own");
-        // Cannot fail: the exchange exists, and nothing in the head can be refused.
-        let _ = self.write(index, |out| {
+        self.write(index, |out| {
             encode::status_line(out, status);
             out.extend_from_slice(b"Connection: close\r\nContent-Length: 0\r\n\r\n");
-            Ok(())
         });
         if let Some(exchange) = self.queue.get_mut(index) {
             exchange.sending = Half::Body;
