@@ -43,11 +43,11 @@ impl Nginx {
         format!("http://{}{path}", self.address)
     }
 
-    /// Ends it in order, so that its log is complete; returns how many requests each connection carried, by the connection's number.
+    /// Ends it in order, so that its log is complete, and returns what it logged.
     ///
     /// # Panics
     /// If nginx does not end, or logs what this file did not ask it to.
-    pub fn requests_by_connection(self) -> BTreeMap<u64, u64> {
+    pub fn log(self) -> Log {
         let config = self.folder.join("nginx.conf");
         let mut quit = Command::new(&self.program);
         let quit =
@@ -55,15 +55,26 @@ impl Nginx {
         let said = run(quit.args(["-s", "quit"]));
         assert_eq!(said.code, Some(0), "nginx does not quit: {}", said.stderr);
         self.running.wait();
-        let log = fs::read_to_string(self.folder.join("access.log")).expect("nginx wrote its log");
-        let mut requests = BTreeMap::<u64, u64>::new();
-        for line in log.lines() {
-            let mut numbers = line.split(' ').map(|number| number.parse().expect("the log holds numbers"));
-            let (connection, count) = (numbers.next().expect("a connection"), numbers.next().expect("a count"));
-            requests.entry(connection).and_modify(|most| *most = count.max(*most)).or_insert(count);
+        let mut log = Log::default();
+        for line in fs::read_to_string(self.folder.join("access.log")).expect("nginx wrote its log").lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let [connection, count, pipe] = fields[..] else { panic!("{line:?} is not what was asked for") };
+            let count: u64 = count.parse().expect("a count");
+            let most = log.requests.entry(connection.parse().expect("a connection")).or_default();
+            *most = count.max(*most);
+            log.pipelined += u64::from(pipe == "p");
         }
-        requests
+        log
     }
+}
+
+/// What nginx saw.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// How many requests each connection carried, by the connection's number.
+    pub requests: BTreeMap<u64, u64>,
+    /// How many requests were there already when nginx had answered the one before.
+    pub pipelined: u64,
 }
 
 fn config(folder: &Folder, address: SocketAddr, extra: &str) -> String {
@@ -76,7 +87,7 @@ fn config(folder: &Folder, address: SocketAddr, extra: &str) -> String {
 pid {root}/nginx.pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
 http {{
-    log_format reuse '$connection $connection_requests';
+    log_format reuse '$connection $connection_requests $pipe';
     access_log {root}/access.log reuse;
     client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
     keepalive_requests 100000;
@@ -106,7 +117,8 @@ mod tests {
             stream.read_to_string(&mut reply).expect("nginx answers and closes");
             assert_eq!(reply.matches("content").count(), requests, "{reply}");
         }
-        let mut counts: Vec<u64> = nginx.requests_by_connection().into_values().collect();
+        let log = nginx.log();
+        let mut counts: Vec<u64> = log.requests.into_values().collect();
         counts.sort_unstable();
         assert_eq!(counts, [1, 2]);
     }
