@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`. One module a task, one line a task in [`TASKS`].
 #![forbid(unsafe_code)]
 
+mod features;
 mod icount;
 mod shell;
 mod suite;
@@ -22,6 +23,7 @@ struct Task {
 const TASKS: &[Task] = &[
     Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
     Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
+    Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
 ];
 
