@@ -87,34 +87,47 @@ impl Conn<Client> {
         self.say_slots();
     }
 
-    /// Gives up on an exchange: it ends now (`Ended`, [`CloseReason::Aborted`]). One of which no byte was sent is taken back;
-    /// otherwise its reply is dropped within `Limits::drain_bytes_max`, or the connection closes. Others are never
-    /// held up, nor does their pairing shift.
+    /// Gives up on an exchange: `Ended` comes with [`CloseReason::Aborted`], at once, or, if part of a complete request is on the wire,
+    /// as soon as the rest of it is. One of which no byte was sent is taken back; the reply to any other is dropped within
+    /// `Limits::drain_bytes_max`, or the connection closes. Others are never held up, nor does their pairing shift.
     pub fn cancel(&mut self, id: ExchangeId, now: Instant) {
         self.tick(now);
-        let Some(index) = self.queue.index_of(id) else { return };
-        if self.queue.get(index).is_none_or(|exchange| exchange.ended) {
-            return;
+        if let Some(index) = self.queue.index_of(id)
+            && self.queue.get(index).is_some_and(Exchange::lacks_only_its_end)
+        {
+            self.sent_whole(index);
         }
-        self.end_exchange(index, CloseReason::Aborted);
-        let Some(exchange) = self.queue.get_mut(index) else { return };
-        exchange.unwanted = true;
-        let unsent = exchange.sent == 0 && exchange.receiving == Half::Idle;
-        let queued = exchange.queued as usize;
+        let Some(index) = self.queue.index_of(id) else { return };
+        let Some(exchange) = self.queue.get_mut(index).filter(|exchange| !exchange.unwanted) else { return };
         self.times.closing = self.times.now;
-        if unsent {
-            // It was reported as `NotSent`, and must stay so, whatever stands behind it.
-            let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
-            self.outbox.take_back((self.foreign + before) as usize, queued);
-            self.queue.remove(index);
-            self.turn -= usize::from(index < self.turn);
-            self.cursor -= usize::from(index < self.cursor);
-            self.say_slots();
+        exchange.unwanted = exchange.receiving != Half::Done;
+        if !exchange.unwanted {
+            // It has its reply: only an upload can be given up.
+            if !exchange.sending.is_over() {
+                self.cut_short(index, Last::Unfinished);
+            }
+        } else if exchange.sent == 0 && exchange.receiving == Half::Idle {
+            self.end_exchange(index, CloseReason::Aborted);
+            self.take_back(index);
         } else if !exchange.sending.is_over() {
             // Half a request is on the wire: nothing can follow it.
+            self.end_exchange(index, CloseReason::Aborted);
             self.cut_short(index, Last::Unfinished);
+        } else if exchange.is_sent() {
+            self.end_exchange(index, CloseReason::Aborted);
         }
         self.settle();
+    }
+
+    /// Removes an exchange of which no byte was sent: it was reported as `NotSent`, and must stay so, whatever stands behind it.
+    fn take_back(&mut self, index: usize) {
+        let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
+        let queued = self.queue.get(index).map_or(0, |exchange| exchange.queued);
+        self.outbox.take_back((self.foreign + before) as usize, queued as usize);
+        self.queue.remove(index);
+        self.turn -= usize::from(index < self.turn);
+        self.cursor -= usize::from(index < self.cursor);
+        self.say_slots();
     }
 
     fn open(&self) -> Result<(), SendError> {
@@ -217,9 +230,7 @@ impl Conn<Client> {
     fn cut_short(&mut self, index: usize, last: Last) {
         let Some(exchange) = self.queue.get_mut(index) else { return };
         exchange.last = Some(last);
-        exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
-        let unsent = exchange.queued - exchange.sent;
-        exchange.queued = exchange.sent;
+        let unsent = exchange.cut();
         self.outbox.take_back(self.outbox.len().saturating_sub(unsent as usize), unsent as usize);
         self.pass_turn();
     }
@@ -229,8 +240,10 @@ impl Conn<Client> {
         self.fail_behind(1, reason);
         self.outbox.clear();
         self.foreign = 0;
-        if let Some(front) = self.queue.front_mut() {
-            front.queued = front.sent;
+        if let Some(front) = self.queue.front_mut()
+            && !front.is_sent()
+        {
+            front.cut();
         }
     }
 
@@ -272,7 +285,7 @@ impl Conn<Client> {
         if front.interim > limit {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
-        let (id, silent) = (front.id, front.ended);
+        let (id, silent) = (front.id, front.unwanted);
         tell!(exchange = id.0, status = start.head.status().as_u16(), "interim response");
         if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
@@ -292,7 +305,7 @@ impl Conn<Client> {
         front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
         front.received += start.wire_len as u64;
         front.switched = start.switches;
-        let (id, silent) = (front.id, front.ended);
+        let (id, silent) = (front.id, front.unwanted);
         tell!(exchange = id.0, status = start.head.status().as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
@@ -427,12 +440,10 @@ impl Receive for Client {
             return;
         }
         for index in 0..conn.queue.len() {
-            if let Some(exchange) = conn.queue.get_mut(index) {
-                exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
-                if exchange.sent < exchange.queued {
-                    exchange.sending = Half::Failed;
-                    exchange.queued = exchange.sent;
-                }
+            if let Some(exchange) = conn.queue.get_mut(index)
+                && (!exchange.sending.is_over() || !exchange.is_sent())
+            {
+                exchange.cut();
             }
         }
         conn.pass_turn();
@@ -442,7 +453,7 @@ impl Receive for Client {
 
     fn is_over(_conn: &Conn<Self>, exchange: &Exchange) -> bool {
         // A truncated request gets no reply that anybody wants.
-        exchange.is_complete() || exchange.ended && exchange.sending == Half::Failed
+        exchange.is_complete() || exchange.unwanted && exchange.sending == Half::Failed
     }
 
     fn finish(conn: &mut Conn<Self>) {
@@ -463,7 +474,7 @@ impl Receive for Client {
             Disposition::NotSent
         } else if conn.peer_said_close() {
             Disposition::Declined
-        } else if exchange.is_sent() && exchange.sending == Half::Done {
+        } else if exchange.sent == exchange.queued && exchange.is_whole() {
             Disposition::SentNoReply
         } else {
             Disposition::PartlySent { bytes: exchange.sent }

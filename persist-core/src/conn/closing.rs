@@ -82,7 +82,7 @@ impl<R: Role> Conn<R> {
         failures.extend(said.into_iter().map(|(id, failure)| (id, *failure)));
         for exchange in self.queue.iter() {
             let over = exchange.sending == Half::Done && exchange.receiving == Half::Done;
-            if !exchange.ended && !over {
+            if !exchange.ended && !over && !exchange.is_answered::<R>() {
                 failures.push((exchange.id, *self.failure(exchange, CloseReason::Switched)));
             }
         }
@@ -155,9 +155,14 @@ impl<R: Role> Conn<R> {
         while self.queue.len() > index {
             let Some(exchange) = self.queue.pop_back() else { break };
             self.parked_bytes -= exchange.parked.len();
-            if !exchange.ended {
+            if exchange.is_answered::<R>() {
+                self.completed += 1;
+                if !exchange.sending.is_over() {
+                    self.say(|rare| rare.stopped = Some(exchange.id));
+                }
+            } else if !exchange.ended {
                 let failure = self.failure(&exchange, reason.clone());
-                self.say(|rare| rare.ended.insert(first, (exchange.id, failure)));
+                self.say(|rare| rare.ended(first, exchange.id, failure));
             }
         }
         self.turn = self.turn.min(self.queue.len());
@@ -176,7 +181,7 @@ impl<R: Role> Conn<R> {
         if let Some(exchange) = self.queue.get_mut(index) {
             exchange.ended = true;
         }
-        self.say(|rare| rare.ended.push_back((id, failure)));
+        self.say(|rare| rare.ended(rare.ended.len(), id, failure));
     }
 
     /// Lets go of the exchanges that are over, and moves on towards the close if one is due.
@@ -195,7 +200,11 @@ impl<R: Role> Conn<R> {
             && R::is_over(self, front)
         {
             let (id, last) = (front.id, front.last);
-            let (ended, switched) = (front.ended, front.switched);
+            let (given_up, switched) = (front.is_given_up::<R>(), front.switched);
+            let ended = front.ended || given_up;
+            if given_up {
+                self.end_exchange(0, CloseReason::Aborted);
+            }
             self.queue.drop_front();
             self.turn = self.turn.saturating_sub(1);
             self.cursor = self.cursor.saturating_sub(1);

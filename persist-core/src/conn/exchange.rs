@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::Role;
 use super::event::ExchangeId;
 use super::half::Half;
 use crate::close::CloseReason;
@@ -128,6 +129,38 @@ impl Exchange {
     /// Whether every byte of our message was accepted by the layer below, and no more will come.
     pub(crate) fn is_sent(&self) -> bool {
         self.sending.is_over() && self.sent == self.queued
+    }
+
+    /// Whether every byte of our message was taken from the caller, be its end announced or not.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sending == Half::Done || self.remaining == Remaining::Length(0)
+    }
+
+    /// Client: the caller has the whole reply; what becomes of the rest of an upload cannot make it a failure any more.
+    pub(crate) fn is_answered<R: Role>(&self) -> bool {
+        R::IS_CLIENT && self.receiving == Half::Done && !self.unwanted
+    }
+
+    /// Client: the caller gave it up, and was not told yet what became of it.
+    pub(crate) fn is_given_up<R: Role>(&self) -> bool {
+        R::IS_CLIENT && self.unwanted && !self.ended
+    }
+
+    /// Whether nothing is missing from our message but the word that it is complete.
+    pub(crate) fn lacks_only_its_end(&self) -> bool {
+        self.sending == Half::Body && self.is_whole()
+    }
+
+    /// Our message stays as it is on the wire; returns how many bytes were not handed down, and never will be.
+    pub(crate) fn cut(&mut self) -> u64 {
+        let unsent = self.queued - self.sent;
+        self.queued = self.sent;
+        self.sending = Half::Failed;
+        self.expect = Expect::Settled;
+        if let Remaining::Length(left) = &mut self.remaining {
+            *left += unsent;
+        }
+        unsent
     }
 
     /// Whether the peer's message is through, and ours is out or given up.

@@ -134,6 +134,15 @@ struct Rare {
     switched: Option<ExchangeId>,
 }
 
+impl Rare {
+    /// An exchange ended, as the `at`th of those to be told: nothing else is told of it any more.
+    fn ended(&mut self, at: usize, id: ExchangeId, failure: Box<Failure>) {
+        self.ended.insert(at, (id, failure));
+        self.proceed = self.proceed.filter(|&whose| whose != id);
+        self.stopped = self.stopped.filter(|&whose| whose != id);
+    }
+}
+
 /// When things happened; deadlines are computed from these, never stored.
 #[derive(Debug)]
 struct Times {

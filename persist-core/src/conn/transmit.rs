@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytes::Buf;
 
 use super::{Conn, Role};
+use crate::close::CloseReason;
 use crate::time::Instant;
 
 /// Bytes to be written. `advance` commits: it counts per exchange, and so decides `NotSent` and `PartlySent`.
@@ -93,9 +94,13 @@ impl<R: Role> Conn<R> {
             let step = n.min(exchange.queued - exchange.sent);
             exchange.sent += step;
             n -= step;
+            let through = exchange.is_sent();
+            if through && exchange.is_given_up::<R>() {
+                self.end_exchange(self.cursor, CloseReason::Aborted);
+            }
             if n > 0 {
                 self.cursor += 1;
-            } else if exchange.is_sent() {
+            } else if through {
                 self.times.head = self.times.now;
             }
         }

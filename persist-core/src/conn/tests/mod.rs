@@ -4,6 +4,7 @@ mod client;
 mod closing;
 mod cut;
 mod deadlines;
+mod given_up;
 mod server;
 
 use alloc::format;
