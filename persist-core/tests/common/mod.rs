@@ -3,6 +3,10 @@
 // Each test is a crate of its own and takes what it needs.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod link;
+pub mod plan;
 pub mod seeds;
 pub mod seen;
+pub mod verdict;
 pub mod wire;
+pub mod world;
