@@ -78,6 +78,25 @@ fn standard_output_is_in_the_order_asked_although_the_second_connection_is_faste
 }
 
 #[test]
+fn more_destinations_than_are_served_at_once_do_not_wait_for_each_other_in_a_circle() {
+    // The second round of each is more than may be kept, and waits for the first round of those that come later.
+    let content = |number: usize| char::from(b'a' + (number % 26) as u8).to_string().repeat(500_000);
+    let address = |number: usize| {
+        server(move |_, mut peer| {
+            while peer.request().is_some() {
+                peer.ok(content(number))
+            }
+        })
+    };
+    let addresses: Vec<_> = (0..40).map(address).collect();
+    let urls: Vec<String> = addresses.iter().chain(&addresses).map(|address| format!("http://{address}/")).collect();
+    let output = persist(&["get", "-s", "--pipeline", "2", "--input", "-"], urls.join("\n").as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let expected: String = (0..40).chain(0..40).map(content).collect();
+    assert!(stdout(&output) == expected, "the order, or the content, is another");
+}
+
+#[test]
 fn what_a_closing_server_leaves_unanswered_goes_again_in_order() {
     let log = Log::default();
     let seen = log.clone();
@@ -363,6 +382,29 @@ fn an_upload_streams_a_file_or_standard_input() {
         "\r\n0\r\n\r\n",
     );
     assert!(put.ends_with("\r\n7\r\ncontent\r\n0\r\n\r\n") && !put.contains("Content-Length"), "{put}");
+}
+
+#[test]
+fn an_upload_that_cannot_be_read_is_named_and_the_next_url_is_fetched() {
+    let address = server(|_, mut peer| peer.echo_targets());
+    let folder = tempfile::tempdir().unwrap();
+    let url = |path: &str| format!("http://{address}/{path}");
+    for file in [folder.path().join("none"), folder.path().to_owned()] {
+        let output = get(&["-T", file.to_str().unwrap(), &url("a"), &url("b")]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(26), "/b"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("/a: reading "), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_demo_fetches_a_thousand_resources_over_two_connections_and_checks_them() {
+    let output = get(&["--demo", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let (lines, summary) = report(&output);
+    assert_eq!(lines.len(), 1_000);
+    assert!(lines.iter().all(|line| line["disposition"] == "complete" && line["error"].is_null()));
+    assert_eq!((&summary["connections"], &summary["reused"]), (&json!(2), &json!(998)));
+    assert_eq!(lines[500]["bytes"], 8 * 1024 * 1024);
 }
 
 #[test]

@@ -41,6 +41,15 @@ impl Failed {
     pub(super) fn of_exchange(error: &Error, progress: Option<Progress>) -> Self {
         let reason = close_reason(error);
         let disposition = error.failure().map(|failure| failure.disposition);
+        let io = error.source().filter(|source| source.is::<io::Error>());
+        // Whoever gave the content up is the machine, because the reader failed.
+        if let (Some(CloseReason::Aborted), Some(io)) = (reason, io) {
+            return Self {
+                line: format!("reading the content to be sent: {io}"),
+                exit: Exit::Read,
+                disposition: name(disposition.unwrap_or(Disposition::NotSent)),
+            };
+        }
         let doing = match (disposition, progress) {
             (_, Some(_)) => "receiving the response",
             (Some(Disposition::NotSent | Disposition::PartlySent { .. }) | None, None) => "sending the request",
@@ -52,8 +61,10 @@ impl Failed {
             (Some(CloseReason::Protocol(broken)), _) => {
                 format!("the response is not HTTP/1.1 as it should be: {broken}")
             }
-            (Some(reason), Some(source)) if source.is::<io::Error>() => format!("{reason}: {source}"),
-            (Some(reason), _) => reason.to_string(),
+            (Some(reason), _) => match io {
+                Some(io) => format!("{reason}: {io}"),
+                None => reason.to_string(),
+            },
             (None, Some(source)) => source.to_string(),
             (None, None) => error.to_string(),
         };

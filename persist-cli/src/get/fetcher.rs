@@ -129,11 +129,6 @@ impl Fetcher {
         number
     }
 
-    /// Whether content for this sink has to wait until it is its turn.
-    pub(super) fn must_wait(&self, sink: &Sink, len: usize) -> bool {
-        matches!(sink, Sink::Stdout { part } if self.stdout.must_wait(*part, len))
-    }
-
     /// An output could not be written. When that is standard output, there is no point in going on.
     pub(super) fn write_failed(&self, sink: &Sink, error: &io::Error) -> Failed {
         if matches!(sink, Sink::Stdout { .. }) {

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use persist_async::{ClientConn, Exchange, Stream};
-use persist_core::{
-    Attempts, Config, Decision, Disposition, Failure, OnFresh, Repeatable, Replay, RetryPolicy, SendError,
-};
+use persist_core::{Attempts, Config, Decision, Failure, OnFresh, Repeatable, Replay, RetryPolicy, SendError};
 use tokio::time::{sleep, timeout};
 
 use super::dial::dial;
@@ -135,6 +133,10 @@ impl Lane {
 
     /// Writes requests as far as the depth and the gates allow.
     async fn fill(&mut self, current: &mut Current) {
+        // Half a pipeline at a time, so that requests leave together: one write for many.
+        if current.in_flight.len() > self.fetcher.options.depth / 2 {
+            return;
+        }
         while current.in_flight.len() < self.fetcher.options.depth && !current.conn.is_closing() {
             let Some(task) = self.next() else { return };
             // What failed once behind another goes first, so that it can only fail for a fault of its own. An upload has the connection to itself.
@@ -216,7 +218,7 @@ impl Lane {
     /// The connection could not complete the exchange: once more, or not.
     fn lost(&mut self, current: &mut Current, mut task: Task, error: &persist_async::Error, arrived: Arrived) {
         let blameless = std::mem::replace(&mut current.failed, true);
-        match error.failure().and_then(|failure| self.decide(&task, failure, blameless, &arrived)) {
+        match error.failure().and_then(|failure| decide(&task, failure, blameless)) {
             Some(attempts) => {
                 task.attempts = attempts;
                 self.fetcher.options.show.again(&task.job.url, error);
@@ -226,32 +228,26 @@ impl Lane {
         }
     }
 
-    /// What the core's policy says. `blameless`: an exchange in front of this one had failed already.
-    fn decide(&self, task: &Task, failure: &Failure, blameless: bool, arrived: &Arrived) -> Option<Attempts> {
-        let mut policy = RetryPolicy::default();
-        let mut failure = failure.clone();
-        if blameless {
-            policy.on_fresh = OnFresh::Retry;
-            failure = as_lost(&failure);
-        }
-        // The policy does not know whether anybody has seen the beginning of the response; the sink does. It broke off because it had to wait.
-        if arrived.waited && failure.disposition == Disposition::ReplyPartial && task.sink.rewind(&self.fetcher.stdout)
-        {
-            failure.disposition = Disposition::SentNoReply;
-            policy.on_fresh = OnFresh::Retry;
-        }
-        let repeatable = Repeatable::of(&task.job.method, &task.job.fields);
-        let replay = if task.job.content.is_replayable() { Replay::Whole } else { Replay::Spent };
-        match policy.decide(&failure, repeatable, replay, task.attempts) {
-            Decision::Retry { attempts, .. } => Some(attempts),
-            Decision::GiveUp(_) => None,
-        }
-    }
-
     /// Back into the lane's own list, which stays in the order asked.
     fn come_back(&mut self, task: Task) {
         let at = self.own.partition_point(|other| other.job.part < task.job.part);
         self.own.insert(at, task);
+    }
+}
+
+/// What the core's policy says. `blameless`: an exchange in front of this one had failed already.
+fn decide(task: &Task, failure: &Failure, blameless: bool) -> Option<Attempts> {
+    let mut policy = RetryPolicy::default();
+    let mut failure = failure.clone();
+    if blameless {
+        policy.on_fresh = OnFresh::Retry;
+        failure = as_lost(&failure);
+    }
+    let repeatable = Repeatable::of(&task.job.method, &task.job.fields);
+    let replay = if task.job.content.is_replayable() { Replay::Whole } else { Replay::Spent };
+    match policy.decide(&failure, repeatable, replay, task.attempts) {
+        Decision::Retry { attempts, .. } => Some(attempts),
+        Decision::GiveUp(_) => None,
     }
 }
 

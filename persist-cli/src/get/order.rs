@@ -24,8 +24,6 @@ pub(super) struct InOrder<W> {
 struct State<W> {
     out: W,
     turn: usize,
-    /// Whether a byte of the part whose turn it is has been written.
-    begun: bool,
     parked: BTreeMap<usize, Parked>,
     parked_bytes: usize,
 }
@@ -38,7 +36,7 @@ struct Parked {
 
 impl<W: Write> InOrder<W> {
     pub(super) fn new(out: W) -> Self {
-        let state = State { out, turn: 0, begun: false, parked: BTreeMap::new(), parked_bytes: 0 };
+        let state = State { out, turn: 0, parked: BTreeMap::new(), parked_bytes: 0 };
         Self { state: Mutex::new(state), turn: watch::Sender::new(0) }
     }
 
@@ -59,11 +57,6 @@ impl<W: Write> InOrder<W> {
         self.lock().write(part, &chunk)
     }
 
-    /// Whether so much more of this part would have to wait for its turn.
-    pub(super) fn must_wait(&self, part: usize, len: usize) -> bool {
-        self.lock().must_wait(part, len)
-    }
-
     /// Waits until everything before this part is out.
     pub(super) async fn wait_for(&self, part: usize) {
         // The sender lives as long as `self`, so this cannot fail.
@@ -81,15 +74,6 @@ impl<W: Write> InOrder<W> {
         result
     }
 
-    /// Takes back what was given of a part, so that it can be given again; `false` if some of it is out already.
-    pub(super) fn rewind(&self, part: usize) -> bool {
-        let mut state = self.lock();
-        if let Some(parked) = state.parked.remove(&part) {
-            state.parked_bytes -= parked.len();
-        }
-        !(state.turn == part && state.begun)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +86,6 @@ impl<W: Write> State<W> {
 
     fn write(&mut self, part: usize, chunk: &[u8]) -> io::Result<()> {
         self.flush_parked(part)?;
-        self.begun |= !chunk.is_empty();
         self.out.write_all(chunk)
     }
 
@@ -113,7 +96,6 @@ impl<W: Write> State<W> {
             result = result.and(self.flush_parked(self.turn));
             self.parked.remove(&self.turn);
             self.turn += 1;
-            self.begun = false;
         }
         result.and(self.out.flush())
     }
@@ -123,14 +105,7 @@ impl<W: Write> State<W> {
         let Some(parked) = self.parked.get_mut(&part) else { return Ok(()) };
         let chunks = std::mem::take(&mut parked.chunks);
         self.parked_bytes -= chunks.iter().map(Bytes::len).sum::<usize>();
-        self.begun |= !chunks.is_empty();
         chunks.iter().try_for_each(|chunk| self.out.write_all(chunk))
-    }
-}
-
-impl Parked {
-    fn len(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
     }
 }
 
@@ -183,19 +158,5 @@ mod tests {
         assert_eq!(written(&order).len(), PARKED_BYTES_MAX + 1);
         assert!(written(&order).ends_with('y'));
         assert_eq!(order.lock().parked_bytes, 0);
-    }
-
-    #[test]
-    fn a_part_can_be_taken_back_until_a_byte_of_it_is_out() {
-        let order = InOrder::new(Vec::new());
-        give(&order, 1, "half");
-        assert!(order.rewind(1));
-        give(&order, 1, "whole");
-        order.finish(0).unwrap();
-        order.finish(1).unwrap();
-        assert_eq!(written(&order), "whole");
-        assert!(order.rewind(2));
-        give(&order, 2, "out");
-        assert!(!order.rewind(2));
     }
 }

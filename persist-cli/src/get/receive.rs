@@ -22,8 +22,6 @@ pub(super) struct Arrived {
     len: Option<BodyLen>,
     /// Content.
     pub(super) bytes: u64,
-    /// The content had to wait for its turn on standard output.
-    pub(super) waited: bool,
 }
 
 /// Why a response was not received, or not as wished.
@@ -82,7 +80,6 @@ pub(super) async fn receive(
     }
     while let Some(piece) = reply.body.chunk().await.map_err(Trouble::Lost)? {
         arrived.bytes += piece.len() as u64;
-        arrived.waited |= fetcher.must_wait(sink, piece.len());
         let wrote = sink.write(&fetcher.stdout, piece).await;
         written(wrote, sink)?;
     }

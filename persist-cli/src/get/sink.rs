@@ -97,13 +97,4 @@ impl Sink {
             Self::Stdout { .. } | Self::File { .. } => Ok(()),
         }
     }
-
-    /// Takes back what was given, so that it can be given again; `false` if somebody has it already.
-    pub(super) fn rewind(&self, order: &InOrder<Stdout>) -> bool {
-        match self {
-            Self::Stdout { part } => order.rewind(*part),
-            // Begun anew by `begin`.
-            Self::File { .. } | Self::Check { .. } => true,
-        }
-    }
 }

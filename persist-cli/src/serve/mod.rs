@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use persist_async::{Body, Incoming, Received, Server, ServerConfig};
 use persist_core::{BodyLen, Field, FieldName, FieldValue, Method, RequestHead, Response, StatusCode};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, BufReader};
 
 use crate::exit::Exit;
 use crate::report::Format;
@@ -41,6 +41,9 @@ Exit codes:
 
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// A file is read so many bytes at once: each read goes to another thread and back.
+const READ_AHEAD: usize = 256 * 1024;
 
 /// Options of `persist serve`.
 #[derive(Debug, clap::Args)]
@@ -199,7 +202,7 @@ impl Service {
             Content::Bytes(bytes) => (bytes.clone().into(), Some(bytes.len() as u64)),
             Content::Unsent { len } => (Body::reader(tokio::io::empty(), Some(len)), Some(0)),
             Content::File { file, len } => {
-                let file = tokio::fs::File::from_std(file).take(len);
+                let file = BufReader::with_capacity(READ_AHEAD, tokio::fs::File::from_std(file).take(len));
                 (Body::reader(self.access.count(entry.clone(), file, Some(len)), Some(len)), None)
             }
         };
