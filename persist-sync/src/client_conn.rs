@@ -5,7 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use persist_core::{Client, CloseReason, Config, ExchangeId, Parts, Phase, Request, ResponseHead, SendError, Slot};
+use persist_core::{
+    BodyLen, Client, CloseReason, Config, ExchangeId, Parts, Phase, Request, ResponseHead, SendError, Slot,
+};
 
 use crate::body::Body;
 use crate::clock;
@@ -136,7 +138,7 @@ impl ClientConn {
     }
 
     fn write_in(&self, reservation: Option<Reservation>, request: &Request, body: Body) -> Result<Exchange> {
-        let mut exchange = self.begin(reservation, request, body)?;
+        let mut exchange = self.begin(reservation, request, &mut Some(body))?;
         exchange.send_body(|_| None::<()>)?;
         // The reply may begin meanwhile, and fail: reading it will tell.
         self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
@@ -162,7 +164,12 @@ impl ClientConn {
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
         self.refresh();
-        self.begin(None, request.borrow(), body.into())?.into_reply()
+        self.exchange(request.borrow(), &mut Some(body.into()))
+    }
+
+    /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request.
+    pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
+        self.begin(None, request, body)?.into_reply()
     }
 
     /// Gives up on an exchange: its reply is read and dropped within the drain budget, or the connection closes.
@@ -283,8 +290,8 @@ impl ClientConn {
     }
 
     /// Sends the head.
-    fn begin(&self, reservation: Option<Reservation>, request: &Request, body: Body) -> Result<Exchange> {
-        let (len, has_body) = (body.len(), !body.is_empty());
+    fn begin(&self, reservation: Option<Reservation>, request: &Request, body: &mut Option<Body>) -> Result<Exchange> {
+        let (len, has_body) = body.as_ref().map_or((BodyLen::Empty, false), |body| (body.len(), !body.is_empty()));
         let mut slot = reservation.map(Reservation::into_slot);
         let begun = self.link.wait(|state| {
             let now = clock::now();
@@ -303,7 +310,8 @@ impl ClientConn {
             Some(sent)
         });
         let id = begun.unwrap_or(Err(SendError::Closed)).map_err(|cause| self.refused(cause))?;
-        Ok(Exchange { link: self.link.clone(), id, outgoing: Outgoing::new(id, body), open: true })
+        let outgoing = body.take().and_then(|body| Outgoing::new(id, body));
+        Ok(Exchange { link: self.link.clone(), id, outgoing, open: true })
     }
 
     /// A refusal, with the reason why the connection is over if it is.
@@ -381,7 +389,7 @@ fn must_wait(state: &State<Client>) -> bool {
     }
 }
 
-type FinalHead = (ResponseHead, Vec<ResponseHead>, persist_core::BodyLen, bool);
+type FinalHead = (ResponseHead, Vec<ResponseHead>, BodyLen, bool);
 
 /// The final head or the failure of an exchange, once one of them is there.
 fn final_head(state: &mut State<Client>, id: ExchangeId) -> Option<Result<FinalHead>> {

@@ -86,7 +86,7 @@ pub(crate) fn into_io(error: Error) -> io::Error {
 }
 
 /// An `io::Error` cannot be cloned, but several exchanges may fail by one.
-fn copy_of(error: &io::Error) -> io::Error {
+pub(crate) fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),

@@ -61,13 +61,11 @@ impl Incoming {
         Self { source: Some(Source { link, id, asked: false, outgoing, lease: None }), len, trailers: None }
     }
 
-    #[allow(dead_code, reason = "the pooled client brings its use")]
-    /// Keeps `lease` until nothing more comes.
-    pub(crate) fn with_lease(mut self, lease: impl Send + Sync + 'static) -> Self {
+    /// Keeps `lease` until nothing more comes, which may be now.
+    pub(crate) fn keep(&mut self, lease: impl Send + Sync + 'static) {
         if let Some(source) = &mut self.source {
             source.lease = Some(Box::new(lease));
         }
-        self
     }
 
     /// The next piece, at most 64 KiB of it; `None` at the end.

@@ -1,16 +1,19 @@
 //! Persistent HTTP/1.1 connections over blocking sockets.
 //!
 //! [`ClientConn`] and [`ServerConn`] are one connection each, with nothing behind it: no thread, no runtime. Whoever waits for something drives
-//! the connection, in both directions at once, for everyone who uses it. [`Server`] is a server made of such connections.
+//! the connection, in both directions at once, for everyone who uses it. [`Client`] is a pool of such connections that retries what may be
+//! retried, [`Server`] a server made of them.
 //! What a connection may do next, when it must give up, and what became of each request, is decided by the machine of
 //! [`persist_core`], so it is the same here as in the crate for tokio, where the same names stand for the same things.
 //!
 //! HTTP/2 is not offered here.
 mod arrived;
 mod body;
+mod client;
 mod client_conn;
 mod clock;
 mod date;
+mod dial;
 mod driver;
 pub mod error;
 mod hijack;
@@ -22,6 +25,7 @@ mod server;
 mod server_conn;
 mod stream;
 pub use body::Body;
+pub use client::{Client, ClientConfig};
 pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
 pub use error::{Error, Result};
 pub use hijack::{Detached, Hijacked};

@@ -3,50 +3,16 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use common::{get, post, read_head, wide_open};
+use common::{Running, echo, get, post, read_head, wide_open};
 use persist_sync::persist_core::{Config, Response, StatusCode};
-use persist_sync::{Body, ClientConn, Handler, Received, Served, Server, ServerConfig, ServerHandle};
-
-/// A server on a port of its own, and its end.
-struct Running {
-    addr: SocketAddr,
-    handle: ServerHandle,
-    serving: Option<JoinHandle<Served>>,
-}
+use persist_sync::{Body, ClientConn, Received, Server, ServerConfig};
 
 const LONG: Duration = Duration::from_secs(30);
-
-impl Running {
-    fn start(config: ServerConfig, handler: impl Handler) -> Self {
-        let server = Server::bind("127.0.0.1:0").expect("a port").with_config(config);
-        let (addr, handle) = (server.local_addr().expect("TCP"), server.handle());
-        let serving = Some(thread::spawn(move || server.serve(handler).expect("served")));
-        Self { addr, handle, serving }
-    }
-
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.addr).expect("connected")
-    }
-
-    fn client(&self, config: Config) -> ClientConn {
-        ClientConn::with_config(self.connect(), config).expect("a connection")
-    }
-
-    fn end(mut self, within: Duration) -> Served {
-        self.handle.shutdown(within);
-        self.serving.take().expect("once").join().expect("the server is content")
-    }
-}
-
-fn echo(received: Received) -> persist_sync::Result<()> {
-    received.responder.send(Response::ok(), received.body)
-}
 
 #[test]
 fn connections_are_kept_and_responses_stamped() {

@@ -2,10 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use persist_sync::persist_core::{Config, Gate, Method, Overlap, Request};
-use persist_sync::{ClientConn, ServerConn};
+use persist_sync::persist_core::{Config, Gate, Method, Overlap, Request, Response};
+use persist_sync::{ClientConn, Handler, Received, Served, Server, ServerConfig, ServerConn, ServerHandle};
 
 /// `GET path`
 pub fn get(path: &str) -> Request {
@@ -48,4 +51,43 @@ pub fn read_head(stream: &mut impl Read) -> String {
         head.push(byte[0]);
     }
     String::from_utf8(head).expect("ASCII")
+}
+
+/// A server on a port of its own, and its end.
+pub struct Running {
+    pub addr: SocketAddr,
+    pub handle: ServerHandle,
+    serving: Option<JoinHandle<Served>>,
+}
+
+impl Running {
+    pub fn start(config: ServerConfig, handler: impl Handler) -> Self {
+        let server = Server::bind("127.0.0.1:0").expect("a port").with_config(config);
+        let (addr, handle) = (server.local_addr().expect("TCP"), server.handle());
+        let serving = Some(thread::spawn(move || server.serve(handler).expect("served")));
+        Self { addr, handle, serving }
+    }
+
+    /// The URL of `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).expect("connected")
+    }
+
+    pub fn client(&self, config: Config) -> ClientConn {
+        ClientConn::with_config(self.connect(), config).expect("a connection")
+    }
+
+    pub fn end(mut self, within: Duration) -> Served {
+        self.handle.shutdown(within);
+        self.serving.take().expect("once").join().expect("the server is content")
+    }
+}
+
+/// Gives back what it gets.
+pub fn echo(received: Received) -> persist_sync::Result<()> {
+    received.responder.send(Response::ok(), received.body)
 }

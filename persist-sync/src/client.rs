@@ -1,0 +1,205 @@
+//! The pooled client: absolute URLs in, replies out, over as few connections as the limits ask for.
+
+use std::borrow::Borrow;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use persist_core::keep_alive::KeepAlive;
+use persist_core::pool::{Counts, Loss, PoolConfig, Use, Want};
+use persist_core::{
+    Attempts, Config, Contradiction, Decision, Destination, Direct, Phase, Repeatable, Replay, Request, RetryPolicy,
+    Route, Router,
+};
+
+use crate::body::Body;
+use crate::client_conn::Reply;
+use crate::dial;
+use crate::error::{Error, Result};
+
+mod lease;
+mod shared;
+
+use lease::Lease;
+use shared::Shared;
+
+/// How a [`Client`] works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// Each connection: limits, deadlines, leniency. The pipelining depth is not used: a pooled connection carries one exchange at a time, so that
+    /// a thread which holds one reply and sends another request never waits for itself. A [`ClientConn`](crate::ClientConn) pipelines.
+    pub conn: Config,
+    /// How many connections there may be, and for how long.
+    pub pool: PoolConfig,
+    /// What is sent again after a failure.
+    pub retry: RetryPolicy,
+    /// How long resolving a name and connecting may take together; `None` for no limit of ours. 10 s.
+    pub connect_timeout: Option<Duration>,
+    /// How long a request waits for its connection at most; `None` for no limit.
+    pub wait_timeout: Option<Duration>,
+    /// How destinations are reached: [`Direct`], or through a proxy of `persist-proxy`.
+    pub router: Arc<dyn Router>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            conn: Config::client(),
+            pool: PoolConfig::default(),
+            retry: RetryPolicy::default(),
+            connect_timeout: Some(Duration::from_secs(10)),
+            wait_timeout: None,
+            router: Arc::new(Direct),
+        }
+    }
+}
+
+/// A client with a pool of connections. Cheap to clone: clones share the pool.
+///
+/// ```no_run
+/// use persist_sync::{Client, persist_core::Request};
+///
+/// let client = Client::new();
+/// let reply = client.send(Request::get("http://127.0.0.1:8080/"), ())?;
+/// println!("{} {:?}", reply.head.status(), reply.body.bytes(1 << 20)?);
+/// # Ok::<(), persist_sync::Error>(())
+/// ```
+///
+/// Connections have no thread of their own. Two kinds of short or idle work have one: each *dial*, so that a request takes whichever comes first, a
+/// new connection or one that another request gives back; and, per client, closing idle connections when they are due, started with the first and
+/// gone with the last connection.
+///
+/// A failed request is sent again where [`RetryPolicy`] says that it is safe. Redirects, cookies and caches are not its job.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Client {
+    /// A client with the defaults of [`ClientConfig`].
+    pub fn new() -> Self {
+        Self::with_config(ClientConfig::default()).expect("the defaults do not contradict each other: tested")
+    }
+
+    /// A client, configured.
+    ///
+    /// # Errors
+    /// Two settings that cannot both hold.
+    pub fn with_config(config: ClientConfig) -> Result<Self, Contradiction> {
+        config.retry.check()?;
+        Ok(Self { shared: Shared::new(config)? })
+    }
+
+    /// Sends a request and reads its reply. The target is an absolute `http` or `http+unix` URL; `Host` is added if there is none.
+    ///
+    /// The connection goes back to the pool when the reply's body was read to its end or dropped.
+    ///
+    /// # Errors
+    /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it.
+    pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
+        let request = request.borrow();
+        let (destination, target) =
+            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
+        let config = &self.shared.config;
+        let route =
+            config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
+        let wire = on_the_wire(request, &destination, &target, &route);
+        self.attempts(&route, &wire, body.into()).map_err(|error| error.at(&destination))
+    }
+
+    /// What the pool holds.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    fn attempts(&self, route: &Route, wire: &Request, body: Body) -> Result<Reply> {
+        let Shared { config, .. } = &*self.shared;
+        let hop = dial::only_hop(route)?;
+        let spare = body.try_clone();
+        let mut body = Some(body);
+        let mut attempts = Attempts::default();
+        let mut want = Want::Any;
+        loop {
+            let lease = self.shared.acquire(&route.pool_key, hop, want)?;
+            let error = match lease.conn().exchange(wire, &mut body) {
+                Ok(reply) => return Ok(self.lent(reply, lease)),
+                Err(error) => error,
+            };
+            let replay = match (&body, &spare) {
+                (Some(_), _) => Replay::Untouched,
+                (None, Some(_)) => Replay::Whole,
+                (None, None) => Replay::Spent,
+            };
+            let so_far = attempts;
+            match error.failure() {
+                Some(failure) => {
+                    lease.end(Loss::Broken);
+                    let repeatable = Repeatable::of(&wire.method, &wire.fields);
+                    match config.retry.decide(failure, repeatable, replay, attempts) {
+                        Decision::Retry { attempts: next, .. } => attempts = next,
+                        Decision::GiveUp(_) => return Err(error),
+                    }
+                }
+                // The connection had ended before it took the request: nobody's fault, and nothing was sent.
+                None if lease.is_over() && attempts.unprocessed < config.retry.unprocessed_max => {
+                    attempts.unprocessed += 1;
+                    lease.end(Loss::Expected);
+                }
+                None => {
+                    lease.give_back(Use::Unused);
+                    return Err(error);
+                }
+            }
+            if body.is_none() {
+                body = spare.as_ref().and_then(Body::try_clone);
+            }
+            // RFC 9112 §9.3.1: on a fresh connection, since others of the pool may be as stale as this one was.
+            want = Want::Fresh;
+            if so_far != Attempts::default() || attempts.counted > 0 {
+                thread::sleep(config.retry.delay(attempts, random()));
+            }
+        }
+    }
+
+    /// The reply keeps its connection until nothing more of it comes.
+    fn lent(&self, mut reply: Reply, lease: Lease) -> Reply {
+        let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
+        self.shared.answered(&lease, announced);
+        reply.body.keep(lease);
+        reply
+    }
+}
+
+/// The request as it goes out on this route: its target in the route's form, `Host` first, the route's own fields last.
+fn on_the_wire(request: &Request, destination: &Destination, target: &str, route: &Route) -> Request {
+    let mut wire = Request::new(request.method.clone(), route.target_form.target(&request.method, destination, target));
+    if request.fields.get("Host").is_none() {
+        // Cannot fail: an authority is made of characters that may stand in a value.
+        let _ = wire.fields.push("Host", destination.authority());
+    }
+    for field in request.fields.iter().chain(route.fields.iter()) {
+        wire.fields.push_field(field);
+    }
+    wire
+}
+
+/// Any number, for jitter: the seed that the standard library draws for its hash maps.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}

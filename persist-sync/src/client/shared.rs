@@ -1,0 +1,295 @@
+//! The pool of a client: the core decides, and this carries it out.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use persist_core::keep_alive::KeepAlive;
+use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
+use persist_core::{Contradiction, Destination, Phase, PoolKey};
+
+use super::lease::Lease;
+use super::{ClientConfig, random};
+use crate::client_conn::ClientConn;
+use crate::clock;
+use crate::dial::{self, DialError};
+use crate::error::{Error, Result};
+use crate::stream::Stream;
+
+/// What all clones of a client share.
+pub(crate) struct Shared {
+    pub(super) config: ClientConfig,
+    state: Mutex<State>,
+    /// An answer has come for somebody who waits.
+    answered: Condvar,
+    /// The upkeep has something new to wait for.
+    sooner: Arc<Bell>,
+}
+
+struct State {
+    pool: Pool,
+    conns: HashMap<ConnId, Arc<ClientConn>>,
+    waiting: HashMap<WaiterId, Option<Answer>>,
+    /// What to dial under each key that somebody waits for, and how many do.
+    places: HashMap<PoolKey, (Destination, usize)>,
+    upkeep: Upkeep,
+}
+
+/// A connection, and whether it was used before; or why there is none.
+type Answer = Result<(ConnId, Arc<ClientConn>, bool)>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    NotStarted,
+    Runs,
+}
+
+/// What is to be done once the lock is released.
+#[derive(Default)]
+struct Todo {
+    dials: Vec<(ConnId, Destination)>,
+    closed: Vec<Arc<ClientConn>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: ClientConfig) -> Result<Arc<Self>, Contradiction> {
+        let state = State {
+            pool: Pool::new(config.pool)?,
+            conns: HashMap::new(),
+            waiting: HashMap::new(),
+            places: HashMap::new(),
+            upkeep: Upkeep::NotStarted,
+        };
+        let (state, answered, sooner) = (Mutex::new(state), Condvar::new(), Arc::new(Bell::default()));
+        Ok(Arc::new(Self { config, state, answered, sooner }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().pool.counts()
+    }
+
+    /// Tells the pool something, and carries out what it decides.
+    fn tell<T>(self: &Arc<Self>, failed: Option<&DialError>, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let before = state.pool.poll_timeout();
+        let result = change(&mut state);
+        let mut todo = Todo::default();
+        if state.carry_out(&mut todo, failed) {
+            self.answered.notify_all();
+        }
+        let after = state.pool.poll_timeout();
+        if after.is_some() && state.upkeep == Upkeep::NotStarted {
+            let (client, sooner) = (Arc::downgrade(self), self.sooner.clone());
+            // Without a thread for it, idle connections are closed when the client is used next.
+            if thread::Builder::new().name("persist-upkeep".into()).spawn(move || upkeep(&client, &sooner)).is_ok() {
+                state.upkeep = Upkeep::Runs;
+            }
+        } else if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.sooner.ring();
+        }
+        drop(state);
+        for (id, destination) in todo.dials {
+            self.dial(id, destination);
+        }
+        drop(todo.closed);
+        result
+    }
+
+    /// A connection for one exchange, in its turn.
+    pub(super) fn acquire(self: &Arc<Self>, key: &PoolKey, place: &Destination, want: Want) -> Result<Lease> {
+        loop {
+            let now = clock::now();
+            let deadline = self.config.wait_timeout.map(|timeout| now + timeout);
+            let waiter = self.tell(None, |state| {
+                // Whoever uses the client also sees to what is due, should the upkeep be late.
+                state.pool.handle_timeout(now);
+                let waiter = state.pool.acquire(key, want, deadline, now)?;
+                state.places.entry(key.clone()).or_insert_with(|| (place.clone(), 0)).1 += 1;
+                state.waiting.insert(waiter, None);
+                Ok::<_, PoolError>(waiter)
+            });
+            let waiter = waiter.map_err(|error| Error::new(Phase::Wait, error))?;
+            let (id, conn, reused) = self.wait_for(waiter, key)?;
+            let lease = Lease::new(self, id, conn);
+            if !reused {
+                return Ok(lease);
+            }
+            // Row 20 of the promise: one look at the socket before a connection is used again.
+            lease.conn().refresh();
+            if !lease.is_over() {
+                return Ok(lease);
+            }
+            lease.end(Loss::Expected);
+        }
+    }
+
+    fn wait_for(self: &Arc<Self>, waiter: WaiterId, key: &PoolKey) -> Answer {
+        let mut state = self.state();
+        loop {
+            if let Some(answer) = state.waiting.get_mut(&waiter).and_then(Option::take) {
+                state.waiting.remove(&waiter);
+                state.no_longer_waits(key);
+                return answer;
+            }
+            state = match clock::until(state.pool.poll_timeout()) {
+                None => self.answered.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    drop(state);
+                    let now = clock::now();
+                    self.tell(None, |state| state.pool.handle_timeout(now));
+                    self.state()
+                }
+                Some(left) => self.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    pub(super) fn answered(self: &Arc<Self>, lease: &Lease, announced: Option<KeepAlive>) {
+        let now = clock::now();
+        self.tell(None, |state| state.pool.handle_response(lease.id(), announced, now));
+    }
+
+    pub(super) fn released(self: &Arc<Self>, id: ConnId, how: Use) {
+        let now = clock::now();
+        self.tell(None, |state| state.pool.release(id, how, now));
+    }
+
+    pub(super) fn lost(self: &Arc<Self>, id: ConnId, how: Loss) {
+        let now = clock::now();
+        let gone = self.tell(None, |state| {
+            state.pool.handle_closed(id, how, now, random());
+            state.conns.remove(&id)
+        });
+        drop(gone);
+    }
+
+    /// Dials on a thread of its own: whoever waits takes what comes first, this connection or another that becomes free.
+    fn dial(self: &Arc<Self>, id: ConnId, destination: Destination) {
+        let shared = self.clone();
+        let dialing = move || {
+            let outcome = dial::dial(&destination, shared.config.connect_timeout);
+            shared.dialed(id, outcome);
+        };
+        if let Err(error) = thread::Builder::new().name("persist-dial".into()).spawn(dialing) {
+            self.dialed(id, Err(DialError::connect(error)));
+        }
+    }
+
+    fn dialed(self: &Arc<Self>, id: ConnId, outcome: Result<Stream, DialError>) {
+        let conn = outcome
+            .and_then(|stream| ClientConn::with_config(stream, self.config.conn.clone()).map_err(DialError::connect));
+        let now = clock::now();
+        match conn {
+            Ok(conn) => self.tell(None, |state| {
+                state.conns.insert(id, Arc::new(conn));
+                state.pool.handle_dialed(id, 1, now);
+            }),
+            Err(error) => self.tell(Some(&error), |state| state.pool.handle_dial_failed(id, now, random())),
+        }
+    }
+}
+
+impl State {
+    /// Says whether anybody was answered.
+    fn carry_out(&mut self, todo: &mut Todo, failed: Option<&DialError>) -> bool {
+        let mut any = false;
+        while let Some(action) = self.pool.poll_action() {
+            let (waiter, answer) = match action {
+                Action::Dial { conn, key } => {
+                    let place = self.places.get(&key).map(|(place, _)| place.clone());
+                    todo.dials.extend(place.map(|place| (conn, place)));
+                    continue;
+                }
+                Action::Close { conn, .. } => {
+                    todo.closed.extend(self.conns.remove(&conn));
+                    continue;
+                }
+                Action::Hand { waiter, conn, reused } => match self.conns.get(&conn) {
+                    Some(open) => (waiter, Ok((conn, open.clone(), reused))),
+                    None => continue,
+                },
+                Action::Fail { waiter, error } => {
+                    let error = match (&error, failed) {
+                        (PoolError::DialFailed { .. }, Some(cause)) => cause.to_error(),
+                        (PoolError::DialFailed { .. }, None) => Error::new(Phase::Connect, error),
+                        _ => Error::new(Phase::Wait, error),
+                    };
+                    (waiter, Err(error))
+                }
+                _ => continue,
+            };
+            if let Some(waiting) = self.waiting.get_mut(&waiter) {
+                *waiting = Some(answer);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn no_longer_waits(&mut self, key: &PoolKey) {
+        if let Some((_, waiting)) = self.places.get_mut(key) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.places.remove(key);
+            }
+        }
+    }
+}
+
+/// Rings until it is heard.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.heard.notify_one();
+    }
+
+    fn wait(&self, at_most: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) =
+            self.heard.wait_timeout_while(rung, at_most, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+        *rung = false;
+    }
+}
+
+/// Tells the pool the time when it asks for it, as long as the client exists.
+fn upkeep(client: &Weak<Shared>, sooner: &Bell) {
+    while let Some(shared) = client.upgrade() {
+        let now = clock::now();
+        shared.tell(None, |state| state.pool.handle_timeout(now));
+        let left = {
+            let mut state = shared.state();
+            let Some(left) = clock::until(state.pool.poll_timeout()) else {
+                // Nothing is open and nobody waits: whoever comes next starts another one.
+                state.upkeep = Upkeep::NotStarted;
+                return;
+            };
+            left
+        };
+        drop(shared);
+        sooner.wait(left);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.sooner.ring();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
