@@ -250,10 +250,8 @@ impl Resume {
         if coding(&field) != self.coding {
             return Err(self.changed("the whole has another content coding"));
         }
-        if let (Some(known), Some(total)) = (self.total, total) {
-            if known != total {
-                return Err(self.changed("its length is another one"));
-            }
+        if total.is_some_and(|total| self.total.is_some_and(|known| known != total)) {
+            return Err(self.changed("its length is another one"));
         }
         if total.is_some_and(|total| total < self.received) {
             return Err(self.changed("it is shorter now"));
