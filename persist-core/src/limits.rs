@@ -8,7 +8,7 @@ pub struct Limits {
     ///
     /// 32 KiB: four times what common servers take, so that large cookies pass.
     pub head_bytes_max: u32,
-    /// Fields in one head or trailer section. 100: what httparse and Apache take.
+    /// Fields in one head or trailer section. 100: what Apache takes.
     pub fields_max: u16,
     /// A request target, in bytes. 8,000: the least that RFC 9112 §3 recommends to support.
     pub target_bytes_max: u32,

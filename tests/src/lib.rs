@@ -5,6 +5,8 @@ pub mod batch;
 pub mod command;
 pub mod cycles;
 pub mod folder;
+pub mod fuzzed;
 pub mod peers;
 pub mod process;
 pub mod script;
+pub mod seeded;

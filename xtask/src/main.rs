@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod features;
+mod fuzz;
 mod icount;
 mod shell;
 mod suite;
@@ -24,6 +25,7 @@ const TASKS: &[Task] = &[
     Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
     Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
     Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
+    Task { name: "fuzz", options: fuzz::OPTIONS, about: "run the fuzz targets, each for so many seconds", run: fuzz::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
 ];
 

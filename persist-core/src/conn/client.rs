@@ -457,7 +457,9 @@ impl Receive for Client {
     }
 
     fn finish(conn: &mut Conn<Self>) {
-        if !conn.queue.is_empty() || conn.phase != Phase::Finishing || !conn.partial.is_empty() {
+        // Without a reason yet, what is half-read may be the 408 that tells it.
+        let late = conn.reason.is_none() && !conn.partial.is_empty();
+        if !conn.queue.is_empty() || conn.phase != Phase::Finishing || late {
             return;
         }
         match conn.reason.as_deref() {

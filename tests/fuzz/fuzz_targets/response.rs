@@ -1,0 +1,4 @@
+//! What a client reads, however it is cut.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| persist_tests::fuzzed::response(data));
