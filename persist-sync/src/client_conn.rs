@@ -68,7 +68,7 @@ pub struct Exchange {
 pub struct Reply {
     /// The final response's head.
     pub head: ResponseHead,
-    /// The interim responses (1xx) that came before it, `100 Continue` among them.
+    /// The interim responses (1xx) that came before it, `100 Continue` among them; without those that [`ClientConn::interim`] gave.
     pub interim: Vec<ResponseHead>,
     /// The content.
     pub body: Incoming,
@@ -172,6 +172,34 @@ impl ClientConn {
         self.begin(None, request, body)?.into_reply()
     }
 
+    /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn interim(&self, exchange: &mut Exchange) -> Result<Option<ResponseHead>> {
+        self.own(&exchange.link)?;
+        let id = exchange.id;
+        let next = self.link.wait(|state| {
+            let Some(arrived) = state.arrived.get_mut(id) else {
+                return Some(Err(error::refused(SendError::NoSuchExchange)));
+            };
+            if arrived.interim.is_empty() {
+                return (arrived.head.is_some() || arrived.failure.is_some()).then_some(Ok(None));
+            }
+            Some(Ok(Some(arrived.interim.remove(0))))
+        });
+        next.unwrap_or_else(|| Err(self.link.gone(Phase::Receive)))
+    }
+
+    /// Waits until all that was written is with the operating system, what other threads write included.
+    ///
+    /// # Errors
+    /// If the connection ends before that.
+    pub fn flush(&self) -> Result<()> {
+        let flushed = self.link.wait(|state| (state.outbox_bytes() == 0).then_some(()));
+        flushed.ok_or_else(|| self.link.gone(Phase::Send))
+    }
+
     /// Gives up on an exchange: its reply is read and dropped within the drain budget, or the connection closes.
     pub fn cancel(&self, exchange: Exchange) {
         drop(exchange);
@@ -204,6 +232,11 @@ impl ClientConn {
     /// Gives a reserved place back, as dropping it does.
     pub fn release(&self, reservation: Reservation) {
         drop(reservation);
+    }
+
+    /// How many exchanges completed.
+    pub fn completed(&self) -> u64 {
+        self.link.look().conn.completed()
     }
 
     /// Whether nothing is pending and nothing is half-read or half-written.

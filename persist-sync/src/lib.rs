@@ -31,6 +31,10 @@ pub use error::{Error, Result};
 pub use hijack::{Detached, Hijacked};
 pub use incoming::Incoming;
 pub use persist_core;
+pub use persist_core::{
+    BodyLen, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request, RequestHead,
+    Response, ResponseHead, SendError, StatusCode,
+};
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};
 pub use stream::Stream;

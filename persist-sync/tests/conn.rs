@@ -74,6 +74,27 @@ fn interim_responses_come_with_the_reply_and_never_for_it() {
 }
 
 #[test]
+fn an_interim_response_can_be_had_before_the_final_one_exists() {
+    let (client, server) = pair(Config::client());
+    let (heard, was_heard) = std::sync::mpsc::channel();
+    let serving = thread::spawn(move || {
+        let received = server.read().expect("a request").expect("not the end");
+        received.responder.interim(Response::new(StatusCode::PROCESSING)).expect("interim");
+        was_heard.recv().expect("the client had it");
+        received.responder.send(Response::ok(), "done").expect("the reply leaves");
+    });
+    let mut exchange = client.write(get("/"), ()).expect("written");
+    let interim = client.interim(&mut exchange).expect("interim").expect("not the final one");
+    assert_eq!(interim.status(), StatusCode::PROCESSING);
+    heard.send(()).expect("told");
+    assert!(client.interim(&mut exchange).expect("the final one").is_none());
+    let reply = client.read(exchange).expect("a reply");
+    assert!(reply.interim.is_empty());
+    assert_eq!(reply.body.bytes(9).expect("a body"), "done");
+    serving.join().expect("the server is content");
+}
+
+#[test]
 fn replies_given_in_any_order_leave_in_the_order_of_the_requests() {
     let (client, server) = pair(wide_open(8));
     let serving = thread::spawn(move || {
