@@ -82,21 +82,22 @@ impl<R: Part, S: Transport> State<R, S> {
         for _ in 0..ROUNDS_MAX {
             self.pass_deadline();
             let appetite = self.feed_inbox(direct);
-            if let Some(result) = attempt(self) {
-                return Some(result);
-            }
+            // Content first: an attempt could take the end away that comes after it.
             if direct.as_ref().is_some_and(Direct::has_content) {
                 return None;
+            }
+            if let Some(result) = attempt(self) {
+                return Some(result);
             }
             let pumped = self.pump();
             let wrote = self.flush(cx);
             let read = appetite == Appetite::Hungry && self.fill(cx, scratch, direct);
             if read {
-                if let Some(result) = attempt(self) {
-                    return Some(result);
-                }
                 if direct.as_ref().is_some_and(Direct::has_content) {
                     return None;
+                }
+                if let Some(result) = attempt(self) {
+                    return Some(result);
                 }
             }
             if !(pumped || wrote || read || self.poll_timer(cx)) {

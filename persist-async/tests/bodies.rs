@@ -1,0 +1,312 @@
+//! Bodies both ways: large ones, slow readers, trailers, early replies, `100-continue`; nothing deadlocks, nothing is buffered without a limit.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use persist_async::persist_core::Gate;
+use persist_async::{
+    Body, BodyLen, ClientConn, CloseReason, Config, Disposition, Fields, Incoming, Method, Received, Request, Response,
+    Server, ServerConn, StatusCode,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+
+fn post(target: &str) -> Request {
+    Request::new(Method::POST, target).field("Host", "test").expect("a valid field")
+}
+
+fn get(target: &str) -> Request {
+    Request::get(target).field("Host", "test").expect("a valid field")
+}
+
+/// Bytes that tell where they are.
+fn pattern(len: u64) -> impl AsyncRead + Send + Unpin + 'static {
+    Pattern { at: 0, len, given: Arc::default() }
+}
+
+struct Pattern {
+    at: u64,
+    len: u64,
+    given: Arc<AtomicU64>,
+}
+
+fn pattern_byte(at: u64) -> u8 {
+    (at ^ (at >> 8) ^ (at >> 16)) as u8
+}
+
+impl AsyncRead for Pattern {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let n = (self.len - self.at).min(buf.remaining() as u64).min(10_000);
+        let bytes = buf.initialize_unfilled_to(n as usize);
+        bytes.iter_mut().zip(self.at..).for_each(|(byte, at)| *byte = pattern_byte(at));
+        buf.advance(n as usize);
+        self.at += n;
+        self.given.fetch_add(n, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+async fn check_pattern(mut body: impl AsyncRead + Unpin, len: u64) {
+    let (mut at, mut buf) = (0, vec![0; 30_000]);
+    loop {
+        let n = body.read(&mut buf).await.expect("the content");
+        if n == 0 {
+            break;
+        }
+        assert!(buf[..n].iter().zip(at..).all(|(byte, at)| *byte == pattern_byte(at)), "wrong bytes behind {at}");
+        at += n as u64;
+    }
+    assert_eq!(at, len);
+}
+
+async fn echo(received: Received) {
+    let len = match received.body.len() {
+        BodyLen::Length(len) => Some(len),
+        _ => None,
+    };
+    let _ = received.responder.send(Response::ok(), Body::reader(received.body, len)).await;
+}
+
+fn serve<F, H>(stream: DuplexStream, handler: H) -> tokio::task::JoinHandle<()>
+where
+    H: Fn(Received) -> F + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    tokio::spawn(async move {
+        let conn = ServerConn::new(stream);
+        while let Ok(Some(received)) = conn.read().await {
+            handler(received).await;
+        }
+    })
+}
+
+/// Many posts at once, gates open, through a pipe of 100 bytes: each end must read while it writes.
+#[tokio::test]
+async fn pipelined_uploads_to_an_echo_do_not_deadlock() {
+    let (client, server) = tokio::io::duplex(100);
+    serve(server, echo);
+    let mut config = Config::client();
+    config.pipelining.depth = 8;
+    config.pipelining.behind_non_idempotent = Gate::Open;
+    let conn = Arc::new(ClientConn::with_config(client, config));
+    let tasks: Vec<_> = [None, Some(200_000), None, Some(300_000), Some(1), None, Some(150_000), Some(0)]
+        .into_iter()
+        .map(|len| {
+            let conn = conn.clone();
+            tokio::spawn(async move {
+                let n = len.unwrap_or(100_000);
+                let reply = conn.send(post("/"), Body::reader(pattern(n), len)).await.expect("a reply");
+                check_pattern(reply.body, n).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!((conn.completed(), conn.pending()), (8, 0));
+}
+
+#[tokio::test]
+async fn one_task_streams_8_mib_through_an_echo_over_tcp() {
+    const LEN: u64 = 8 << 20;
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("tcp");
+    tokio::spawn(server.serve(echo));
+    let conn = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
+    for len in [Some(LEN), None] {
+        let reply = conn.send(post("/"), Body::reader(pattern(LEN), len)).await.expect("a reply");
+        check_pattern(reply.body, LEN).await;
+    }
+    assert_eq!(conn.completed(), 2);
+}
+
+#[tokio::test]
+async fn a_large_body_in_memory_goes_out_whole_and_the_connection_persists() {
+    let (client, server) = tokio::io::duplex(5_000);
+    serve(server, echo);
+    let conn = ClientConn::new(client);
+    let bytes: Vec<u8> = (0..3_000_000).map(pattern_byte).collect();
+    for _ in 0..2 {
+        let reply = conn.send(post("/"), bytes.clone()).await.expect("a reply");
+        check_pattern(reply.body, 3_000_000).await;
+    }
+    assert!(conn.is_idle());
+}
+
+/// A handler that does not read, a client that does not read: the senders are stopped after a bounded number of bytes.
+#[tokio::test]
+async fn whoever_does_not_read_stops_the_sender() {
+    const PIPE: usize = 1_000;
+    const LEN: u64 = 50 << 20;
+    let given = Arc::new(AtomicU64::new(0));
+    let (client, server) = tokio::io::duplex(PIPE);
+    let source = given.clone();
+    serve(server, move |received| {
+        let given = source.clone();
+        async move {
+            let body = Body::reader(Pattern { at: 0, len: LEN, given }, Some(LEN));
+            let _ = received.responder.send(Response::ok(), body).await;
+        }
+    });
+    let mut config = Config::client();
+    config.pipelining.depth = 2;
+    let conn = ClientConn::with_config(client, config);
+    let mut reply = conn.send(get("/"), ()).await.expect("a reply");
+    reply.body.chunk().await.expect("content").expect("content");
+    // Somebody else drives the connection as far as it goes, without a reader for the content.
+    let second = conn.send(get("/"), ());
+    let mut second = std::pin::pin!(second);
+    let mut last = u64::MAX;
+    while last != given.load(Ordering::Relaxed) {
+        last = given.load(Ordering::Relaxed);
+        for _ in 0..1_000 {
+            assert!(poll_once(second.as_mut()).await.is_none());
+            tokio::task::yield_now().await;
+        }
+    }
+    // Held by the client, in the pipe, and by the server: each at most what its documentation says.
+    assert!(last < 64 * 1024 * 6, "{last} bytes were produced");
+    check_rest(&mut reply.body).await;
+    second.await.expect("a reply");
+}
+
+async fn check_rest(body: &mut Incoming) {
+    while body.chunk().await.expect("the content").is_some() {}
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn trailers_arrive_both_ways_and_stay_apart_from_the_head() {
+    let (client, server) = tokio::io::duplex(1_000);
+    serve(server, |mut received| async move {
+        let content = received.body.bytes(1_000).await.expect("the content");
+        let digest =
+            received.body.trailers().and_then(|trailers| trailers.get("Digest")).map(|value| value.as_bytes().to_vec());
+        assert!(received.head.field("Digest").is_none());
+        let mut trailers = Fields::new();
+        trailers.push("Seen", digest.unwrap_or_default()).expect("a field");
+        let _ = received.responder.send(Response::ok(), Body::from(content).with_trailers(trailers)).await;
+    });
+    let conn = ClientConn::new(client);
+    let mut trailers = Fields::new();
+    trailers.push("Digest", "abc").expect("a field");
+    let mut reply = conn.send(post("/"), Body::from("content").with_trailers(trailers)).await.expect("a reply");
+    assert_eq!(reply.body.bytes(100).await.expect("the body"), "content");
+    let seen = reply.body.trailers().and_then(|trailers| trailers.get("Seen")).and_then(|value| value.to_str());
+    assert_eq!(seen, Some("abc"));
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_the_caller_and_stops_the_upload() {
+    let (client, server) = tokio::io::duplex(1_000);
+    serve(server, |received| async move {
+        drop(received.body);
+        let response = Response::new(StatusCode::CONTENT_TOO_LARGE);
+        let _ = received.responder.send(response, "too much").await;
+    });
+    let given = Arc::new(AtomicU64::new(0));
+    let conn = ClientConn::new(client);
+    let body = Body::reader(Pattern { at: 0, len: u64::MAX, given: given.clone() }, None);
+    let mut reply = conn.send(post("/"), body).await.expect("a reply");
+    assert_eq!(reply.head.status(), StatusCode::CONTENT_TOO_LARGE);
+    assert_eq!(reply.body.bytes(100).await.expect("the body"), "too much");
+    assert!(given.load(Ordering::Relaxed) < 2 << 20, "the upload goes on");
+    conn.closed().await;
+}
+
+#[tokio::test]
+async fn a_body_waits_for_100_continue_and_is_not_sent_when_refused() {
+    let (client, server) = tokio::io::duplex(10_000);
+    serve(server, |mut received| async move {
+        match received.head.target() {
+            "/yes" => {
+                let content = received.body.bytes(100).await.expect("the content");
+                let _ = received.responder.send(Response::ok(), Body::from(content)).await;
+            }
+            _ => _ = received.responder.send(Response::new(StatusCode::FORBIDDEN), ()).await,
+        }
+    });
+    let mut config = Config::client();
+    config.timeouts.expect_continue = None;
+    let conn = ClientConn::with_config(client, config);
+    let expecting = |target| post(target).field("Expect", "100-continue").expect("a field");
+    let mut reply = conn.send(expecting("/yes"), "content").await.expect("a reply");
+    assert_eq!(reply.interim.iter().map(|head| head.status()).collect::<Vec<_>>(), [StatusCode::CONTINUE]);
+    assert_eq!(reply.body.bytes(100).await.expect("the body"), "content");
+
+    let given = Arc::new(AtomicU64::new(0));
+    let body = Body::reader(Pattern { at: 0, len: 5, given: given.clone() }, Some(5));
+    let reply = conn.send(expecting("/no"), body).await.expect("a reply");
+    assert_eq!(reply.head.status(), StatusCode::FORBIDDEN);
+    assert_eq!(given.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn interim_responses_come_one_by_one_or_with_the_reply() {
+    let (client, server) = tokio::io::duplex(1_000);
+    serve(server, |received| async move {
+        for link in ["</a>", "</b>"] {
+            let hints = Response::new(StatusCode::EARLY_HINTS).field("Link", link).expect("a field");
+            received.responder.interim(hints).expect("an interim response");
+        }
+        let _ = received.responder.send(Response::ok(), ()).await;
+    });
+    let conn = ClientConn::new(client);
+    let mut exchange = conn.write(get("/"), ()).await.expect("written");
+    let first = conn.interim(&mut exchange).await.expect("no failure").expect("an interim response");
+    assert_eq!(first.field("Link").and_then(|value| value.to_str()), Some("</a>"));
+    let reply = conn.read(exchange).await.expect("a reply");
+    assert_eq!(reply.interim.len(), 1);
+    assert_eq!(reply.head.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reader_that_fails_or_ends_early_fails_its_exchange_with_its_error() {
+    for (body, text) in
+        [(Body::reader(tokio_test_error(), None), "on purpose"), (Body::reader(pattern(10), Some(11)), "1 bytes")]
+    {
+        let (client, server) = tokio::io::duplex(1_000);
+        serve(server, echo);
+        let conn = ClientConn::new(client);
+        let error = conn.send(post("/"), body).await.expect_err("the body is broken");
+        assert!(error.to_string().contains(text), "{error}");
+        let failure = error.failure().expect("a failure");
+        assert!(!matches!(failure.disposition, Disposition::SentNoReply), "{failure}");
+        assert!(
+            matches!(conn.closed().await, CloseReason::Unfinished | CloseReason::Aborted),
+            "{:?}",
+            conn.close_reason()
+        );
+    }
+}
+
+fn tokio_test_error() -> impl AsyncRead + Send + 'static {
+    struct Failing;
+    impl AsyncRead for Failing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Err(std::io::Error::other("broken on purpose")))
+        }
+    }
+    Failing
+}
+
+#[tokio::test]
+async fn content_beyond_the_callers_limit_is_an_error_of_its_own() {
+    let (client, server) = tokio::io::duplex(1_000);
+    serve(server, echo);
+    let conn = ClientConn::new(client);
+    for body in [Body::from("0123456789"), Body::reader(pattern(10), None)] {
+        let mut reply = conn.send(post("/"), body).await.expect("a reply");
+        let error = reply.body.bytes(9).await.expect_err("one byte more than the limit");
+        assert!(error.to_string().contains("more than 9 bytes"), "{error}");
+    }
+}
