@@ -76,6 +76,7 @@ extern crate alloc;
 pub mod backoff;
 mod cause;
 mod chunked;
+pub mod client_config;
 pub mod close;
 pub mod config;
 pub mod conn;
@@ -113,6 +114,7 @@ pub mod url;
 mod property_tests;
 
 pub use backoff::{Backoff, BackoffConfig};
+pub use client_config::ClientConfig;
 pub use close::{CloseReason, Deadline, Side};
 pub use config::{Config, Gate, Overlap, Pipelining};
 pub use conn::{Client, Conn, Event, ExchangeId, Next, Parts, Role, Server, Slot, Ticket, Transmit, Upload};

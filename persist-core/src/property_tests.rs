@@ -18,7 +18,9 @@ pub(crate) fn config() -> ProptestConfig {
         Ok("1") => fresh(),
         Ok(text) => text.parse().expect("PERSIST_FRESH_SEEDS is 1 or a number"),
     };
-    std::println!("replay: PERSIST_FRESH_SEEDS={seed} cargo test -p persist-core");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    std::println!("replay: PERSIST_FRESH_SEEDS={seed} cargo test -p persist-core --lib {test}");
     ProptestConfig {
         rng_seed: RngSeed::Fixed(seed),
         rng_algorithm: RngAlgorithm::ChaCha,

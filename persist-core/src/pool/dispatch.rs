@@ -274,13 +274,14 @@ impl Pool {
         // Counted first: with a failure to remember, the destination is not forgotten with its last connection.
         self.count_failure(destination, began, now, random);
         self.drop_conn(conn.0, None, now);
-        let nothing_left = self.destinations.get(destination).is_some_and(|entry| entry.connections() == 0);
-        while let Some((_, waiter)) = [Want::Fresh, Want::Any]
-            .into_iter()
-            .filter_map(|want| self.index.first_waiter(destination, want))
-            .min()
-            .filter(|_| nothing_left)
-        {
+        // Those that this dial would have served; or, if nothing is left that could serve them, everybody.
+        let share = self.destinations.get(destination).map_or(0, |entry| match entry.connections() {
+            0 => entry.waiting,
+            _ => entry.streams,
+        });
+        for _ in 0..share {
+            let first = |want| self.index.first_waiter(destination, want);
+            let Some((_, waiter)) = [first(Want::Fresh), first(Want::Any)].into_iter().flatten().min() else { break };
             self.fail(waiter, PoolError::DialFailed { conn }, now);
         }
         self.settle(destination, now);

@@ -15,6 +15,8 @@ mod index;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
 mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -151,7 +153,8 @@ impl Pool {
 
     /// A dial failed. `random` is any number, for the jitter.
     ///
-    /// If nothing else is left that could serve them, all who wait for this destination get [`PoolError::DialFailed`]. Who comes later waits until the backoff is over.
+    /// Whoever waited longest gets [`PoolError::DialFailed`], as many as the dial would have served; all of them if nothing else is left that could
+    /// serve them. Who comes later waits until the backoff is over.
     pub fn handle_dial_failed(&mut self, conn: ConnId, now: Instant, random: u64) {
         if self.conns.get(conn.0).is_some_and(|entry| entry.state == State::Dialing) {
             self.fail_dial(conn, now, random);

@@ -160,6 +160,8 @@ struct Pair {
     destinations: BTreeMap<PoolKey, MDestination>,
     gone: Vec<ConnId>,
     closed: bool,
+    /// How many waiters the dial that just failed would have served.
+    share: u32,
 }
 
 impl MConn {
@@ -238,11 +240,15 @@ impl Pair {
         if !conn.open || (how == Loss::Broken && !conn.proven && conn.handed > 0) {
             self.fail(&conn.key, conn.created);
         }
+        if !conn.open {
+            self.share = self.destinations[&conn.key].streams.unwrap_or(1);
+        }
         self.gone.push(id);
     }
 
     fn perform(&mut self, step: Step) {
         let now = self.now;
+        self.share = 0;
         match step {
             Step::Acquire { key, fresh, deadline } => {
                 let key = PoolKey::new(["a", "b", "c", "d"][usize::from(key)]);
@@ -448,7 +454,13 @@ impl Pair {
                 let waiter = self.waiters.remove(at);
                 match error {
                     PoolError::Deadline { .. } => assert!(waiter.deadline.is_some_and(|deadline| deadline <= now)),
-                    PoolError::DialFailed { .. } => assert_eq!(self.of(&waiter.key).count(), 0, "something was left"),
+                    PoolError::DialFailed { .. } => {
+                        let left = self.of(&waiter.key).count() > 0;
+                        assert!(!left || self.share > 0, "failed though something is left");
+                        self.share = self.share.saturating_sub(1);
+                        let here = |other: &MWaiter| other.key == waiter.key;
+                        assert!(!self.waiters[..at].iter().any(here), "failed before somebody who waited longer");
+                    }
                     PoolError::Closed => assert!(self.closed),
                     PoolError::QueueFull { .. } => panic!("said by acquire alone"),
                 }
@@ -525,6 +537,7 @@ impl StateMachineTest for PoolTest {
             destinations: BTreeMap::new(),
             gone: Vec::new(),
             closed: false,
+            share: 0,
         }
     }
 

@@ -241,13 +241,13 @@ fn a_failed_dial_fails_those_it_was_for_and_the_next_waits_for_the_backoff() {
     let mut pool = pool(|_| {});
     let (one, two) = (ask(&mut pool, "a", at(0)), ask(&mut pool, "a", at(0)));
     let conns = dials(&mut pool);
+    let failed = |waiter, conn| Action::Fail { waiter, error: PoolError::DialFailed { conn } };
     pool.handle_dial_failed(conns[0], at(1), 0);
-    // One dial is still under way, and would serve either.
-    assert_eq!(drain(&mut pool), []);
+    assert_eq!(drain(&mut pool), [failed(one, conns[0])]);
+    // The last dial takes everybody with it.
+    let three = ask(&mut pool, "a", at(1));
     pool.handle_dial_failed(conns[1], at(1), 0);
-    let error = PoolError::DialFailed { conn: conns[1] };
-    let failed = |waiter| Action::Fail { waiter, error: error.clone() };
-    assert_eq!(drain(&mut pool), [failed(one), failed(two)]);
+    assert_eq!(drain(&mut pool), [failed(two, conns[1]), failed(three, conns[1])]);
 
     // Two dials that failed together are one failure: 100 ms.
     let ready = at(1) + Duration::from_millis(100);
