@@ -72,7 +72,13 @@ fn read(name: &str) -> Result<Vec<u8>, (String, io::Error)> {
 impl clap::Args for Payload {
     fn augment_args(command: Command) -> Command {
         let data = |id: &'static str, help: &'static str| {
-            Arg::new(id).long(id).value_name("DATA").help(help).action(ArgAction::Append).conflicts_with("upload_file")
+            Arg::new(id)
+                .long(id)
+                .value_name("DATA")
+                .help(help)
+                .action(ArgAction::Append)
+                .allow_hyphen_values(true)
+                .conflicts_with("upload_file")
         };
         command
             .arg(
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(load(&["--data-raw", "@a", "-d", "b=1", "--data-binary", "c", "-d", "d"]).unwrap(), "@a&b=1&c&d");
         assert_eq!(load(&[]), None);
         assert_eq!(load(&["-d", ""]).unwrap(), "");
+        assert_eq!(load(&["-d", "-5"]).unwrap(), "-5");
     }
 
     #[test]

@@ -55,10 +55,12 @@ pub(super) struct Summary {
     pub(super) seconds: f64,
 }
 
-/// The summary's line in JSON: an object with one key, so that no exchange is mistaken for it.
+/// The summary's line in JSON, marked so that no exchange is mistaken for it.
 #[derive(Serialize)]
 struct SummaryLine {
-    summary: Summary,
+    summary: bool,
+    #[serde(flatten)]
+    of: Summary,
 }
 
 /// Which lines are wanted.
@@ -122,7 +124,8 @@ impl Reporter {
         summary.seconds = elapsed.as_secs_f64();
         match self.wanted.format {
             Format::Json => {
-                let line = serde_json::to_string(&SummaryLine { summary }).expect("plain data: cannot fail");
+                let line = serde_json::to_string(&SummaryLine { summary: true, of: summary })
+                    .expect("plain data: cannot fail");
                 let _ = writeln!(io::stderr(), "{line}");
             }
             Format::Text if self.wanted.summary => {

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Strictness::Strict)]
     leniency: Strictness,
     /// Read cases instead, one JSON object a line, and answer one line each (see docs/cli.md)
-    #[arg(long, conflicts_with_all = ["role", "method", "eof", "split", "leniency", "format"])]
+    #[arg(long, conflicts_with_all = ["role", "method", "eof", "split", "leniency"])]
     batch: bool,
     /// The form of the report
     #[arg(long, value_enum, default_value_t)]

@@ -9,7 +9,6 @@ mod lookup;
 mod range;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,6 +41,9 @@ Exit codes:
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long a client that was told to close is waited for: whoever pressed Ctrl-C is waiting, too.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A file is read so many bytes at once: each read goes to another thread and back.
 const READ_AHEAD: usize = 256 * 1024;
 
@@ -54,7 +56,7 @@ pub struct Args {
     dir: PathBuf,
     /// Where to listen; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    listen: String,
     /// Answer every request with 200 and its own content, as it comes
     #[arg(long)]
     echo: bool,
@@ -96,7 +98,7 @@ fn serve(args: &Args) -> Result<Exit, Failed> {
     let service = Arc::new(Service { site, access });
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failed { message: format!("starting: {error}"), exit: Exit::Failed })?;
-    let exit = runtime.block_on(listen(args.listen, service));
+    let exit = runtime.block_on(listen(&args.listen, service));
     runtime.shutdown_background();
     exit
 }
@@ -106,17 +108,23 @@ fn site(args: &Args) -> Result<Arc<Site>, Failed> {
     Site::new(&args.dir).map(Arc::new).map_err(unreadable)
 }
 
-async fn listen(address: SocketAddr, service: Arc<Service>) -> Result<Exit, Failed> {
+async fn listen(address: &str, service: Arc<Service>) -> Result<Exit, Failed> {
     let unusable = |error| Failed { message: format!("listening on {address}: {error}"), exit: Exit::Connect };
     let server = Server::bind(address).await.map_err(unusable)?;
-    let address = server.local_addr().unwrap_or(address);
-    let config = ServerConfig::default().server_name(concat!("persist/", env!("CARGO_PKG_VERSION")));
-    let server = server.with_config(config.expect("a constant without control characters"));
+    let mut config = ServerConfig::default()
+        .server_name(concat!("persist/", env!("CARGO_PKG_VERSION")))
+        .expect("a constant without control characters");
+    config.conn.timeouts.linger = Some(LINGER);
+    let server = server.with_config(config);
     // Before anybody can know that we are here, so that no signal is missed.
     let mut signals = Signals::new()
         .map_err(|error| Failed { message: format!("waiting for signals: {error}"), exit: Exit::Failed })?;
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{address}")
+    let listening = match server.local_addr() {
+        Some(address) => writeln!(stdout, "listening on http://{address}"),
+        None => Ok(()),
+    };
+    listening
         .and_then(|()| stdout.flush())
         .map_err(|error| Failed { message: format!("writing standard output: {error}"), exit: Exit::Write })?;
     let handle = server.handle();
