@@ -9,9 +9,22 @@ pub struct Message {
     pub head: Vec<u8>,
     pub body: Vec<u8>,
     pub content: Vec<u8>,
+    /// Of each byte of the body, whether it is content.
+    pub is_content: Vec<bool>,
 }
 
 impl Message {
+    /// The content among the first `n` bytes of the body.
+    pub fn content_in(&self, n: usize) -> Vec<u8> {
+        self.body
+            .iter()
+            .zip(&self.is_content)
+            .take(n)
+            .filter(|(_, is_content)| **is_content)
+            .map(|(byte, _)| *byte)
+            .collect()
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         [self.head.as_slice(), &self.body].concat()
     }
@@ -44,22 +57,28 @@ fn framing() -> impl Strategy<Value = Framing> {
 }
 
 fn build(start: String, extra: &str, framing: &Framing, content: &[u8]) -> Message {
-    let (field, body, content) = match framing {
-        Framing::None => (String::new(), Vec::new(), Vec::new()),
-        Framing::Length => (format!("Content-Length: {}\r\n", content.len()), content.to_vec(), content.to_vec()),
+    let mut body: Vec<(u8, bool)> = Vec::new();
+    let mut put = |bytes: &[u8], is_content: bool| body.extend(bytes.iter().map(|&byte| (byte, is_content)));
+    let field = match framing {
+        Framing::None => String::new(),
+        Framing::Length => {
+            put(content, true);
+            format!("Content-Length: {}\r\n", content.len())
+        }
         Framing::Chunked { piece, extension, trailers } => {
-            let mut body = Vec::new();
             for chunk in content.chunks(*piece) {
                 let extension = if *extension { ";a=\"b c\"" } else { "" };
-                body.extend_from_slice(format!("{:x}{extension}\r\n", chunk.len()).as_bytes());
-                body.extend_from_slice(chunk);
-                body.extend_from_slice(b"\r\n");
+                put(format!("{:x}{extension}\r\n", chunk.len()).as_bytes(), false);
+                put(chunk, true);
+                put(b"\r\n", false);
             }
-            body.extend_from_slice(if *trailers { b"0\r\nX-Sum: 7\r\nX-More:\r\n\r\n" } else { b"0\r\n\r\n" });
-            ("Transfer-Encoding: chunked\r\n".into(), body, content.to_vec())
+            put(if *trailers { b"0\r\nX-Sum: 7\r\nX-More:\r\n\r\n" } else { b"0\r\n\r\n" }, false);
+            "Transfer-Encoding: chunked\r\n".into()
         }
     };
-    Message { head: format!("{start}\r\n{extra}{field}\r\n").into_bytes(), body, content }
+    let content = if matches!(framing, Framing::None) { Vec::new() } else { content.to_vec() };
+    let (body, is_content) = body.into_iter().unzip();
+    Message { head: format!("{start}\r\n{extra}{field}\r\n").into_bytes(), body, content, is_content }
 }
 
 /// A request that keeps the connection.
