@@ -40,7 +40,8 @@ impl Conn<Server> {
     /// Sends an interim response (100, 102, 103) before the final one.
     ///
     /// # Errors
-    /// `Unsupported` to an HTTP/1.0 client, `InvalidStatus` unless 1xx but 101, `NoSuchExchange` once it has ended.
+    /// `Unsupported` to an HTTP/1.0 client, `InvalidStatus` unless 1xx but 101, `NoSuchExchange` once it has ended, and `ParkedFull` as
+    /// for [`send_response`](Self::send_response).
     pub fn send_interim<'f>(
         &mut self,
         ticket: &Ticket,
@@ -58,6 +59,7 @@ impl Conn<Server> {
             return Err(SendError::Unsupported("an HTTP/1.0 client takes no interim response"));
         }
         debug_assert_eq!(exchange.sending.on(Step::Interim), Some(Half::Idle));
+        self.room_to_park(index)?;
         self.try_write(index, |out| {
             encode::status_line(out, status);
             encode::fields(out, fields)?;
@@ -117,6 +119,15 @@ impl Conn<Server> {
         self.phase == Phase::Open || self.held.is_some()
     }
 
+    /// Whether bytes of this exchange may be taken, be it before its turn.
+    fn room_to_park(&self, index: usize) -> Result<(), SendError> {
+        let limit = u64::from(self.config.limits.parked_bytes_max);
+        if index != self.turn && self.parked_bytes as u64 >= limit {
+            return Err(SendError::ParkedFull { limit });
+        }
+        Ok(())
+    }
+
     fn answerable(&self, id: ExchangeId) -> Result<(usize, &Exchange), SendError> {
         let index = self.queue.index_of(id).ok_or(SendError::NoSuchExchange)?;
         match self.queue.get(index) {
@@ -138,10 +149,7 @@ impl Conn<Server> {
         if switches && (!exchange.may_switch || exchange.method == Known::Connect) || status.is_interim() && !switches {
             return Err(SendError::InvalidStatus(status));
         }
-        let limit = u64::from(self.config.limits.parked_bytes_max);
-        if index != self.turn && self.parked_bytes as u64 >= limit {
-            return Err(SendError::ParkedFull { limit });
-        }
+        self.room_to_park(index)?;
         let head = exchange.method == Known::Head;
         let bare = status.is_without_content() || tunnel;
         // RFC 9112 §6.1: no chunked coding to HTTP/1.0.

@@ -305,3 +305,18 @@ fn head_and_304_say_the_length_and_send_nothing() {
     assert_eq!(rig.sent(), "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
     assert!(rig.conn.is_idle());
 }
+
+#[test]
+fn interim_responses_before_their_turn_are_parked_within_the_same_limit() {
+    let mut config = Config::server();
+    config.limits.parked_bytes_max = 60;
+    let mut rig = Rig::<Server>::with(config);
+    rig.feed([GET, GET].concat());
+    let (first, second) = (rig.ticket(), rig.ticket());
+    let early = |rig: &mut Rig<Server>| rig.conn.send_interim(&second, StatusCode::EARLY_HINTS, [], rig.now);
+    let taken = (0..100).take_while(|_| early(&mut rig).is_ok()).count();
+    assert_eq!(taken, 3, "28 bytes each");
+    assert_eq!(early(&mut rig), Err(SendError::ParkedFull { limit: 60 }));
+    rig.reply(first, "");
+    assert_eq!(early(&mut rig), Ok(()), "its turn has come");
+}
