@@ -61,7 +61,6 @@ struct Block {
 }
 
 impl Block {
-    #[inline]
     fn new(head: &Lines<'_>) -> Self {
         let (few, many) = head.section.as_bytes();
         let mut bytes = Vec::with_capacity(head.bytes.len() + few.len() + many.len());

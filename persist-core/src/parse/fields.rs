@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 }
 
 /// Which framing field this token is, in any case. By its first four bytes: hardly any other begins so.
-#[inline]
+#[inline(always)]
 pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
     const HOST: u32 = u32::from_le_bytes(*b"host");
     const EXPE: u32 = u32::from_le_bytes(*b"expe");
@@ -107,6 +107,8 @@ pub(crate) struct Section {
     len: usize,
     /// One bit for each of the first spans: whether it is a framing field.
     framing: u32,
+    /// For those that are: which.
+    kinds: [Kind; INLINE],
     /// Where the first line begins that is not complete.
     at: usize,
 }
@@ -115,15 +117,18 @@ impl Section {
     /// An empty section that begins at `at`.
     #[inline]
     pub(crate) fn new(at: usize) -> Self {
-        Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, at }
+        Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, kinds: [Kind::Host; INLINE], at }
     }
 
     #[inline]
-    fn push(&mut self, span: Span, is_framing: bool) {
+    fn push(&mut self, span: Span, kind: Option<Kind>) {
         match self.few.get_mut(self.len) {
             Some(place) => {
                 *place = span.to_bytes();
-                self.framing |= u32::from(is_framing) << self.len;
+                if let Some(kind) = kind {
+                    self.framing |= 1 << self.len;
+                    self.kinds[self.len] = kind;
+                }
             }
             None => self.many.push(span.to_bytes()),
         }
@@ -146,7 +151,7 @@ impl Section {
     /// The framing fields in their order.
     #[inline]
     pub(crate) fn framing<'s>(&'s self, head: &'s [u8]) -> Framing<'s> {
-        Framing { head, few: &self.few, bits: self.framing, many: self.many.iter() }
+        Framing { head, section: self, bits: self.framing, many: self.many.iter() }
     }
 }
 
@@ -154,9 +159,17 @@ impl Section {
 #[derive(Debug)]
 pub(crate) struct Framing<'s> {
     head: &'s [u8],
-    few: &'s [SpanBytes; INLINE],
+    section: &'s Section,
     bits: u32,
     many: core::slice::Iter<'s, SpanBytes>,
+}
+
+impl Framing<'_> {
+    #[cold]
+    fn next_of_many(&mut self) -> Option<(Kind, Span)> {
+        let mut spans = self.many.by_ref().copied().map(Span::from_bytes);
+        spans.find_map(|span| Some((classify(span.name(self.head))?, span)))
+    }
 }
 
 impl Iterator for Framing<'_> {
@@ -164,19 +177,12 @@ impl Iterator for Framing<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<(Kind, Span)> {
-        loop {
-            let span = if self.bits == 0 {
-                self.many.next()?
-            } else {
-                let first = self.bits.trailing_zeros() as usize;
-                self.bits &= self.bits - 1;
-                &self.few[first]
-            };
-            let span = Span::from_bytes(*span);
-            if let Some(kind) = classify(span.name(self.head)) {
-                return Some((kind, span));
-            }
+        if self.bits == 0 {
+            return if self.many.as_slice().is_empty() { None } else { self.next_of_many() };
         }
+        let first = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        Some((self.section.kinds[first], Span::from_bytes(self.section.few[first])))
     }
 }
 
@@ -208,8 +214,8 @@ pub(crate) fn section(bytes: &[u8], fields_max: u16, section: &mut Section) -> R
         while end > value && matches!(bytes[end - 1], b' ' | b'\t') {
             end -= 1;
         }
-        let is_framing = classify(&bytes[start..colon]).is_some();
-        section.push(Span::new(start, colon - start, value, end - value), is_framing);
+        let kind = classify(&bytes[start..colon]);
+        section.push(Span::new(start, colon - start, value, end - value), kind);
         section.at = line_end + 2;
     }
 }
