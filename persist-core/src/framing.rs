@@ -7,7 +7,7 @@ use crate::method::Known;
 use crate::parse::fields::{Kind, is_token};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
-use crate::parse::{Asked, Bad, Lines, RequestStart, ResponseStart, authority};
+use crate::parse::{Asked, Bad, Lines, Part, RequestStart, ResponseStart, authority, part};
 use crate::status::StatusCode;
 
 /// The options of `Connection` that matter to the connection itself.
@@ -119,7 +119,7 @@ impl Codings {
 #[derive(Debug, Default)]
 struct Seen {
     /// Where the first `Host` field's value stands, or where the second begins.
-    host: (usize, usize),
+    host: Part,
     hosts: usize,
     length: Option<(u64, usize)>,
     codings: Codings,
@@ -148,7 +148,7 @@ impl Seen {
                 Kind::Host => {
                     self.hosts += 1;
                     // RFC 9112 §3.2: more than one Host, whatever they say.
-                    self.host = if self.hosts == 1 { (at, at + value.len()) } else { (at, at) };
+                    self.host = part(at, if self.hosts == 1 { at + value.len() } else { at });
                 }
                 Kind::ContentLength => self.add_length(value, at)?,
                 Kind::TransferEncoding => self.codings.add(value, at)?,
@@ -195,7 +195,7 @@ impl Seen {
     /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1; one at most before.
     #[inline]
     fn check_host(&self, bytes: &[u8], version: Version) -> Result<(), Bad> {
-        let (at, end) = self.host;
+        let (at, end) = (usize::from(self.host.0), usize::from(self.host.1));
         let cause = match self.hosts {
             1 if authority::parse(&bytes[at..end]).is_some() => return Ok(()),
             0 if version == Version::Http10 => return Ok(()),

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::field::{Field, FieldName, FieldValue};
 use crate::method::Method;
-use crate::parse::Lines;
+use crate::parse::{Lines, Part};
 use crate::parse::fields::Span;
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
@@ -39,8 +39,8 @@ pub enum BodyLen {
 pub struct RequestHead {
     block: Block,
     method: Method,
-    target: (u16, u16),
-    authority: (u16, u16),
+    target: Part,
+    authority: Part,
     version: Version,
 }
 
@@ -48,7 +48,7 @@ pub struct RequestHead {
 #[derive(Clone)]
 pub struct ResponseHead {
     block: Block,
-    reason: (u16, u16),
+    reason: Part,
     status: StatusCode,
     version: Version,
 }
@@ -70,11 +70,11 @@ impl Block {
         Self { bytes: bytes.into_boxed_slice(), spans: head.bytes.len() as u16 }
     }
 
-    fn part(&self, (start, end): (u16, u16)) -> &[u8] {
+    fn part(&self, (start, end): Part) -> &[u8] {
         &self.bytes[usize::from(start)..usize::from(end)]
     }
 
-    fn text(&self, part: (u16, u16)) -> &str {
+    fn text(&self, part: Part) -> &str {
         core::str::from_utf8(self.part(part)).expect("targets and hosts are ASCII: checked when parsed")
     }
 
@@ -92,20 +92,14 @@ impl Block {
     }
 }
 
-/// Positions in a head, which has at most 65,535 bytes.
-fn narrow((start, end): (usize, usize)) -> (u16, u16) {
-    debug_assert!(start <= end && end <= usize::from(u16::MAX));
-    (start as u16, end as u16)
-}
-
 impl RequestHead {
     #[inline]
-    pub(crate) fn new(head: &Lines<'_>, line: RequestLine, authority: (usize, usize)) -> Self {
+    pub(crate) fn new(head: &Lines<'_>, line: RequestLine, authority: Part) -> Self {
         Self {
             block: Block::new(head),
             method: line.method,
-            target: narrow(line.target),
-            authority: narrow(authority),
+            target: line.target,
+            authority,
             version: line.version,
         }
     }
@@ -151,7 +145,7 @@ impl RequestHead {
 impl ResponseHead {
     #[inline]
     pub(crate) fn new(head: &Lines<'_>, line: &StatusLine) -> Self {
-        Self { block: Block::new(head), reason: narrow(line.reason), status: line.status, version: line.version }
+        Self { block: Block::new(head), reason: line.reason, status: line.status, version: line.version }
     }
 
     /// The status code.

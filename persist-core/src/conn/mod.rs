@@ -326,8 +326,10 @@ impl<R: Role> Conn<R> {
     }
 
     fn say_slots(&mut self) {
-        self.due.slots = true;
-        self.due.any = true;
+        if R::IS_CLIENT {
+            self.due.slots = true;
+            self.due.any = true;
+        }
     }
 
     fn say(&mut self, note: impl FnOnce(&mut Rare)) {

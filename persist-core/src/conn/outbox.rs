@@ -133,7 +133,10 @@ impl Outbox {
     }
 
     pub(crate) fn chunk(&self) -> &[u8] {
-        self.chunks().next().unwrap_or_default()
+        match &self.buffer[self.spent..] {
+            [] => self.chunks().next().unwrap_or_default(),
+            chunk => chunk,
+        }
     }
 
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {

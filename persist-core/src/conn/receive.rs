@@ -312,7 +312,7 @@ impl<R: Role> Conn<R> {
             return None;
         }
         let Due { any, slots, closed, .. } = &mut self.due;
-        if R::IS_CLIENT && core::mem::take(slots) {
+        if core::mem::take(slots) {
             return Some(Event::Slots);
         }
         *any = false;

@@ -52,12 +52,15 @@ fn parse_port(digits: &[u8]) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);
     }
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    let digits = &digits[zeros..];
     let mut port = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() || port > u32::from(u16::MAX) {
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 || digits.len() > 5 {
             return None;
         }
-        port = port * 10 + u32::from(digit - b'0');
+        port = port * 10 + u32::from(digit);
     }
     u16::try_from(port).ok().map(Some)
 }

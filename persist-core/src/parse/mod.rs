@@ -33,6 +33,15 @@ use crate::parse::status_line::StatusLine;
 /// A head's positions are 16-bit numbers.
 const HEAD_BYTES_MAX: usize = u16::MAX as usize;
 
+/// Where a part of a head begins and ends.
+pub(crate) type Part = (u16, u16);
+
+#[inline]
+pub(crate) const fn part(start: usize, end: usize) -> Part {
+    debug_assert!(start <= end && end <= HEAD_BYTES_MAX);
+    (start as u16, end as u16)
+}
+
 /// An incomplete head: what came of it so far, and how far it was searched. No buffer when empty.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {

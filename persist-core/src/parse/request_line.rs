@@ -7,18 +7,20 @@ use crate::head::Version;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
 use crate::method::Method;
-use crate::parse::target::{self, Authority};
-use crate::parse::{Bad, Lines, RequestStart, StartLine, scan};
+use crate::parse::{Bad, Lines, Part, RequestStart, StartLine, part, scan, target};
 
 /// A request line: positions in the head.
 #[derive(Debug)]
 pub(crate) struct RequestLine {
     pub(crate) method: Method,
-    pub(crate) target: (usize, usize),
+    pub(crate) target: Part,
     /// Where an absolute or authority-form target names the host.
-    pub(crate) authority: Option<Authority>,
+    pub(crate) authority: Option<Part>,
     pub(crate) version: Version,
 }
+
+const GET: u32 = u32::from_le_bytes(*b"GET ");
+const HTTP_1: u64 = u64::from_le_bytes(*b" HTTP/1.");
 
 impl StartLine for RequestLine {
     type Start = RequestStart;
@@ -26,29 +28,23 @@ impl StartLine for RequestLine {
 
     #[inline(always)]
     fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
-        let (known, start) = match bytes.first_chunk::<4>() {
-            Some(b"GET ") => (Some(Method::GET), 4),
-            Some(b"POST") if bytes.get(4) == Some(&b' ') => (Some(Method::POST), 5),
-            Some(b"HEAD") if bytes.get(4) == Some(&b' ') => (Some(Method::HEAD), 5),
-            Some(b"PUT ") => (Some(Method::PUT), 4),
-            _ => (None, scan::token_end(bytes, 0) + 1),
-        };
+        // Compared as words: a pattern would be compared byte by byte.
+        let is_get = bytes.first_chunk::<4>().is_some_and(|first| u32::from_le_bytes(*first) == GET);
+        let start = if is_get { 4 } else { scan::token_end(bytes, 0) + 1 };
         let end = scan::target_end(bytes, start.min(bytes.len()));
-        let Some((b" HTTP/1.", rest)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<8>()) else {
+        let Some((version, rest)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<8>()) else {
             return diagnose(bytes);
         };
         let Some(&[minor @ b'0'..=b'9', b'\r', b'\n']) = rest.first_chunk::<3>() else { return diagnose(bytes) };
-        let method = match known {
-            Some(method) => method,
-            None if bytes[start - 1] == b' ' => match Method::from_bytes(&bytes[..start - 1]) {
-                Some(method) => method,
-                None => return diagnose(bytes),
-            },
-            None => return diagnose(bytes),
-        };
-        if start == end {
+        if u64::from_le_bytes(*version) != HTTP_1 || start == end {
             return diagnose(bytes);
         }
+        let method = match bytes[start - 1] {
+            b' ' if is_get => Some(Method::GET),
+            b' ' => Method::from_bytes(&bytes[..start - 1]),
+            _ => None,
+        };
+        let Some(method) = method else { return diagnose(bytes) };
         let len = end - start;
         if len > limits.target_bytes_max as usize {
             let cause = Cause::TargetTooLong { len: len as u64, limit: limits.target_bytes_max.into() };
@@ -57,7 +53,7 @@ impl StartLine for RequestLine {
         let authority = target::check(method.known(), bytes, start, end)?;
         // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
         let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
-        Ok(Some((Self { method, target: (start, end), authority, version }, end + 11)))
+        Ok(Some((Self { method, target: part(start, end), authority, version }, end + 11)))
     }
 
     fn check_prefix(bytes: &[u8]) -> Result<(), Bad> {

@@ -5,7 +5,7 @@ use crate::framing;
 use crate::head::Version;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
-use crate::parse::{Asked, Bad, Lines, ResponseStart, StartLine, scan};
+use crate::parse::{Asked, Bad, Lines, Part, ResponseStart, StartLine, part, scan};
 use crate::status::StatusCode;
 
 /// A status line: positions in the head.
@@ -13,7 +13,7 @@ use crate::status::StatusCode;
 pub(crate) struct StatusLine {
     pub(crate) version: Version,
     pub(crate) status: StatusCode,
-    pub(crate) reason: (usize, usize),
+    pub(crate) reason: Part,
 }
 
 const REASON: usize = 13;
@@ -37,7 +37,7 @@ impl StartLine for StatusLine {
         let Ok(status) = StatusCode::new(code) else { return Err(Bad::new(Cause::InvalidStatus(code), 9)) };
         // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
         let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
-        Ok(Some((Self { version, status, reason: (REASON, end) }, end + 2)))
+        Ok(Some((Self { version, status, reason: part(REASON, end) }, end + 2)))
     }
 
     fn check_prefix(bytes: &[u8]) -> Result<(), Bad> {

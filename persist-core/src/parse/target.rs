@@ -2,14 +2,11 @@
 
 use crate::error::Cause;
 use crate::method::Known;
-use crate::parse::{Bad, authority};
-
-/// Where an authority stands in the head.
-pub(crate) type Authority = (usize, usize);
+use crate::parse::{Bad, Part, authority, part};
 
 /// Judges the target, which holds target bytes only. Returns where it names the host, if it does.
 #[inline]
-pub(super) fn check(method: Known, head: &[u8], start: usize, end: usize) -> Result<Option<Authority>, Bad> {
+pub(super) fn check(method: Known, head: &[u8], start: usize, end: usize) -> Result<Option<Part>, Bad> {
     // RFC 9112 §3.2.1: an absolute path, for every method but CONNECT.
     if head[start] == b'/' && method != Known::Connect {
         return Ok(None);
@@ -18,13 +15,13 @@ pub(super) fn check(method: Known, head: &[u8], start: usize, end: usize) -> Res
 }
 
 #[cold]
-fn check_other_forms(method: Known, head: &[u8], start: usize, end: usize) -> Result<Option<Authority>, Bad> {
+fn check_other_forms(method: Known, head: &[u8], start: usize, end: usize) -> Result<Option<Part>, Bad> {
     let target = &head[start..end];
     let wrong = |what| Err(Bad::new(Cause::WrongTargetForm(what), start));
     if method == Known::Connect {
         // RFC 9112 §3.2.3, RFC 9110 §9.3.6: host and port, nothing else, and the port not empty.
         return match authority::parse(target) {
-            Some(authority::Parts { host, port: Some(1..) }) if !host.is_empty() => Ok(Some((start, end))),
+            Some(authority::Parts { host, port: Some(1..) }) if !host.is_empty() => Ok(Some(part(start, end))),
             _ => wrong("connect takes a host, a colon and a port from 1 to 65535"),
         };
     }
@@ -42,7 +39,7 @@ fn check_other_forms(method: Known, head: &[u8], start: usize, end: usize) -> Re
         // RFC 9110 §4.2.1: an http uri with an empty host is invalid.
         Some(parts) if !(parts.host.is_empty() && is_http) => {
             let authority = end - rest.len();
-            Ok(Some((authority, authority + len)))
+            Ok(Some(part(authority, authority + len)))
         }
         _ => wrong("the authority of the target is not a host with an optional port"),
     }
