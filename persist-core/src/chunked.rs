@@ -79,6 +79,7 @@ enum State {
 
 impl Decoder {
     /// Decodes the next piece. `offset`: where the input's first byte stands in the connection's input.
+    #[inline]
     pub(crate) fn decode<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -86,32 +87,42 @@ impl Decoder {
         limits: &Limits,
     ) -> Result<Decoded<'i>, ProtocolError> {
         let given = input.len();
+        self.read_plain_framing(input);
+        if self.state != State::Data {
+            let offset = offset.saturating_add((given - input.len()) as u64);
+            if let Some(found) = self.decode_framing(input, offset, limits)? {
+                return Ok(found);
+            }
+        }
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
+        if len == 0 {
+            return Ok(Decoded::NeedRead);
+        }
+        let (data, rest) = input.split_at(len);
+        *input = rest;
+        self.skip(len as u64);
+        Ok(Decoded::Data(data))
+    }
+
+    /// Byte by byte, up to data (`None`), the end of the body, or the end of the input.
+    #[cold]
+    fn decode_framing<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        offset: u64,
+        limits: &Limits,
+    ) -> Result<Option<Decoded<'i>>, ProtocolError> {
+        let given = input.len();
         loop {
+            let offset = offset.saturating_add((given - input.len()) as u64);
             match self.state {
-                State::Data => {
-                    let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
-                    if len == 0 {
-                        return Ok(Decoded::NeedRead);
-                    }
-                    let (data, rest) = input.split_at(len);
-                    *input = rest;
-                    self.skip(len as u64);
-                    return Ok(Decoded::Data(data));
-                }
-                State::Trailer => {
-                    let at = offset.saturating_add((given - input.len()) as u64);
-                    return self.read_trailer(input, at, limits);
-                }
-                State::Done => return Ok(Decoded::End(None)),
+                State::Data => return Ok(None),
+                State::Trailer => return self.read_trailer(input, offset, limits).map(Some),
+                State::Done => return Ok(Some(Decoded::End(None))),
                 _ => {}
             }
-            if self.state == State::SizeStart && self.read_plain_size(input) {
-                continue;
-            }
-            let Some((&byte, rest)) = input.split_first() else { return Ok(Decoded::NeedRead) };
-            self.state = self
-                .step(byte, limits)
-                .map_err(|cause| ProtocolError::new(cause, offset.saturating_add((given - input.len()) as u64)))?;
+            let Some((&byte, rest)) = input.split_first() else { return Ok(Some(Decoded::NeedRead)) };
+            self.state = self.step(byte, limits).map_err(|cause| ProtocolError::new(cause, offset))?;
             *input = rest;
         }
     }
@@ -136,24 +147,31 @@ impl Decoder {
         self.state = State::Data;
     }
 
-    /// The usual case in one go: up to seven digits, no leading zero, and CRLF, all there.
+    /// The usual case in one go: the CRLF of the chunk before, if any; up to seven digits, no leading zero, and CRLF, all there.
     #[inline]
-    fn read_plain_size(&mut self, input: &mut &[u8]) -> bool {
+    fn read_plain_framing(&mut self, input: &mut &[u8]) {
+        let line = match self.state {
+            State::SizeStart => *input,
+            State::DataEnd => match input.strip_prefix(b"\r\n") {
+                Some(line) => line,
+                None => return,
+            },
+            _ => return,
+        };
         let mut size = 0;
-        for (at, &byte) in input.iter().take(8).enumerate() {
-            if let Some(digit) = hex_digit(byte) {
+        for (at, &byte) in line.iter().take(8).enumerate() {
+            let digit = HEX_DIGITS[usize::from(byte)];
+            if digit < 16 {
                 size = size << 4 | u64::from(digit);
             } else {
-                if size == 0 || input[0] == b'0' || input.get(at..at + 2) != Some(b"\r\n") {
-                    return false;
+                if size > 0 && line[0] != b'0' && line[at..].starts_with(b"\r\n") {
+                    self.left = size;
+                    self.state = State::Data;
+                    *input = &line[at + 2..];
                 }
-                self.left = size;
-                self.state = State::Data;
-                *input = &input[at + 2..];
-                return true;
+                return;
             }
         }
-        false
     }
 
     /// One byte of framing: the state that it leads to.
@@ -303,6 +321,19 @@ fn collect(bytes: &[u8], section: &Section) -> Result<Fields, Bad> {
     }
     Ok(fields)
 }
+
+/// What each byte is worth as a digit; 16 for no digit.
+static HEX_DIGITS: [u8; 256] = {
+    let mut digits = [16; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if let Some(digit) = hex_digit(byte as u8) {
+            digits[byte] = digit;
+        }
+        byte += 1;
+    }
+    digits
+};
 
 const fn hex_digit(byte: u8) -> Option<u8> {
     match byte {

@@ -6,10 +6,10 @@ use core::fmt;
 
 use crate::field::{Field, FieldName, FieldValue};
 use crate::method::Method;
-use crate::parse::{Lines, Part};
 use crate::parse::fields::Span;
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
+use crate::parse::{Lines, Part};
 use crate::status::StatusCode;
 
 /// The HTTP version of a message, as far as a connection cares.
@@ -95,13 +95,7 @@ impl Block {
 impl RequestHead {
     #[inline]
     pub(crate) fn new(head: &Lines<'_>, line: RequestLine, authority: Part) -> Self {
-        Self {
-            block: Block::new(head),
-            method: line.method,
-            target: line.target,
-            authority,
-            version: line.version,
-        }
+        Self { block: Block::new(head), method: line.method, target: line.target, authority, version: line.version }
     }
 
     /// The bytes as they came, for whoever goes on without the machine.

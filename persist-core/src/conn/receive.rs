@@ -218,19 +218,18 @@ impl<R: Role> Conn<R> {
     /// Content came in, as much as the limit allows. RFC 9110 §6.4: it belongs to the message whose head was read last.
     fn content<'i>(&mut self, data: &'i [u8], wire: usize, rest: &[u8]) -> Result<Found<'i, R>, ProtocolError> {
         self.count(wire, data.len());
-        let limits = self.config.limits;
         if data.is_empty() {
             if rest.is_empty() {
                 return Ok(Found::NeedRead);
             }
-            let limit = limits.body_bytes_max;
+            let limit = self.config.limits.body_bytes_max;
             return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
         }
         let Some(exchange) = R::reading(self) else { return Ok(Found::Again) };
         exchange.expect = super::exchange::Expect::Settled;
         debug_assert_eq!(exchange.receiving.on(Step::Data), Some(Half::Body));
         if exchange.unwanted {
-            if exchange.dropped > limits.drain_bytes_max {
+            if exchange.dropped > self.config.limits.drain_bytes_max {
                 R::drained_dry(self);
             }
             return Ok(Found::Again);
