@@ -196,7 +196,8 @@ impl ClientConn {
     /// # Errors
     /// If the connection ends before that.
     pub fn flush(&self) -> Result<()> {
-        let flushed = self.link.wait(|state| (state.outbox_bytes() == 0).then_some(()));
+        let flushed =
+            self.link.wait(|state| (state.outbox_bytes() == 0 && state.arrived.closed.is_none()).then_some(()));
         flushed.ok_or_else(|| self.link.gone(Phase::Send))
     }
 

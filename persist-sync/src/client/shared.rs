@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
-use persist_core::{Contradiction, Destination, Phase, PoolKey};
+use persist_core::{Contradiction, Destination, Instant, Phase, PoolKey};
 
 use super::lease::Lease;
 use super::{ClientConfig, random};
@@ -43,7 +43,8 @@ type Answer = Result<(ConnId, Arc<ClientConn>, bool)>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upkeep {
     NotStarted,
-    Runs,
+    /// It looks again then; `None`: when it is told that there is something to look after.
+    Sleeps(Option<Instant>),
 }
 
 /// What is to be done once the lock is released.
@@ -77,21 +78,21 @@ impl Shared {
     /// Tells the pool something, and carries out what it decides.
     fn tell<T>(self: &Arc<Self>, failed: Option<&DialError>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
-        let before = state.pool.poll_timeout();
         let result = change(&mut state);
         let mut todo = Todo::default();
         if state.carry_out(&mut todo, failed) {
             self.answered.notify_all();
         }
-        let after = state.pool.poll_timeout();
-        if after.is_some() && state.upkeep == Upkeep::NotStarted {
-            let (client, sooner) = (Arc::downgrade(self), self.sooner.clone());
-            // Without a thread for it, idle connections are closed when the client is used next.
-            if thread::Builder::new().name("persist-upkeep".into()).spawn(move || upkeep(&client, &sooner)).is_ok() {
-                state.upkeep = Upkeep::Runs;
+        if let Some(due) = state.pool.poll_timeout() {
+            match state.upkeep {
+                Upkeep::NotStarted => self.start_upkeep(&mut state),
+                // A look that comes too early finds that out by itself, so only an earlier one counts: not every request's.
+                Upkeep::Sleeps(until) if until.is_none_or(|until| due < until) => {
+                    state.upkeep = Upkeep::Sleeps(Some(due));
+                    self.sooner.ring();
+                }
+                Upkeep::Sleeps(_) => {}
             }
-        } else if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
-            self.sooner.ring();
         }
         drop(state);
         for (id, destination) in todo.dials {
@@ -99,6 +100,14 @@ impl Shared {
         }
         drop(todo.closed);
         result
+    }
+
+    fn start_upkeep(self: &Arc<Self>, state: &mut State) {
+        let (client, sooner) = (Arc::downgrade(self), self.sooner.clone());
+        // Without a thread for it, idle connections are closed when the client is used next.
+        if thread::Builder::new().name("persist-upkeep".into()).spawn(move || upkeep(&client, &sooner)).is_ok() {
+            state.upkeep = Upkeep::Sleeps(None);
+        }
     }
 
     /// A connection for one exchange, in its turn.
@@ -255,30 +264,36 @@ impl Bell {
         self.heard.notify_one();
     }
 
-    fn wait(&self, at_most: Duration) {
+    fn wait(&self, at_most: Option<Duration>) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut rung, _) =
-            self.heard.wait_timeout_while(rung, at_most, |rung| !*rung).unwrap_or_else(PoisonError::into_inner);
+        let mut rung = match at_most {
+            Some(time) => {
+                self.heard.wait_timeout_while(rung, time, |rung| !*rung).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.heard.wait_while(rung, |rung| !*rung).unwrap_or_else(PoisonError::into_inner),
+        };
         *rung = false;
     }
 }
 
-/// Tells the pool the time when it asks for it, as long as the client exists.
+/// Tells the pool the time when it asks for it, as long as the client exists and has connections.
 fn upkeep(client: &Weak<Shared>, sooner: &Bell) {
     while let Some(shared) = client.upgrade() {
         let now = clock::now();
         shared.tell(None, |state| state.pool.handle_timeout(now));
-        let left = {
+        let due = {
             let mut state = shared.state();
-            let Some(left) = clock::until(state.pool.poll_timeout()) else {
-                // Nothing is open and nobody waits: whoever comes next starts another one.
+            let (due, counts) = (state.pool.poll_timeout(), state.pool.counts());
+            if due.is_none() && counts.open == 0 && counts.dialing == 0 {
+                // Whoever comes next starts another one.
                 state.upkeep = Upkeep::NotStarted;
                 return;
-            };
-            left
+            }
+            state.upkeep = Upkeep::Sleeps(due);
+            due
         };
         drop(shared);
-        sooner.wait(left);
+        sooner.wait(clock::until(due));
     }
 }
 
