@@ -208,17 +208,17 @@ impl ClientConn {
 
     /// Exchanges that are not complete, those with unread bodies included.
     pub fn pending(&self) -> usize {
-        self.link.look().conn.pending()
+        self.link.look().conn().pending()
     }
 
     /// How many more requests may be written now.
     pub fn available(&self) -> usize {
-        self.link.look().conn.available()
+        self.link.look().conn().available()
     }
 
     /// Exchanges pending or reserved.
     pub fn in_flight(&self) -> usize {
-        self.link.look().conn.in_flight()
+        self.link.look().conn().in_flight()
     }
 
     /// Reserves a place in the pipeline: use it with [`write_reserved`](Self::write_reserved), or drop it.
@@ -226,7 +226,7 @@ impl ClientConn {
     /// # Errors
     /// With [`SendError::Closed`] or [`SendError::Full`] as the cause.
     pub fn reserve(&self) -> Result<Reservation> {
-        let slot = self.link.act(|state| state.conn.reserve()).map_err(error::refused)?;
+        let slot = self.link.act(|state| state.conn_mut().reserve()).map_err(error::refused)?;
         Ok(Reservation { link: self.link.clone(), slot: Some(slot) })
     }
 
@@ -237,24 +237,24 @@ impl ClientConn {
 
     /// How many exchanges completed.
     pub fn completed(&self) -> u64 {
-        self.link.look().conn.completed()
+        self.link.look().conn().completed()
     }
 
     /// Whether nothing is pending and nothing is half-read or half-written.
     pub fn is_idle(&self) -> bool {
-        self.link.look().conn.is_idle()
+        self.link.look().conn().is_idle()
     }
 
     /// Whether no further request can be written.
     pub fn is_closing(&self) -> bool {
         let state = self.link.look();
-        state.stream().is_none() || state.conn.is_closing()
+        state.stream().is_none() || state.conn().is_closing()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         let state = self.link.look();
-        state.arrived.closed.clone().or_else(|| state.conn.close_reason().cloned())
+        state.arrived.closed.clone().or_else(|| state.conn().close_reason().cloned())
     }
 
     /// The connection's number in this process, as in [`Reply::connection`].
@@ -280,7 +280,7 @@ impl ClientConn {
     /// # Errors
     /// If it did not end gracefully.
     pub fn close(&self) -> Result<CloseReason> {
-        self.link.act(|state| state.conn.close(clock::now()));
+        self.link.act(|state| state.conn_mut().close(clock::now()));
         self.link.wait(|state| state.arrived.closed.is_some().then_some(()));
         let state = self.link.look();
         match &state.arrived.closed {
@@ -291,7 +291,7 @@ impl ClientConn {
 
     /// Ends the connection now. Every pending exchange fails, with its disposition.
     pub fn abort(&self) {
-        self.link.act(|state| state.conn.abort(clock::now()));
+        self.link.act(|state| state.conn_mut().abort(clock::now()));
     }
 
     /// Takes the connection apart: at any point between messages, or after `101 Switching Protocols` or a tunnel was granted.
@@ -318,7 +318,7 @@ impl ClientConn {
     /// Looks once, without waiting, whether the peer has closed an idle connection or sent what nobody asked for.
     pub(crate) fn refresh(&self) {
         let mut state = self.link.look();
-        if state.conn.completed() > 0 && state.conn.is_idle() {
+        if state.conn().completed() > 0 && state.conn().is_idle() {
             state.look_before_use();
         }
     }
@@ -333,9 +333,9 @@ impl ClientConn {
             let sent = if must_wait(state) {
                 return None;
             } else if let Some(slot) = slot.take() {
-                state.conn.send_request_in(slot, &request.method, &request.target, fields, len, now)
+                state.conn_mut().send_request_in(slot, &request.method, &request.target, fields, len, now)
             } else {
-                state.conn.send_request(&request.method, &request.target, fields, len, now)
+                state.conn_mut().send_request(&request.method, &request.target, fields, len, now)
             };
             if let Ok(id) = sent {
                 state.arrived.sent(id);
@@ -368,7 +368,7 @@ impl ClientConn {
 /// What is pending is finished by whoever holds it; nothing new is taken.
 impl Drop for ClientConn {
     fn drop(&mut self) {
-        self.link.act(|state| state.conn.close(clock::now()));
+        self.link.act(|state| state.conn_mut().close(clock::now()));
     }
 }
 
@@ -416,9 +416,9 @@ impl Exchange {
 /// Whether a request need only wait, because others are about to make room: a thread in the middle of writing its own, or a
 /// reply that was dropped and is being drained. Anything else that holds it back may be in the hands of the calling thread.
 fn must_wait(state: &State<Client>) -> bool {
-    match state.conn.may_send() {
+    match state.conn().may_send() {
         Err(SendError::BodyUnfinished) => state.writing.is_some(),
-        Err(SendError::Full { .. } | SendError::AnswerFirst) => state.conn.pending() > state.arrived.held(),
+        Err(SendError::Full { .. } | SendError::AnswerFirst) => state.conn().pending() > state.arrived.held(),
         _ => false,
     }
 }
@@ -443,7 +443,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.open {
             self.link.act(|state| {
-                state.conn.cancel(self.id, clock::now());
+                state.conn_mut().cancel(self.id, clock::now());
                 state.arrived.release(self.id);
             });
         }
@@ -467,7 +467,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.link.act(|state| state.conn.release(slot));
+            self.link.act(|state| state.conn_mut().release(slot));
         }
     }
 }

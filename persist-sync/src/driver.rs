@@ -82,7 +82,8 @@ impl<R: Role> Link<R> {
                 self.leave(state);
                 return result;
             }
-            if state.fill() || state.is_unsettled() {
+            // Whoever waits has nothing to add to a burst, and the peer may be waiting for it.
+            if state.fill() || state.uncork() || state.advance() {
                 continue;
             }
             state = if state.is_driven() { self.follow(state) } else { self.drive(state) };
@@ -93,7 +94,7 @@ impl<R: Role> Link<R> {
     fn drive<'l>(&'l self, mut state: MutexGuard<'l, State<R>>) -> MutexGuard<'l, State<R>> {
         let Some(stream) = state.stream.clone() else { return state };
         let waker = Waker::of_this_thread();
-        let (wanted, deadline) = (state.wanted(), state.conn.poll_timeout());
+        let (wanted, deadline) = (state.wanted(), state.conn().poll_timeout());
         state.driver = Some(Driver { waker: waker.clone(), wanted, deadline });
         self.spread(&mut state);
         drop(state);

@@ -37,19 +37,22 @@ struct Source {
     lease: Option<Box<dyn Send + Sync>>,
 }
 
+/// The end of a body, with its trailers.
+pub(crate) type End = Option<Fields>;
+
 /// One step of reading.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Bytes(usize),
-    End(Option<Fields>),
+    End(End),
 }
 
 /// A connection, as a body sees it.
 pub(crate) trait Inbound: Send + Sync {
     /// Content into `buf`, which is not empty.
     fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error>;
-    /// Content that is there already, without a copy.
-    fn read_ready(&self, id: ExchangeId) -> Vec<u8>;
+    /// Content that is there already, without a copy; and whether that is the end, which makes it the last call.
+    fn read_ready(&self, id: ExchangeId) -> (Vec<u8>, Option<End>);
     /// Reading begins.
     fn ask(&self, id: ExchangeId);
     /// The body is at its end, or nobody wants the rest.
@@ -75,9 +78,15 @@ impl Incoming {
     pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(source) = &mut self.source {
             source.ask();
-            let ready = source.link.read_ready(source.id);
-            if !ready.is_empty() {
-                return Ok(Some(ready.into()));
+            if source.outgoing.is_none() {
+                let (ready, end) = source.link.read_ready(source.id);
+                if let Some(trailers) = end {
+                    self.trailers = trailers;
+                    self.source = None;
+                }
+                if !ready.is_empty() || self.source.is_none() {
+                    return Ok((!ready.is_empty()).then(|| ready.into()));
+                }
             }
         }
         let mut piece = vec![0; self.most(CHUNK_BYTES)];
@@ -245,13 +254,22 @@ impl<R: Part> Inbound for Link<R> {
         }
     }
 
-    fn read_ready(&self, id: ExchangeId) -> Vec<u8> {
-        self.act(|state| state.arrived.read_all(id))
+    fn read_ready(&self, id: ExchangeId) -> (Vec<u8>, Option<End>) {
+        self.act(|state| {
+            let data = state.arrived.read_all(id);
+            let end =
+                state.arrived.get_mut(id).filter(|exchange| exchange.complete).map(|exchange| exchange.trailers.take());
+            if end.is_some() {
+                state.arrived.release(id);
+            }
+            (data, end)
+        })
     }
 
     fn ask(&self, id: ExchangeId) {
-        // Nothing to ask for where the body has come already, which spares small bodies a round through the lock.
-        self.act(|state| R::body_wanted(&mut state.conn, id, clock::now()));
+        if R::ASKS {
+            self.act(|state| R::body_wanted(state.conn_mut(), id, clock::now()));
+        }
     }
 
     fn let_go(&self, id: ExchangeId, unwanted: bool) {
@@ -260,7 +278,7 @@ impl<R: Part> Inbound for Link<R> {
                 && !exchange.complete
                 && exchange.failure.is_none()
             {
-                R::body_unwanted(&mut state.conn, id, clock::now());
+                R::body_unwanted(state.conn_mut(), id, clock::now());
             }
             state.arrived.disclaim(id);
             state.arrived.release(id);
@@ -308,7 +326,7 @@ impl<R: Part> Link<R> {
     /// Our own body could not be sent to its end: the exchange is over.
     pub(crate) fn broken_off(&self, id: ExchangeId, cause: BodyError) -> Error {
         let failure = self.act(|state| {
-            R::broken_off(&mut state.conn, id, clock::now());
+            R::broken_off(state.conn_mut(), id, clock::now());
             state.advance();
             state.arrived.get_mut(id).and_then(|exchange| exchange.failure.clone())
         });

@@ -128,7 +128,7 @@ impl Outgoing {
 
     /// Gives the machine what it takes now.
     fn offer<R: Role, T>(&mut self, state: &mut State<R>) -> Option<Step<T>> {
-        match state.conn.upload(self.id) {
+        match state.conn().upload(self.id) {
             Upload::Ready { .. } => {}
             Upload::AwaitContinue => return None,
             // Stopped by a reply, failed, or a message that has no content, whatever the caller gave (to HEAD, 204, 304).
@@ -137,9 +137,9 @@ impl Outgoing {
         let now = clock::now();
         let taken = match &mut self.source {
             Source::Ended => Ok(true),
-            Source::Bytes(bytes) => state.conn.send_body_shared(self.id, bytes, now),
+            Source::Bytes(bytes) => state.conn_mut().send_body_shared(self.id, bytes, now),
             Source::Reader { .. } if state.outbox_is_full() => return None,
-            Source::Reader { buffer, taken, .. } => match state.conn.send_body(self.id, &buffer[*taken..], now) {
+            Source::Reader { buffer, taken, .. } => match state.conn_mut().send_body(self.id, &buffer[*taken..], now) {
                 Ok(0) => Ok(false),
                 Ok(n) => {
                     *taken += n;
@@ -152,7 +152,7 @@ impl Outgoing {
             Ok(false) => return None,
             Ok(true) => {
                 self.source = Source::Ended;
-                state.conn.finish_body(self.id, self.trailers.as_ref(), now)
+                state.conn_mut().finish_body(self.id, self.trailers.as_ref(), now)
             }
             Err(error) => Err(error),
         };

@@ -4,6 +4,8 @@ use persist_core::{Client, Conn, ExchangeId, Instant, Role, Server};
 
 /// One end.
 pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
+    /// Whether the machine must be told when somebody begins to read a body.
+    const ASKS: bool;
     /// Somebody begins to read the body.
     fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
     /// Whoever should have read the body is gone.
@@ -13,6 +15,8 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
 }
 
 impl Part for Client {
+    const ASKS: bool = false;
+
     fn body_wanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
 
     fn body_unwanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
@@ -25,6 +29,8 @@ impl Part for Client {
 }
 
 impl Part for Server {
+    const ASKS: bool = true;
+
     fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
         conn.want_body(id, now);
     }

@@ -119,7 +119,7 @@ impl ServerConn {
     pub fn read(&self) -> Result<Option<Received>> {
         let taken = self.link.wait(|state| match self.take(state) {
             Some(received) => Some(Some(received)),
-            None => (!state.conn.expects_request()).then_some(None),
+            None => (!state.conn().expects_request()).then_some(None),
         });
         match taken.flatten() {
             Some(received) => Ok(Some(received)),
@@ -144,7 +144,7 @@ impl ServerConn {
     /// How it ended, for [`read`](Self::read).
     fn end(&self) -> Result<Option<Received>> {
         let state = self.link.look();
-        let reason = state.arrived.closed.as_ref().or(state.conn.close_reason());
+        let reason = state.arrived.closed.as_ref().or(state.conn().close_reason());
         match reason {
             Some(reason) if reason.is_graceful() => Ok(None),
             reason => Err(error::ended(Phase::Receive, reason.cloned(), state.fault())),
@@ -161,24 +161,24 @@ impl ServerConn {
 
     /// Exchanges that are not complete, those with unread bodies included.
     pub fn pending(&self) -> usize {
-        self.link.look().conn.pending()
+        self.link.look().conn().pending()
     }
 
     /// Whether no further request can come.
     pub fn is_closing(&self) -> bool {
         let state = self.link.look();
-        state.stream().is_none() || state.conn.is_closing()
+        state.stream().is_none() || state.conn().is_closing()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
         let state = self.link.look();
-        state.arrived.closed.clone().or_else(|| state.conn.close_reason().cloned())
+        state.arrived.closed.clone().or_else(|| state.conn().close_reason().cloned())
     }
 
     /// No further request is taken: what is pending is finished, and the last response says `Connection: close`.
     pub fn listener_gone(&self) {
-        self.link.act(|state| state.conn.close(clock::now()));
+        self.link.act(|state| state.conn_mut().close(clock::now()));
     }
 
     /// The connection's number in this process.
@@ -215,7 +215,7 @@ impl ServerConn {
 
     /// Ends the connection now, whatever is pending.
     pub fn abort(&self) {
-        self.link.act(|state| state.conn.abort(clock::now()));
+        self.link.act(|state| state.conn_mut().abort(clock::now()));
     }
 
     /// Takes the connection apart: at any point between messages, or after an Upgrade or CONNECT was granted
@@ -277,7 +277,7 @@ impl Responder {
         let response = response.borrow();
         let Some(ticket) = &self.ticket else { return Err(error::refused(SendError::NoSuchExchange)) };
         self.link
-            .act(|state| state.conn.send_interim(ticket, response.status, response.fields.iter(), clock::now()))
+            .act(|state| state.conn_mut().send_interim(ticket, response.status, response.fields.iter(), clock::now()))
             .map_err(error::refused)
     }
 
@@ -308,7 +308,7 @@ impl Responder {
         let mut ticket = Some(ticket);
         let sent = self.link.wait(|state| {
             let fields = response.fields.iter().chain(date).chain(server);
-            match state.conn.send_response(ticket.take()?, response.status, fields, len, clock::now()) {
+            match state.conn_mut().send_response(ticket.take()?, response.status, fields, len, clock::now()) {
                 // Others are answered first, and then there is room.
                 Err(Refused { ticket: back, error: SendError::ParkedFull { .. } }) => {
                     ticket = Some(back);
@@ -320,7 +320,7 @@ impl Responder {
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(Refused { error, .. })) => {
-                self.link.act(|state| state.conn.abandon(id, clock::now()));
+                self.link.act(|state| state.conn_mut().abandon(id, clock::now()));
                 Err(error::refused(error))
             }
             None => Err(self.link.gone(Phase::Send)),
@@ -349,7 +349,7 @@ impl Drop for Responder {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.link.act(|state| {
-                state.conn.abandon(ticket.id(), clock::now());
+                state.conn_mut().abandon(ticket.id(), clock::now());
                 state.arrived.release(ticket.id());
             });
         }

@@ -273,3 +273,92 @@ fn a_client_that_leaves_early_is_forgotten() {
     let served = server.end(LONG);
     assert_eq!(served.aborted, 0, "they ended by themselves");
 }
+
+#[test]
+fn a_handler_may_leave_the_answer_to_another_thread() {
+    let server = Running::start(ServerConfig::default(), |received: Received| {
+        thread::spawn(move || match received.head.target() {
+            "/echo" => received.responder.send(Response::ok(), received.body),
+            "/stream" => {
+                received.responder.send(Response::ok(), Body::reader(std::io::repeat(b'x').take(5 << 20), None))
+            }
+            _ => received.responder.send(Response::ok(), vec![b'x'; 5 << 20]),
+        });
+        Ok(())
+    });
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let client = server.client(Config::client());
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let sent = vec![b'x'; 5 << 20];
+                    let reply = match round % 3 {
+                        0 => client.send(post("/echo"), sent.clone()),
+                        1 => client.send(get("/stream"), ()),
+                        _ => client.send(get("/large"), ()),
+                    };
+                    assert!(reply.expect("a reply").body.bytes(5 << 20).expect("a body") == sent, "round {round}");
+                }
+            });
+        }
+    });
+    server.end(LONG);
+}
+
+#[test]
+fn pipelined_requests_may_be_answered_by_many_threads_in_any_order() {
+    let mut config = ServerConfig::default();
+    config.conn = common::server_config();
+    let server = Running::start(config, |received: Received| {
+        thread::spawn(move || {
+            let target = received.head.target().to_owned();
+            received.responder.send(Response::ok(), target.repeat(1 + target.len() % 7))
+        });
+        Ok(())
+    });
+    let client = server.client(wide_open(16));
+    for round in 0..50 {
+        let paths: Vec<_> = (0..16).map(|n| format!("/{round}/{n}")).collect();
+        let exchanges: Vec<_> = paths.iter().map(|path| client.write(get(path), ()).expect("written")).collect();
+        for (path, exchange) in paths.iter().zip(exchanges) {
+            let body = client.read(exchange).expect("a reply").body.bytes(1000).expect("a body");
+            assert_eq!(body, path.repeat(1 + path.len() % 7));
+        }
+    }
+    drop(client);
+    server.end(LONG);
+}
+
+#[test]
+fn a_slow_head_meets_its_deadline_while_others_are_served() {
+    let mut config = ServerConfig::default();
+    config.conn.timeouts.header = Some(Duration::from_millis(50));
+    let server = Running::start(config, echo);
+    let mut slow = server.connect();
+    slow.write_all(b"GET / HTTP/1.1\r\nHo").expect("written");
+    let reply = {
+        let mut all = String::new();
+        slow.read_to_string(&mut all).expect("an answer, and then the end");
+        all
+    };
+    assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
+    let client = server.client(Config::client());
+    assert_eq!(client.send(get("/"), ()).expect("a reply").head.status(), StatusCode::OK);
+    drop((slow, client));
+    server.end(LONG);
+}
+
+#[test]
+fn an_idle_connection_is_closed_when_its_time_is_up() {
+    let mut config = ServerConfig::default();
+    config.conn.timeouts.idle = Some(Duration::from_millis(20));
+    let server = Running::start(config, echo);
+    let (mut fresh, mut used) = (server.connect(), server.connect());
+    used.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+    assert!(read_head(&mut used).starts_with("HTTP/1.1 200 "));
+    for stream in [&mut fresh, &mut used] {
+        assert_eq!(stream.read(&mut [0; 10]).expect("the end"), 0);
+    }
+    drop((fresh, used));
+    server.end(LONG);
+}

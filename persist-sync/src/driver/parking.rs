@@ -40,7 +40,7 @@ impl<R: Role> Link<R> {
         } else if state.stream().is_none() {
             Parked::Gone
         } else {
-            let deadline = state.conn.poll_timeout();
+            let deadline = state.conn().poll_timeout();
             state.place = Some(Place { waker: poller.clone(), deadline });
             Parked::Waiting(deadline)
         };
@@ -65,7 +65,7 @@ impl<R: Role> Link<R> {
             state.place = None;
             Parked::Gone
         } else {
-            let deadline = state.conn.poll_timeout();
+            let deadline = state.conn().poll_timeout();
             if let Some(place) = &mut state.place {
                 place.deadline = deadline;
             }

@@ -36,7 +36,7 @@ pub(crate) enum Lending {
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State<R: Role> {
-    pub(crate) conn: Conn<R>,
+    machine: Conn<R>,
     pub(crate) arrived: Arrived<R>,
     /// `None` once the connection is closed or was taken apart.
     pub(super) stream: Option<Arc<Stream>>,
@@ -64,7 +64,7 @@ pub(crate) struct State<R: Role> {
     pub(super) place: Option<Place>,
     /// How many threads wait for news.
     pub(super) waiting: usize,
-    /// The stream ended or failed, and the machine's events of that are still to be taken.
+    /// The machine was changed, or the stream: there may be something to move along.
     unsettled: bool,
     /// Something happened that they have not been told.
     pub(super) news: bool,
@@ -87,7 +87,7 @@ impl<R: Role> State<R> {
         };
         let inbox = conn.take_kept();
         Self {
-            conn,
+            machine: conn,
             arrived: Arrived::default(),
             stream: Some(Arc::new(stream)),
             inbox,
@@ -102,24 +102,37 @@ impl<R: Role> State<R> {
             driver: None,
             place: None,
             waiting: 0,
-            unsettled: false,
+            unsettled: true,
             news: false,
             outbox_bytes_max,
         }
     }
 
-    /// Moves everything along that can move without reading: events out of the machine, bytes out of the outbox, time.
-    pub(crate) fn advance(&mut self) {
-        let now = clock::now();
-        if self.conn.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            self.conn.handle_timeout(now);
-            self.news = true;
+    /// The machine, to ask it.
+    pub(crate) fn conn(&self) -> &Conn<R> {
+        &self.machine
+    }
+
+    /// The machine, to change it.
+    pub(crate) fn conn_mut(&mut self) -> &mut Conn<R> {
+        self.unsettled = true;
+        &mut self.machine
+    }
+
+    /// Moves everything along that can move without reading: events out of the machine, bytes out of the outbox, time. Says whether anything did.
+    pub(crate) fn advance(&mut self) -> bool {
+        if !std::mem::take(&mut self.unsettled) && self.inbox.is_empty() {
+            return false;
         }
-        self.unsettled = false;
+        let now = clock::now();
+        let mut moved = self.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
+        if moved {
+            self.machine.handle_timeout(now);
+        }
         loop {
-            self.feed(now);
+            let told = self.feed(now);
             let wrote = self.flush(now);
-            let shut = self.conn.poll_shutdown();
+            let shut = self.machine.poll_shutdown();
             if shut {
                 self.open.write = false;
                 if let Some(stream) = &self.stream {
@@ -127,62 +140,67 @@ impl<R: Role> State<R> {
                     let _ = stream.shutdown(Shutdown::Write);
                 }
             }
+            moved |= told || wrote || shut;
             if !wrote && !shut {
                 break;
             }
         }
         if self.arrived.closed.is_some() && self.stream.take().is_some() {
             self.inbox = Vec::new();
-            self.news = true;
+            moved = true;
         }
+        self.news |= moved;
+        moved
     }
 
     /// [`advance`](Self::advance), and reads as long as bytes are known to be there.
     pub(super) fn settle(&mut self) {
         self.advance();
-        while self.fill() || self.unsettled {
+        while self.fill() {
             self.advance();
         }
     }
 
     /// Gives the machine what the inbox holds, and takes its events.
-    fn feed(&mut self, now: Instant) {
+    fn feed(&mut self, now: Instant) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut input = &inbox[..];
-        self.digest(&mut input, now);
+        let told = self.digest(&mut input, now);
         let consumed = inbox.len() - input.len();
         if consumed < inbox.len() {
             inbox.drain(..consumed);
             self.inbox = inbox;
         }
+        told
     }
 
-    /// Lets the machine take from `input` until it wants no more, or content waits for its reader.
-    fn digest(&mut self, input: &mut &[u8], now: Instant) {
+    /// Lets the machine take from `input` until it wants no more, or content waits for its reader. Says whether it had anything to tell.
+    fn digest(&mut self, input: &mut &[u8], now: Instant) -> bool {
+        let mut told = false;
         loop {
             // While content waits for its reader, the machine gets nothing to read, but what else happened must come out.
             let held = self.arrived.is_full() && !input.is_empty();
             let mut nothing: &[u8] = &[];
-            match self.conn.next(if held { &mut nothing } else { input }, now) {
+            match self.machine.next(if held { &mut nothing } else { input }, now) {
                 Ok(Next::Event(event)) => {
                     self.arrived.take_in(event);
-                    self.news = true;
+                    told = true;
                 }
                 Ok(Next::NeedRead) => {
                     self.paused = false;
                     if held || input.is_empty() {
-                        return;
+                        return told;
                     }
                 }
                 Ok(Next::Paused) => {
                     self.paused = true;
-                    return;
+                    return told;
                 }
                 Err(error) => {
                     // Nothing behind a violation can be trusted; reading goes on only so that the peer sees our last words.
                     self.arrived.protocol_error.get_or_insert(error);
                     *input = &[];
-                    return;
+                    return told;
                 }
             }
         }
@@ -198,10 +216,11 @@ impl<R: Role> State<R> {
             let now = clock::now();
             if let Some(n) = self.after_read(result, scratch.len(), now) {
                 let mut input = &scratch[..n];
-                self.digest(&mut input, now);
+                self.news |= self.digest(&mut input, now);
                 self.inbox.extend_from_slice(input);
             }
         });
+        self.unsettled = true;
         true
     }
 
@@ -210,13 +229,14 @@ impl<R: Role> State<R> {
         if !self.ready.read || !self.inbox.is_empty() || !self.arrived.is_next_from_stream(id) || !self.wanted_in() {
             return None;
         }
-        let window = usize::try_from(self.conn.body_window()).unwrap_or(usize::MAX).min(buf.len());
+        let window = usize::try_from(self.machine.body_window()).unwrap_or(usize::MAX).min(buf.len());
         let stream = self.stream.clone().filter(|_| window > 0)?;
         let result = stream.try_read(&mut buf[..window]);
         let now = clock::now();
         let n = self.after_read(result, window, now)?;
-        self.conn.handle_body(n as u64, now);
-        self.feed(now);
+        self.machine.handle_body(n as u64, now);
+        self.news |= self.feed(now);
+        self.unsettled = true;
         Some(n)
     }
 
@@ -225,7 +245,7 @@ impl<R: Role> State<R> {
         match result {
             Ok(0) => {
                 self.open.read = false;
-                self.conn.handle_eof(now);
+                self.machine.handle_eof(now);
                 self.unsettled = true;
                 None
             }
@@ -250,11 +270,11 @@ impl<R: Role> State<R> {
         let Some(stream) = self.stream.clone() else { return false };
         let mut wrote = false;
         while self.ready.write && self.open.write {
-            let waiting = self.conn.unsent_bytes();
+            let waiting = self.machine.unsent_bytes();
             if waiting == 0 || (self.corked && waiting < BURST_BYTES_MAX) {
                 break;
             }
-            let mut outbox = self.conn.transmit(now);
+            let mut outbox = self.machine.transmit(now);
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled =
                 slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
@@ -268,7 +288,6 @@ impl<R: Role> State<R> {
                 Err(error) => self.failed(Side::Write, error),
             }
             wrote = true;
-            self.news = true;
         }
         wrote
     }
@@ -280,7 +299,7 @@ impl<R: Role> State<R> {
             Side::Write => self.open.write = false,
         }
         self.fault.get_or_insert_with(|| Arc::new(error));
-        self.conn.handle_io_error(side, clock::now());
+        self.machine.handle_io_error(side, clock::now());
         self.unsettled = true;
     }
 
@@ -300,7 +319,10 @@ impl<R: Role> State<R> {
 
     /// Wakes who waits for the stream, if there is more to wait for now, or less time.
     pub(super) fn nudge(&self) {
-        let (wanted, deadline, gone) = (self.wanted(), self.conn.poll_timeout(), self.stream.is_none());
+        if !self.is_driven() {
+            return;
+        }
+        let (wanted, deadline, gone) = (self.wanted(), self.machine.poll_timeout(), self.stream.is_none());
         let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
         if let Some(Driver { waker: Some(waker), wanted: before, deadline }) = &self.driver {
             let more = (wanted.read && !before.read) || (wanted.write && !before.write);
@@ -318,7 +340,7 @@ impl<R: Role> State<R> {
 
     /// Bytes that wait to be written.
     pub(crate) fn outbox_bytes(&self) -> usize {
-        self.conn.unsent_bytes()
+        self.machine.unsent_bytes()
     }
 
     /// Whether a streamed body must wait for the outbox.
@@ -336,8 +358,10 @@ impl<R: Role> State<R> {
         self.corked = true;
     }
 
-    pub(crate) fn uncork(&mut self) {
-        self.corked = false;
+    /// Lets go what was held back; says whether that was the case.
+    pub(crate) fn uncork(&mut self) -> bool {
+        self.unsettled |= self.corked;
+        std::mem::take(&mut self.corked)
     }
 
     /// What the system said of the stream.
@@ -345,12 +369,8 @@ impl<R: Role> State<R> {
         self.ready.read |= ready.read;
         self.ready.write |= ready.write;
         self.peer_done |= closed;
-    }
-
-    /// Whether there is more to move along before anybody waits: whoever waits has nothing to add to a burst, and the peer may be
-    /// waiting for it.
-    pub(super) fn is_unsettled(&mut self) -> bool {
-        std::mem::take(&mut self.corked) || self.unsettled
+        // Or a deadline has passed meanwhile.
+        self.unsettled = true;
     }
 
     pub(crate) fn is_corked(&self) -> bool {
@@ -379,13 +399,14 @@ impl<R: Role> State<R> {
     /// Looks once whether bytes or the end came unasked, before the connection is used again.
     pub(crate) fn look_before_use(&mut self) {
         self.ready.read = true;
+        self.unsettled = true;
         self.settle();
     }
 
     /// Replaces the machine by an empty one and gives its parts, with what was read but not taken.
     pub(super) fn dismantle(&mut self) -> Parts {
-        let config = self.conn.config().clone();
-        let machine = std::mem::replace(&mut self.conn, Conn::new(config, clock::now()));
+        let config = self.machine.config().clone();
+        let machine = std::mem::replace(&mut self.machine, Conn::new(config, clock::now()));
         let mut parts = machine.into_parts();
         parts.leftover.append(&mut self.inbox);
         parts.failures.extend(self.arrived.take_failures());
