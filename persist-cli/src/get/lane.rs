@@ -40,6 +40,11 @@ pub(super) struct Lane {
     /// Whether nothing is pipelined on a new connection until its first answer has come: unless the last one has shown that the server keeps
     /// connections. (One that closes with requests unread resets the connection, and a reply that only its end delimits is lost.)
     cautious: bool,
+    /// Requests under way at once on a new connection: no more than the last one answered before it left others unanswered, so that none
+    /// of them is unlucky again and again.
+    depth: usize,
+    /// The last connection answered nothing.
+    in_vain: bool,
     /// Connections in a row that could not be made.
     dead: u32,
 }
@@ -55,12 +60,20 @@ struct Current {
     failed: bool,
 }
 
+impl Current {
+    /// Whether a request has been written to it.
+    fn carries_any(&self) -> bool {
+        self.completed > 0 || self.failed || !self.in_flight.is_empty()
+    }
+}
+
 /// Connections in a row that could not be made before a destination is given up.
 const DEAD_AFTER: u32 = 3;
 
 impl Lane {
     pub(super) fn new(fetcher: Arc<Fetcher>, queue: Arc<Queue>) -> Self {
-        Self { fetcher, queue, own: VecDeque::new(), cautious: true, dead: 0 }
+        let depth = fetcher.options.depth;
+        Self { fetcher, queue, own: VecDeque::new(), cautious: true, depth, in_vain: false, dead: 0 }
     }
 
     /// Fetches until nothing is left for this lane.
@@ -74,7 +87,7 @@ impl Lane {
                     self.dead = 0;
                     self.own.push_front(first);
                     self.use_up(&mut current).await;
-                    self.cautious = current.failed || current.completed < 2;
+                    self.learn(&current);
                     current.conn.abort();
                 }
                 Err(failed) => {
@@ -85,6 +98,15 @@ impl Lane {
                     }
                 }
             }
+        }
+    }
+
+    /// What a connection has shown of the server.
+    fn learn(&mut self, current: &Current) {
+        self.cautious = current.failed || current.completed < 2;
+        self.in_vain = current.completed == 0;
+        if current.failed {
+            self.depth = usize::try_from(current.completed).unwrap_or(usize::MAX).clamp(1, self.fetcher.options.depth);
         }
     }
 
@@ -102,7 +124,7 @@ impl Lane {
 
     async fn connect(&self, first: &Task) -> Result<Current, Failed> {
         // A destination that takes connections and drops them is not stormed.
-        if first.attempts.counted + first.attempts.unprocessed > 1 {
+        if self.in_vain {
             sleep(RetryPolicy::default().delay(first.attempts, random())).await;
         }
         let options = &self.fetcher.options;
@@ -133,15 +155,19 @@ impl Lane {
 
     /// Writes requests as far as the depth and the gates allow.
     async fn fill(&mut self, current: &mut Current) {
+        let carried = usize::try_from(current.completed).unwrap_or(usize::MAX);
+        let depth = self.depth.max(carried).min(self.fetcher.options.depth);
         // Half a pipeline at a time, so that requests leave together: one write for many.
-        if current.in_flight.len() > self.fetcher.options.depth / 2 {
+        if current.in_flight.len() > depth / 2 {
             return;
         }
-        while current.in_flight.len() < self.fetcher.options.depth && !current.conn.is_closing() {
+        while current.in_flight.len() < depth && !current.conn.is_closing() {
             let Some(task) = self.next() else { return };
-            // What failed once behind another goes first, so that it can only fail for a fault of its own. An upload has the connection to itself.
-            let alone = task.attempts.counted > 0 || task.job.content.is_streamed();
-            if alone && !current.in_flight.is_empty() {
+            // What may have been processed once goes first on a fresh connection, so that it can only fail for a fault of its own. An upload
+            // has the pipeline to itself.
+            let first = task.attempts.counted > 0 && current.carries_any();
+            let alone = task.job.content.is_streamed() && !current.in_flight.is_empty();
+            if first || alone {
                 return self.own.push_front(task);
             }
             let body = match upload::body(&task.job.content).await {

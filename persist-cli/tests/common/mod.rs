@@ -102,6 +102,13 @@ impl Peer {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Ends the connection in stages, as a server should (RFC 9112 §9.6): what the client still sends is read and dropped.
+    pub(crate) fn end(&mut self) {
+        // The client may have gone already.
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        while self.more().is_some() {}
+    }
+
     /// 200, with this content.
     pub(crate) fn ok(&mut self, content: impl AsRef<[u8]>) {
         let content = content.as_ref();
