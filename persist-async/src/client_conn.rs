@@ -15,7 +15,6 @@ use crate::error::{self, Error, Result};
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::{Incoming, Inlet};
 use crate::link::{Entry, Flush, Interest, Link, Patience, State, Transport, fresh};
-use crate::pump::Outgoing;
 use crate::wakers::Slot;
 
 /// The client's end of one connection.
@@ -447,10 +446,8 @@ impl<S: Transport> State<Client, S> {
     }
 
     fn carry(&mut self, id: ExchangeId, body: Body) {
-        let mut entry = Entry::new(id);
-        entry.outgoing = Outgoing::new(body);
-        self.entries.push_back(entry);
-        self.pump();
+        self.enter(Entry::new(id));
+        self.begin_body(id, body);
     }
 
     fn refused(&mut self, error: SendError) -> Error {

@@ -15,7 +15,7 @@ use bytes::Buf;
 use persist_core::{Event, ExchangeId, Next, Side};
 use tokio::io::ReadBuf;
 
-use crate::link::{Readable, State, Transport, Writable};
+use crate::link::{Drive, Readable, State, Transport, Writable};
 use crate::part::Part;
 use crate::scratch::{self, READ_BYTES, Scratch};
 
@@ -79,6 +79,7 @@ impl<R: Part, S: Transport> State<R, S> {
         direct: &mut Option<Direct<'_, '_>>,
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
+        self.drive = Drive::Stopped;
         for _ in 0..ROUNDS_MAX {
             self.pass_deadline();
             let appetite = self.feed_inbox(direct);
@@ -101,7 +102,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 }
             }
             if !(pumped || wrote || read || self.poll_timer(cx)) {
-                self.parked = true;
+                self.drive = Drive::Parked;
                 return None;
             }
         }

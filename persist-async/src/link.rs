@@ -66,11 +66,13 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) turns: VecDeque<Slot>,
     /// Whoever waits for news of the connection as a whole: a server's next request.
     pub(crate) watcher: Option<Slot>,
-    /// The last drive went on until the socket and the timer were waited for.
-    pub(crate) parked: bool,
+    /// How the last drive ended.
+    pub(crate) drive: Drive,
+    /// The place of whoever is polling, who needs no waking.
+    polling: Option<Slot>,
     wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
-    trash: Vec<Outgoing>,
+    trash: Vec<Box<Outgoing>>,
     dead_stream: Option<S>,
 }
 
@@ -101,7 +103,7 @@ pub(crate) struct Entry<R: Role> {
     /// The peer's message is complete; its trailers until they are taken.
     pub(crate) end: Option<Option<Fields>>,
     pub(crate) failure: Option<Box<Failure>>,
-    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) outgoing: Option<Box<Outgoing>>,
     pub(crate) outgoing_error: Option<Arc<io::Error>>,
     pub(crate) waiter: Option<Slot>,
     /// Somebody holds the receiving end: an `Exchange` or an `Incoming`.
@@ -112,11 +114,23 @@ pub(crate) struct Entry<R: Role> {
     pub(crate) discarded: u64,
 }
 
+/// How a drive ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// Before it began: what was wanted was there.
+    NotNeeded,
+    /// Early: somebody else must go on.
+    Stopped,
+    /// The stream and the timer are waited for.
+    Parked,
+}
+
 /// Who is to be woken once the lock is released.
 #[derive(Debug, Default)]
 enum Wakes {
     #[default]
     Nobody,
+    One(Slot),
     Some(Vec<Slot>),
     Everybody,
 }
@@ -174,9 +188,17 @@ impl<R: Role, S> State<R, S> {
         self.buffered -= entry.content.len();
         self.untaken -= usize::from(entry.head.is_some());
         self.entries.remove(at);
-        if self.entries.is_empty() && self.entries.capacity() > 4 {
+        if self.entries.is_empty() && self.entries.capacity() > 2 {
             self.entries = VecDeque::new();
         }
+    }
+
+    /// Keeps an exchange. Most connections have one at a time, and pay for no more.
+    pub(crate) fn enter(&mut self, entry: Entry<R>) {
+        if self.entries.capacity() == 0 {
+            self.entries.reserve_exact(1);
+        }
+        self.entries.push_back(entry);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -205,15 +227,16 @@ impl<R: Role, S> State<R, S> {
     }
 
     fn wake_slot(&mut self, slot: Option<Slot>) {
-        match (&mut self.wakes, slot) {
-            (Wakes::Nobody, Some(slot)) => self.wakes = Wakes::Some(vec![slot]),
+        match (&mut self.wakes, slot.filter(|slot| self.polling != Some(*slot))) {
+            (Wakes::Nobody, Some(slot)) => self.wakes = Wakes::One(slot),
+            (Wakes::One(first), Some(slot)) if *first != slot => self.wakes = Wakes::Some(vec![*first, slot]),
             (Wakes::Some(slots), Some(slot)) if !slots.contains(&slot) => slots.push(slot),
             _ => {}
         }
     }
 
     /// Drops a body once the lock is released.
-    pub(crate) fn discard(&mut self, outgoing: Option<Outgoing>) {
+    pub(crate) fn discard(&mut self, outgoing: Option<Box<Outgoing>>) {
         self.trash.extend(outgoing);
     }
 
@@ -279,7 +302,8 @@ impl<R: Part, S: Transport> Link<R, S> {
             clock,
             turns: VecDeque::new(),
             watcher: None,
-            parked: false,
+            drive: Drive::NotNeeded,
+            polling: None,
             wakes: Wakes::Nobody,
             trash: Vec::new(),
             dead_stream: None,
@@ -325,25 +349,28 @@ impl<R: Part, S: Transport> Link<R, S> {
     ) -> Poll<T> {
         let (slot, interest, hold) = wait;
         let mut own = Context::from_waker(&self.waker);
-        self.wakers.begin();
+        let was_due = self.wakers.begin();
+        let mut state = self.lock();
+        state.drive = Drive::NotNeeded;
         loop {
-            let mut state = self.lock();
-            state.parked = false;
+            state.polling = *slot;
             if let Some(result) = step(&mut state, &mut own, *slot) {
-                let parked = state.parked;
+                let drive = state.drive;
+                state.polling = None;
                 self.leave(state, slot);
-                if !parked {
+                if drive == Drive::Stopped || (drive == Drive::NotNeeded && was_due) {
                     self.wakers.kick();
                 }
                 return Poll::Ready(result);
             }
+            state.polling = None;
             if let Some(job) = state.take_job() {
                 drop(state);
                 let done = job.run(&mut own);
-                if self.lock().put_back(done) {
+                state = self.lock();
+                if state.put_back(done) {
                     continue;
                 }
-                state = self.lock();
             }
             state.note(interest, self.wakers.reserve(slot));
             drop(state);
@@ -397,6 +424,7 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
         drop((trash, stream));
         match wakes {
             Wakes::Nobody => {}
+            Wakes::One(slot) => self.wakers.wake(slot),
             Wakes::Some(slots) => slots.into_iter().for_each(|slot| self.wakers.wake(slot)),
             Wakes::Everybody => self.wakers.wake_all(),
         }

@@ -59,7 +59,7 @@ impl Part for Server {
         let mut entry = Entry::new(id);
         entry.head = Some(head);
         entry.outbound_held = true;
-        state.entries.push_back(entry);
+        state.enter(entry);
         state.untaken += 1;
         state.wake_watcher();
     }

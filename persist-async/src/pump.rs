@@ -89,20 +89,39 @@ impl Job {
 }
 
 impl<R: Part, S> State<R, S> {
+    /// The head of this exchange's message was taken: its body follows, at once as far as the machine takes it.
+    pub(crate) fn begin_body(&mut self, id: ExchangeId, body: Body) {
+        let Some(mut outgoing) = Outgoing::new(body) else { return };
+        match self.give(id, &mut outgoing) {
+            // What is left of it may be the user's code: an unused reader, if there is nothing to be sent after all.
+            Ok(Pumped::All) if matches!(outgoing.source, Source::Exhausted) => {}
+            Ok(Pumped::All) => self.discard(Some(Box::new(outgoing))),
+            outcome => {
+                if let Some(entry) = self.entry(id) {
+                    entry.outgoing = Some(Box::new(outgoing));
+                }
+                if let Err(error) = outcome {
+                    self.break_off(id, error);
+                }
+            }
+        }
+    }
+
     /// Gives the machine what it takes of the bodies to be sent. True if it took something.
     pub(crate) fn pump(&mut self) -> bool {
         let mut any = false;
         // Only the first unfinished body can make progress; later ones are parked behind it.
-        while let Some(entry) = self.entries.iter().find(|entry| entry.outgoing.is_some()) {
+        while let Some(entry) = self.entries.iter_mut().find(|entry| entry.outgoing.is_some()) {
             let id = entry.id;
-            match self.pump_one(id) {
+            let Some(mut outgoing) = entry.outgoing.take() else { break };
+            let given = self.give(id, &mut outgoing);
+            if let Some(entry) = self.entry(id) {
+                entry.outgoing = Some(outgoing);
+            }
+            match given {
                 Ok(Pumped::All) => {
                     any = true;
-                    let done = self.entry(id).and_then(|entry| entry.outgoing.take());
-                    self.discard(done);
-                    self.wake_exchange(id);
-                    self.wake_turn();
-                    self.tidy(id);
+                    self.end_body(id);
                 }
                 Ok(Pumped::Some) => any = true,
                 Ok(Pumped::Nothing) => return any,
@@ -112,7 +131,16 @@ impl<R: Part, S> State<R, S> {
         any
     }
 
-    fn pump_one(&mut self, id: ExchangeId) -> Result<Pumped, SendError> {
+    /// The body is sent, or will not be: whoever waited for that goes on.
+    fn end_body(&mut self, id: ExchangeId) {
+        let done = self.entry(id).and_then(|entry| entry.outgoing.take());
+        self.discard(done);
+        self.wake_exchange(id);
+        self.wake_turn();
+        self.tidy(id);
+    }
+
+    fn give(&mut self, id: ExchangeId, outgoing: &mut Outgoing) -> Result<Pumped, SendError> {
         let now = self.now();
         match self.conn.upload(id) {
             Upload::Ready { room: 0 } | Upload::AwaitContinue => return Ok(Pumped::Nothing),
@@ -120,8 +148,6 @@ impl<R: Part, S> State<R, S> {
             Upload::Stopped => return Err(SendError::UploadStopped),
             Upload::Finished => return Ok(Pumped::All),
         }
-        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).map_err(|_| SendError::NoSuchExchange)?;
-        let Some(outgoing) = self.entries[at].outgoing.as_mut() else { return Ok(Pumped::All) };
         let before = outgoing.piece.len();
         if before > COPY_MAX {
             if !self.conn.send_body_shared(id, &outgoing.piece, now)? {
@@ -147,26 +173,24 @@ impl<R: Part, S> State<R, S> {
 
     /// The body cannot be sent to its end. An early response or an ended exchange explain themselves; anything else is the body's fault.
     fn break_off(&mut self, id: ExchangeId, error: SendError) {
-        let now = self.now();
-        let gone = match self.entry(id) {
-            Some(entry) => {
-                if !matches!(error, SendError::UploadStopped | SendError::NoSuchExchange) {
-                    entry.outgoing_error = Some(Arc::new(match error {
-                        SendError::TooShort { missing } => too_short(missing),
-                        other => io::Error::other(other),
-                    }));
-                }
-                entry.outgoing.take()
-            }
-            None => None,
+        let cause = match error {
+            SendError::UploadStopped | SendError::NoSuchExchange => None,
+            SendError::TooShort { missing } => Some(too_short(missing)),
+            other => Some(io::Error::other(other)),
         };
-        self.discard(gone);
-        if self.entry(id).is_some_and(|entry| entry.outgoing_error.is_some()) {
+        self.fail_body(id, cause);
+    }
+
+    /// No more of the body is sent; with a cause, the whole exchange is given up.
+    fn fail_body(&mut self, id: ExchangeId, cause: Option<io::Error>) {
+        if let Some(cause) = cause {
+            let now = self.now();
+            if let Some(entry) = self.entry(id) {
+                entry.outgoing_error = Some(Arc::new(cause));
+            }
             R::give_up_outbound(&mut self.conn, id, now);
         }
-        self.wake_exchange(id);
-        self.wake_turn();
-        self.tidy(id);
+        self.end_body(id);
     }
 
     /// The reader that must be polled before anything more can be sent.
@@ -194,7 +218,7 @@ impl<R: Part, S> State<R, S> {
         let Job { id, reader, left, spare, outcome } = job;
         let source = Source::Reader { reader, left, spare };
         let Some(outgoing) = self.entry(id).and_then(|entry| entry.outgoing.as_mut()) else {
-            self.discard(Some(Outgoing { source, piece: Bytes::new(), trailers: None }));
+            self.discard(Some(Box::new(Outgoing { source, piece: Bytes::new(), trailers: None })));
             return true;
         };
         outgoing.source = source;
@@ -202,17 +226,7 @@ impl<R: Part, S> State<R, S> {
             Poll::Pending => return false,
             Poll::Ready(Ok(piece)) if piece.is_empty() => outgoing.source = Source::Exhausted,
             Poll::Ready(Ok(piece)) => outgoing.piece = piece,
-            Poll::Ready(Err(error)) => {
-                let now = self.now();
-                let gone = self.entry(id).and_then(|entry| {
-                    entry.outgoing_error = Some(Arc::new(error));
-                    entry.outgoing.take()
-                });
-                self.discard(gone);
-                R::give_up_outbound(&mut self.conn, id, now);
-                self.wake_exchange(id);
-                self.tidy(id);
-            }
+            Poll::Ready(Err(error)) => self.fail_body(id, Some(error)),
         }
         true
     }

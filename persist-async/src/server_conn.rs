@@ -18,7 +18,6 @@ use crate::error::{self, Result};
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Interest, Link, State, Transport, fresh};
-use crate::pump::Outgoing;
 use crate::wakers::{Hold, Slot};
 
 /// The server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any task.
@@ -365,12 +364,10 @@ impl Answer<'_> {
         let len = self.body.as_ref().map_or(BodyLen::Empty, Body::len);
         match state.conn.send_response(ticket, self.response.status, fields, len, now) {
             Ok(()) => {
-                let outgoing = self.body.take().and_then(Outgoing::new);
                 if let Some(entry) = state.entry(id) {
                     entry.outbound_held = false;
-                    entry.outgoing = outgoing;
                 }
-                state.pump();
+                state.begin_body(id, self.body.take().unwrap_or_default());
                 state.tidy(id);
                 Some(Ok(()))
             }

@@ -47,14 +47,9 @@ impl Wakers {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A drive begins: what was due is being done.
-    pub(crate) fn begin(&self) {
-        self.due.store(false, Ordering::SeqCst);
-    }
-
-    /// A drive stopped with work left: whoever comes next must go on.
-    pub(crate) fn set_due(&self) {
-        self.due.store(true, Ordering::SeqCst);
+    /// A drive begins: what was due is being done. Whether anything was.
+    pub(crate) fn begin(&self) -> bool {
+        self.due.swap(false, Ordering::SeqCst)
     }
 
     /// Takes a place, so that it can be noted what for, before [`wait`](Self::wait).
@@ -108,7 +103,7 @@ impl Wakers {
 
     /// Makes somebody drive, soon.
     pub(crate) fn kick(&self) {
-        self.set_due();
+        self.due.store(true, Ordering::SeqCst);
         let mut list = self.list();
         let waker = list.take_driver();
         drop(list);

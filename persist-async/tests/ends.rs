@@ -12,7 +12,7 @@ use persist_async::{
     ClientConn, CloseReason, Config, Disposition, Received, Request, Response, Server, ServerConfig, ServerConn,
     StatusCode,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 fn get(target: &str) -> Request {
@@ -27,15 +27,6 @@ fn deep(depth: u32) -> Config {
 
 async fn hello(received: Received) {
     let _ = received.responder.send(Response::ok(), "hello").await;
-}
-
-fn serve(stream: DuplexStream) {
-    tokio::spawn(async move {
-        let conn = ServerConn::new(stream);
-        while let Ok(Some(received)) = conn.read().await {
-            hello(received).await;
-        }
-    });
 }
 
 #[tokio::test]
