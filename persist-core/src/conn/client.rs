@@ -367,7 +367,7 @@ impl Conn<Client> {
             let is_late = seen.iter().zip(LATE).all(|(byte, late)| byte == late || *late == b'x');
             if is_late && seen.len() < LATE.len() {
                 // It is too late for another request, whatever this becomes.
-                self.phase = self.phase.max(Phase::Finishing);
+                self.enter(Phase::Finishing);
                 self.times.closing = self.times.now;
                 return Ok(Found::NeedRead);
             }
@@ -447,7 +447,7 @@ impl Receive for Client {
             }
         }
         conn.pass_turn();
-        conn.phase = conn.phase.max(Phase::Finishing);
+        conn.enter(Phase::Finishing);
         conn.say_slots();
     }
 

@@ -68,7 +68,7 @@ impl<R: Role> Conn<R> {
     pub fn poll_shutdown(&mut self) -> bool {
         let due = self.phase == Phase::Shutdown;
         if due {
-            self.phase = Phase::Lingering;
+            self.enter(Phase::Lingering);
             self.times.closing = self.times.now;
         }
         due
@@ -96,6 +96,14 @@ impl<R: Role> Conn<R> {
         parts
     }
 
+    /// The connection's life moves on; it never moves back.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if phase > self.phase {
+            debug_assert!(self.phase.may_become(phase), "{:?} became {phase:?}", self.phase);
+            self.phase = phase;
+        }
+    }
+
     /// The reason is the first one given.
     pub(super) fn because(&mut self, reason: CloseReason) {
         if self.reason.is_none() {
@@ -107,7 +115,7 @@ impl<R: Role> Conn<R> {
     pub(super) fn finish(&mut self, reason: CloseReason) {
         if self.phase == Phase::Open {
             self.because(reason);
-            self.phase = Phase::Finishing;
+            self.enter(Phase::Finishing);
             tell!(
                 pending = self.queue.len(),
                 reason = self.reason.as_deref().map(tracing::field::display),
@@ -138,7 +146,7 @@ impl<R: Role> Conn<R> {
     }
 
     pub(super) fn closed(&mut self) {
-        self.phase = Phase::Closed;
+        self.enter(Phase::Closed);
         tell!(completed = self.completed, reason = self.reason.as_deref().map(tracing::field::display), "closed");
         self.inbound = Inbound::Dropped;
         self.outbox.clear();
@@ -241,7 +249,7 @@ impl<R: Role> Conn<R> {
             if self.eof || self.write_failed {
                 self.closed();
             } else {
-                self.phase = Phase::Shutdown;
+                self.enter(Phase::Shutdown);
                 self.times.closing = self.times.now;
             }
         }

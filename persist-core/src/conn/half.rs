@@ -65,19 +65,81 @@ pub(crate) enum Phase {
     Closed,
 }
 
+impl Phase {
+    /// Whether this step exists.
+    pub(crate) const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Open => matches!(next, Self::Finishing | Self::Closed),
+            Self::Finishing => matches!(next, Self::Shutdown | Self::Closed),
+            Self::Shutdown => matches!(next, Self::Lingering | Self::Closed),
+            Self::Lingering => matches!(next, Self::Closed),
+            Self::Closed => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Half, Step};
+    use super::{Half, Phase, Step};
     use alloc::format;
-    use alloc::string::String;
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+
+    extern crate std;
+
+    const HALVES: [Half; 4] = [Half::Idle, Half::Body, Half::Done, Half::Failed];
+    const STEPS: [Step; 5] = [Step::Interim, Step::Head, Step::Data, Step::End, Step::Fail];
+    const PHASES: [Phase; 5] = [Phase::Open, Phase::Finishing, Phase::Shutdown, Phase::Lingering, Phase::Closed];
+
+    /// The arrows of a diagram in `docs/protocol.md`, under this heading; `None` where the crate stands alone, without the repository.
+    fn diagram(heading: &str) -> Option<Vec<String>> {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+        if !std::path::Path::new(docs).exists() {
+            return None;
+        }
+        let page = std::fs::read_to_string(format!("{docs}/protocol.md")).expect("docs/protocol.md");
+        let section = page.split("\n## ").find(|section| section.starts_with(heading)).expect("the section is there");
+        let arrows = section.lines().map(str::trim).filter(|line| line.contains(" --> ") && !line.contains("[*]"));
+        let mut arrows: Vec<String> = arrows.map(ToString::to_string).collect();
+        arrows.sort();
+        Some(arrows)
+    }
+
+    #[test]
+    fn the_diagram_of_a_half_is_the_table() {
+        let Some(drawn) = diagram("The two halves of an exchange") else { return };
+        let steps = HALVES.iter().flat_map(|half| STEPS.iter().map(move |step| (half, step)));
+        let mut table: Vec<String> =
+            steps.filter_map(|(half, step)| Some(format!("{half:?} --> {:?}: {step:?}", half.on(*step)?))).collect();
+        table.sort();
+        assert_eq!(drawn, table);
+    }
+
+    #[test]
+    fn the_diagram_of_a_connections_life_is_the_table() {
+        let Some(drawn) = diagram("The life of a connection") else { return };
+        let steps = PHASES.iter().flat_map(|phase| PHASES.iter().map(move |next| (phase, next)));
+        let mut table: Vec<String> = steps
+            .filter(|(phase, next)| phase.may_become(**next))
+            .map(|(phase, next)| format!("{phase:?} --> {next:?}"))
+            .collect();
+        table.sort();
+        let drawn: Vec<&str> = drawn.iter().filter_map(|arrow| arrow.split(':').next()).collect();
+        assert_eq!(drawn, table);
+    }
+
+    #[test]
+    fn a_connections_life_only_moves_on() {
+        for (phase, next) in PHASES.iter().flat_map(|phase| PHASES.iter().map(move |next| (*phase, *next))) {
+            assert!(!phase.may_become(next) || phase < next, "{phase:?} to {next:?}");
+        }
+    }
 
     #[test]
     fn the_matrix_of_a_half_is_exactly_this() {
-        let halves = [Half::Idle, Half::Body, Half::Done, Half::Failed];
-        let steps = [Step::Interim, Step::Head, Step::Data, Step::End, Step::Fail];
         let mut matrix = String::new();
-        for half in halves {
-            for step in steps {
+        for half in HALVES {
+            for step in STEPS {
                 let after = half.on(step).map_or_else(|| "-".into(), |after| format!("{after:?}"));
                 matrix.push_str(&format!("{half:?} + {step:?} = {after}\n"));
             }

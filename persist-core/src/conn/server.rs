@@ -278,7 +278,7 @@ impl Conn<Server> {
         if self.phase == Phase::Open {
             let reason = self.queue.get(index).and_then(|exchange| exchange.last).unwrap_or(Last::OurClose);
             self.because(reason.into());
-            self.phase = Phase::Finishing;
+            self.enter(Phase::Finishing);
         }
     }
 
@@ -389,7 +389,7 @@ impl Conn<Server> {
         self.held = None;
         self.partial.take();
         self.inbound = Inbound::Dropped;
-        self.phase = self.phase.max(Phase::Finishing);
+        self.enter(Phase::Finishing);
         if in_message && !self.queue.is_empty() {
             let index = self.queue.len() - 1;
             if let Some(exchange) = self.queue.get_mut(index) {
@@ -510,7 +510,7 @@ impl Conn<Server> {
     /// The oldest exchange took too long as a whole.
     fn overdue(&mut self, reason: CloseReason) {
         self.because(reason.clone());
-        self.phase = self.phase.max(Phase::Finishing);
+        self.enter(Phase::Finishing);
         match self.queue.front().map(|front| (front.sending, front.ended)) {
             Some((Half::Idle, false)) => {
                 self.end_exchange(0, reason);
