@@ -113,6 +113,15 @@ fn the_method_decides_whether_a_response_has_content() {
 }
 
 #[test]
+fn after_a_tunnel_is_open_no_message_follows() {
+    let output = inspect(&["--role", "request"], b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n\x16\x03\x01");
+    let text = text(&output);
+    assert!(text.contains("  switched  #0\n"), "{text}");
+    assert!(text.ends_with("accept: 1 complete message, the connection is done\n"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
 fn leniency_is_for_those_who_ask_for_it() {
     let folded = b"HTTP/1.1 204 No Content\r\nA: b\r\n c\r\n\r\n";
     assert_eq!(inspect(&["--role", "response"], folded).status.code(), Some(1));

@@ -254,6 +254,8 @@ struct Replay<'w, P: Part> {
     /// Bytes other than empty lines have come since the last event.
     begun: bool,
     messages: u64,
+    /// What follows are no messages.
+    switched: bool,
     rejection: Option<Rejection>,
 }
 
@@ -266,7 +268,18 @@ enum Flow {
 
 impl<'w, P: Part> Replay<'w, P> {
     fn new(conn: Conn<P::Role>, part: P, watch: &'w mut dyn FnMut(Seen<'_>)) -> Self {
-        Self { conn, part, watch, base: 0, mark: 0, inside: false, begun: false, messages: 0, rejection: None }
+        Self {
+            conn,
+            part,
+            watch,
+            base: 0,
+            mark: 0,
+            inside: false,
+            begun: false,
+            messages: 0,
+            switched: false,
+            rejection: None,
+        }
     }
 
     fn run(mut self, recording: &Recording<'_>) -> Verdict {
@@ -342,6 +355,7 @@ impl<'w, P: Part> Replay<'w, P> {
                 if std::mem::take(&mut self.inside) {
                     self.messages += 1;
                 }
+                self.switched = true;
                 (Some(id), What::Switched)
             }
             Event::Closed(reason) => {
@@ -371,7 +385,7 @@ impl<'w, P: Part> Replay<'w, P> {
     }
 
     fn verdict(self, eof: bool) -> Verdict {
-        let over = eof || self.conn.is_closing() || self.conn.is_closed();
+        let over = eof || self.switched || self.conn.is_closing() || self.conn.is_closed();
         let half_read = self.inside || (self.begun && !over);
         let outcome = match (&self.rejection, self.messages) {
             (Some(_), 0) => Outcome::Reject,
