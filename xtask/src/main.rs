@@ -4,6 +4,7 @@
 mod features;
 mod fuzz;
 mod icount;
+mod pool;
 mod shell;
 mod suite;
 mod tidy;
@@ -27,6 +28,7 @@ const TASKS: &[Task] = &[
     Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
     Task { name: "fuzz", options: fuzz::OPTIONS, about: "run the fuzz targets, each for so many seconds", run: fuzz::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
+    Task { name: "bench-pool", options: "", about: "time the pool by number of destinations and connections", run: pool::run },
 ];
 
 fn main() -> ExitCode {

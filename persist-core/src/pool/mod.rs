@@ -239,6 +239,7 @@ impl Pool {
         let destination = entry.destination;
         self.place(conn.0, Placing::AsBefore, now);
         self.settle(destination, now);
+        self.enforce_idle_limits(destination, now);
     }
 
     /// Takes an idle connection out for a liveness check. Answer with `release` (`Probed`, `Unused`) or `handle_closed`. `false` if it is not idle now.

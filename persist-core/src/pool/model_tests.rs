@@ -490,6 +490,7 @@ impl Pair {
             let here = self.counts(|other| *other == key);
             assert_eq!(pool.counts_of(&key), here);
             assert!(here.open + here.dialing <= config.per_destination_max);
+            assert!(here.idle <= config.idle_per_destination_max);
             let waits = |want| self.waiters.iter().any(|waiter| waiter.key == key && waiter.want == want);
             let usable = |conn: &MConn| conn.is_usable(&config, now);
             let fresh = self.of(&key).any(|conn| usable(conn) && conn.handed == 0);
