@@ -6,6 +6,7 @@ mod fuzz;
 mod icount;
 mod pool;
 mod shell;
+mod spec;
 mod suite;
 mod tidy;
 
@@ -26,6 +27,7 @@ const TASKS: &[Task] = &[
     Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
     Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
     Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
+    Task { name: "spec", options: "", about: "check that each requirement of RFC 9112 has its place and its test", run: spec::run },
     Task { name: "fuzz", options: fuzz::OPTIONS, about: "run the fuzz targets, each for so many seconds", run: fuzz::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
     Task { name: "bench-pool", options: "", about: "time the pool by number of destinations and connections", run: pool::run },
