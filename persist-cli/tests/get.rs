@@ -270,6 +270,22 @@ fn fail_turns_an_error_status_into_a_failure_and_drops_its_content() {
 }
 
 #[test]
+fn dropped_content_does_not_cost_the_connection() {
+    let address = server(|_, mut peer| {
+        while peer.request().is_some() {
+            peer.say(format!("HTTP/1.1 404 Not Found\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
+        }
+    });
+    for depth in ["1", "3"] {
+        let urls: Vec<String> = (0..5).map(|number| format!("http://{address}/{number}")).collect();
+        let arguments = ["get", "-f", "--format", "json", "--pipeline", depth, "--input", "-"];
+        let output = persist(&arguments, urls.join("\n").as_bytes());
+        let (_, summary) = report(&output);
+        assert_eq!((&summary["failed"], &summary["connections"]), (&json!(5), &json!(1)), "depth {depth}");
+    }
+}
+
+#[test]
 fn a_url_that_takes_too_long_is_given_up_and_those_behind_it_arrive() {
     let address = server(|_, mut peer| {
         while let Some(request) = peer.request() {
@@ -282,7 +298,7 @@ fn a_url_that_takes_too_long_is_given_up_and_those_behind_it_arrive() {
         }
     });
     let url = |path: &str| format!("http://{address}/{path}");
-    let output = get(&["-m", "0.3", "--pipeline", "4", &url("a"), &url("never"), &url("b")]);
+    let output = get(&["-m", "2.5", "--pipeline", "4", &url("a"), &url("never"), &url("b")]);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(28), "/a/b"), "{}", stderr(&output));
 }
 

@@ -185,7 +185,12 @@ impl Lane {
                 }
                 Err(error) => match refused(&error) {
                     Some(SendError::Full { .. } | SendError::AnswerFirst | SendError::BodyUnfinished) => {
-                        return self.own.push_front(task);
+                        self.own.push_front(task);
+                        // With nothing of ours under way, it is the rest of a body that we dropped: wait until that is gone, or the connection.
+                        if current.in_flight.is_empty() && current.conn.ready().await.is_ok() {
+                            continue;
+                        }
+                        return;
                     }
                     Some(SendError::Closed) | None => return self.not_taken(current, task, &error),
                     Some(_) => {
