@@ -298,11 +298,13 @@ impl<S: Transport> ClientConn<S> {
     pub fn is_reusable(&self) -> bool {
         let mut state = self.link.lock();
         let quiet = state.stream.as_ref().is_some_and(|stream| address::is_quiet(stream) != Some(false));
+        state.tick();
+        state.pass_deadline();
         if state.conn.is_idle() && !quiet {
             let now = state.now();
             state.conn.abort(now);
-            state.settle();
         }
+        state.settle();
         quiet && !state.conn.is_closing()
     }
 

@@ -80,7 +80,10 @@ impl<R: Part, S: Transport> State<R, S> {
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
         self.drive = Drive::Stopped;
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
+            if round % 8 == 7 {
+                self.tick();
+            }
             self.pass_deadline();
             let appetite = self.feed_inbox(direct);
             // Content first: an attempt could take the end away that comes after it.
@@ -125,7 +128,7 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Tells the machine the time if a deadline has passed.
-    fn pass_deadline(&mut self) {
+    pub(crate) fn pass_deadline(&mut self) {
         let now = self.now();
         if self.conn.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.conn.handle_timeout(now);

@@ -62,6 +62,8 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) switched: bool,
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     pub(crate) clock: Clock,
+    /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
+    time: Instant,
     /// Whoever wants to send, first come first served.
     pub(crate) turns: VecDeque<Slot>,
     /// Whoever waits for news of the connection as a whole: a server's next request.
@@ -72,6 +74,7 @@ pub(crate) struct State<R: Role, S> {
     polling: Option<Slot>,
     wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
+    #[expect(clippy::vec_box, reason = "they come boxed, and unboxing them would only move them")]
     trash: Vec<Box<Outgoing>>,
     dead_stream: Option<S>,
 }
@@ -202,7 +205,12 @@ impl<R: Role, S> State<R, S> {
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
+        self.time
+    }
+
+    /// Looks at the clock. Call when time may have passed.
+    pub(crate) fn tick(&mut self) {
+        self.time = self.clock.now();
     }
 
     /// Wakes, once the lock is released, whoever waits for this exchange.
@@ -300,6 +308,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             switched: false,
             timer: None,
             clock,
+            time: clock.now(),
             turns: VecDeque::new(),
             watcher: None,
             drive: Drive::NotNeeded,
@@ -325,6 +334,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     /// Changes something that whoever drives must hear of.
     pub(crate) fn mutate<T>(&self, change: impl FnOnce(&mut State<R, S>) -> T) -> T {
         let mut state = self.lock();
+        state.tick();
         let result = change(&mut state);
         state.settle();
         drop(state);
@@ -354,6 +364,7 @@ impl<R: Part, S: Transport> Link<R, S> {
         state.drive = Drive::NotNeeded;
         loop {
             state.polling = *slot;
+            state.tick();
             if let Some(result) = step(&mut state, &mut own, *slot) {
                 let drive = state.drive;
                 state.polling = None;

@@ -198,3 +198,6 @@ impl Wake for Wakers {
         self.kick();
     }
 }
+
+#[cfg(test)]
+mod tests;
