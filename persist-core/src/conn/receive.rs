@@ -322,11 +322,14 @@ impl<R: Role> Conn<R> {
         None
     }
 
-    /// The bytes of the current body that may be read straight from the stream into the caller's buffer; 0 when there is framing to be read first.
+    /// The bytes of the current body that may be read straight from the stream into the caller's buffer; 0 when there is framing to be read first, or
+    /// nobody wants them.
     ///
     /// Call after [`next`](Self::next) said `NeedRead`.
     pub fn body_window(&self) -> u64 {
-        if self.due.any {
+        // What nobody wants is dropped within a budget, which `next` keeps.
+        let reading = if R::IS_CLIENT { self.queue.front() } else { self.queue.back() };
+        if self.due.any || reading.is_some_and(|exchange| exchange.unwanted) {
             return 0;
         }
         let window = match &self.inbound {

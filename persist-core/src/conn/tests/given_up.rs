@@ -83,3 +83,15 @@ fn no_continue_follows_the_end_of_the_exchange() {
     let ended = alloc::format!("0 ended partly sent ({bytes} bytes), aborted by the caller");
     assert_eq!(rig.events(), [&ended, "closed: a body could not be finished within its budget", "pause"]);
 }
+
+#[test]
+fn a_body_that_nobody_wants_has_no_window_past_its_budget() {
+    let mut rig = Rig::client(1);
+    let id = rig.get("/");
+    rig.sent();
+    rig.feed("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n");
+    assert_eq!(rig.conn.body_window(), 9_000_000);
+    rig.conn.cancel(id, rig.now);
+    rig.events();
+    assert_eq!(rig.conn.body_window(), 0, "it is dropped by `next`, which counts");
+}
