@@ -147,6 +147,11 @@ impl Pipe {
         !self.deaf && !self.told && (self.dead || self.arrivable() > 0 || self.is_over())
     }
 
+    /// Whether a read would give bytes.
+    pub fn has_bytes(&self) -> bool {
+        !self.dead && self.arrivable() > 0
+    }
+
     /// Gives up to `max` bytes, or, once, the end.
     pub fn read(&mut self, max: usize) -> Read {
         if self.dead {

@@ -68,13 +68,8 @@ impl Log {
             }
             Event::Data { id, data } => {
                 assert!(!data.is_empty(), "a Data event without data");
-                if let Some(Seen::Data(last, joined)) = self.0.last_mut()
-                    && *last == id.number()
-                {
-                    joined.extend_from_slice(data);
-                    return None;
-                }
-                Seen::Data(id.number(), data.to_vec())
+                self.data(id.number(), data);
+                return None;
             }
             Event::End { id, trailers } => Seen::End(id.number(), trailers),
             Event::Ended { id, failure } => Seen::Ended(id.number(), *failure),
@@ -87,6 +82,14 @@ impl Log {
         };
         self.0.push(seen);
         given
+    }
+
+    /// Notes content, joined with what came before.
+    pub fn data(&mut self, id: u64, data: &[u8]) {
+        match self.0.last_mut() {
+            Some(Seen::Data(last, joined)) if *last == id => joined.extend_from_slice(data),
+            _ => self.0.push(Seen::Data(id, data.to_vec())),
+        }
     }
 
     /// The content that came for an exchange.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use persist_core::{
     BodyLen, Client, Conn, Deadline, ExchangeId, Field, FieldName, FieldValue, Fields, Instant, Role, SendError,
     Server, Side, Slot, StatusCode, Ticket, Upload,
@@ -192,6 +192,65 @@ where
             }
         }
     }
+
+    /// The exchange whose content may be read past the machine, and how much of it.
+    fn straight(&self) -> Option<(u64, usize)> {
+        let last = self.log.0.iter().rev().find_map(|seen| match seen {
+            Seen::Head(id, ..) => Some(*id),
+            _ => None,
+        })?;
+        let is_open = self.rest.is_empty() && self.log.ends(last).is_empty();
+        let window = usize::try_from(self.conn.body_window()).unwrap_or(usize::MAX);
+        (is_open && window > 0).then_some((last, window))
+    }
+
+    /// Reads content past the machine, as an adapter reads into its caller's buffer.
+    fn read_straight(&mut self, id: u64, inward: &mut Pipe, max: usize, now: Instant) {
+        if inward.has_bytes()
+            && let Read::Bytes(bytes) = inward.read(max)
+        {
+            self.conn.handle_body(bytes.len() as u64, now);
+            self.log.data(id, &bytes);
+        }
+    }
+
+    /// Sends content past the machine, as sendfile does; returns how much of it was taken.
+    fn send_straight(&mut self, id: ExchangeId, content: &[u8], out: &mut Pipe, now: Instant) -> usize {
+        match out.write(content) {
+            Some(n) => {
+                self.conn.handle_sent(id, n as u64, now);
+                n
+            }
+            None => {
+                self.conn.handle_io_error(Side::Write, now);
+                0
+            }
+        }
+    }
+}
+
+/// How a piece of content is handed over.
+fn send_piece<R: Role>(
+    end: &mut End<R>,
+    id: ExchangeId,
+    piece: &[u8],
+    out: &mut Pipe,
+    dice: &mut Dice,
+    now: Instant,
+) -> usize
+where
+    R::Inbound: Line,
+{
+    let window = usize::try_from(end.conn.send_window(id)).unwrap_or(usize::MAX).min(piece.len());
+    match dice.below(3) {
+        0 if window > 0 => end.send_straight(id, &piece[..window], out, now),
+        1 => {
+            let shared = Bytes::copy_from_slice(piece);
+            let taken = end.conn.send_body_shared(id, &shared, now).expect("the machine said there is room");
+            if taken { piece.len() } else { 0 }
+        }
+        _ => end.conn.send_body(id, piece, now).expect("the machine said there is room"),
+    }
 }
 
 impl World {
@@ -329,8 +388,18 @@ impl World {
             Step::Handle(index) => self.handle(index, max),
             Step::ClientWrites => self.client.write(&mut self.up, max, self.now),
             Step::ServerWrites => self.server.write(&mut self.down, max, self.now),
-            Step::ClientReads => self.client.read(&mut self.down, max, self.now),
-            Step::ServerReads => self.server.read(&mut self.up, max, self.now),
+            Step::ClientReads => match self.client.straight() {
+                Some((id, window)) if self.dice.percent(30) => {
+                    self.client.read_straight(id, &mut self.down, max.min(window), self.now);
+                }
+                _ => self.client.read(&mut self.down, max, self.now),
+            },
+            Step::ServerReads => match self.server.straight() {
+                Some((id, window)) if self.dice.percent(30) => {
+                    self.server.read_straight(id, &mut self.up, max.min(window), self.now);
+                }
+                _ => self.server.read(&mut self.up, max, self.now),
+            },
             Step::TimePasses => self.advance(self.now + Duration::from_millis(300)),
         }
     }
@@ -450,7 +519,7 @@ impl World {
             let n = (content.len() - sent.content_sent).min(max);
             let piece: Vec<u8> =
                 (sent.content_sent..sent.content_sent + n).map(|at| content_byte(sent.ask, at)).collect();
-            sent.content_sent += conn.send_body(sent.id, &piece, self.now).expect("the machine said there is room");
+            sent.content_sent += send_piece(&mut self.client, sent.id, &piece, &mut self.up, &mut self.dice, self.now);
         } else {
             conn.finish_body(sent.id, trailers(content).as_ref(), self.now).expect("all was sent");
             sent.done = true;
