@@ -201,6 +201,18 @@ impl ClientConn {
         flushed.ok_or_else(|| self.link.gone(Phase::Send))
     }
 
+    /// Waits until a request could be written: until the others are answered, or out of the way. They must be in the hands of other threads.
+    ///
+    /// # Errors
+    /// The connection takes no further requests.
+    pub fn ready(&self) -> Result<()> {
+        let ready = self.link.wait(|state| match state.conn().may_send() {
+            Err(SendError::Full { .. } | SendError::AnswerFirst | SendError::BodyUnfinished) => None,
+            other => Some(other),
+        });
+        ready.unwrap_or(Err(SendError::Closed)).map_err(|cause| self.refused(cause))
+    }
+
     /// Gives up on an exchange: its reply is read and dropped within the drain budget, or the connection closes.
     pub fn cancel(&self, exchange: Exchange) {
         drop(exchange);
@@ -272,6 +284,21 @@ impl ClientConn {
         self.link.look().stream().and_then(Stream::local_addr)
     }
 
+    /// Looks at the socket before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
+    /// request (RFC 9112 §9.2). Never waits. [`send`](Self::send) does it by itself.
+    pub fn is_reusable(&self) -> bool {
+        self.refresh();
+        let state = self.link.look();
+        state.stream().is_some() && state.conn().is_idle() && !state.conn().is_closing()
+    }
+
+    /// Waits until the connection has ended, driving it: an idle connection that should notice its peer's close needs somebody to wait here.
+    ///
+    /// Says why it ended; `None` if it was taken apart.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.link.wait(|state| state.arrived.closed.clone())
+    }
+
     /// Ends the connection in an orderly way: what is pending is finished, our side is shut down, and the peer has
     /// [`Timeouts::linger`](persist_core::Timeouts::linger) to close its own.
     ///
@@ -281,11 +308,9 @@ impl ClientConn {
     /// If it did not end gracefully.
     pub fn close(&self) -> Result<CloseReason> {
         self.link.act(|state| state.conn_mut().close(clock::now()));
-        self.link.wait(|state| state.arrived.closed.is_some().then_some(()));
-        let state = self.link.look();
-        match &state.arrived.closed {
-            Some(reason) if reason.is_graceful() => Ok(reason.clone()),
-            reason => Err(error::ended(Phase::Close, reason.clone(), state.fault())),
+        match self.closed() {
+            Some(reason) if reason.is_graceful() => Ok(reason),
+            reason => Err(error::ended(Phase::Close, reason, self.link.look().fault())),
         }
     }
 
@@ -318,7 +343,7 @@ impl ClientConn {
     /// Looks once, without waiting, whether the peer has closed an idle connection or sent what nobody asked for.
     pub(crate) fn refresh(&self) {
         let mut state = self.link.look();
-        if state.conn().completed() > 0 && state.conn().is_idle() {
+        if (state.conn().completed() > 0 || state.is_continued()) && state.conn().is_idle() {
             state.look_before_use();
         }
     }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 #[cfg(unix)]
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use persist_core::{Config, FieldValue, InvalidField};
@@ -175,9 +176,14 @@ impl Server {
 
 impl ServerHandle {
     /// Stops accepting, closes idle connections, lets requests that have begun be answered (with `Connection: close`), and cuts what is still
-    /// busy when `deadline` has passed. Returns at once; [`Server::serve`] returns when all is done.
+    /// busy when `deadline` has passed. Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
     pub fn shutdown(&self, deadline: Duration) {
         self.control.shut_down(deadline);
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.control.connections.load(Ordering::Relaxed)
     }
 }
 

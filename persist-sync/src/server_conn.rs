@@ -68,6 +68,7 @@ pub struct Received {
 #[must_use = "answer the request; dropping the responder answers 500 and closes"]
 pub struct Responder {
     link: Arc<Link<Server>>,
+    id: ExchangeId,
     ticket: Option<Ticket>,
     stamp: Option<Arc<Stamp>>,
 }
@@ -136,7 +137,7 @@ impl ServerConn {
         let id = state.arrived.next_fresh()?;
         let (head, len, ticket) = state.arrived.get_mut(id)?.head.take()?;
         let body = Incoming::new(self.link.clone(), id, len, None);
-        let responder = Responder { link: self.link.clone(), ticket: Some(ticket), stamp: self.stamp.clone() };
+        let responder = Responder { link: self.link.clone(), id, ticket: Some(ticket), stamp: self.stamp.clone() };
         let peer = state.stream().and_then(Stream::peer_addr);
         Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer })
     }
@@ -257,6 +258,11 @@ impl Link<Server> {
 }
 
 impl Responder {
+    /// The number of the exchange on its connection.
+    pub fn id(&self) -> ExchangeId {
+        self.id
+    }
+
     /// Answers, and returns when all of it is with the operating system.
     ///
     /// May come in any order. A reply that is given before its turn is parked; one that does not fit

@@ -1,7 +1,7 @@
 //! What other threads tell the poller: that a connection needs a look, that a thread is done with one, that the server is to end.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) const TOLD: Token = Token(usize::MAX);
 pub(super) struct Control {
     waker: Waker,
     told: Mutex<Told>,
+    /// How many connections are open.
+    pub(super) connections: AtomicUsize,
     /// Until the poller takes it.
     poll: Mutex<Option<Poll>>,
 }
@@ -45,7 +47,12 @@ impl Control {
     pub(super) fn new() -> io::Result<Arc<Self>> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), TOLD)?;
-        Ok(Arc::new(Self { waker, told: Mutex::default(), poll: Mutex::new(Some(poll)) }))
+        Ok(Arc::new(Self {
+            waker,
+            told: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            poll: Mutex::new(Some(poll)),
+        }))
     }
 
     /// The poller, for the one who runs it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -102,6 +103,7 @@ impl Poller {
             self.hear();
             self.look_at_due();
             self.accept();
+            self.control.connections.store(self.seats.len(), Ordering::Relaxed);
         };
         self.workers.close();
         ended
