@@ -1,9 +1,8 @@
-//! What tests share that cross crates or meet programs written by others, and the exchanges that benchmarks count.
+//! What tests share that cross crates or meet programs written by others.
 #![forbid(unsafe_code)]
 
 pub mod batch;
 pub mod command;
-pub mod cycles;
 pub mod folder;
 pub mod fuzzed;
 pub mod peers;

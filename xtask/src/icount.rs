@@ -10,7 +10,7 @@ use crate::{Outcome, shell};
 
 pub(crate) const OPTIONS: &str = "[--require]";
 
-/// A row of the table: what `persist_tests::cycles` calls it, and what it may cost. Figures of hyper 1.12 are for the same exchanges.
+/// A row of the table: what `persist_bench` calls it, and what it may cost. Figures of hyper 1.12 are for the same exchanges.
 struct Row {
     title: &'static str,
     scenario: &'static str,
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
         "build",
         "--release",
         "-p",
-        "persist-tests",
+        "persist-bench",
         "--bin",
         "icount",
         "--bin",

@@ -4,5 +4,5 @@ use crate::{Outcome, shell};
 
 pub(crate) fn run(options: &[String]) -> Outcome {
     let [] = shell::flags(options, [])?;
-    shell::run(shell::cargo().args(["run", "--release", "--quiet", "-p", "persist-tests", "--bin", "pool"]))
+    shell::run(shell::cargo().args(["run", "--release", "--quiet", "-p", "persist-bench", "--bin", "pool"]))
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use persist_tests::cycles::Scenario;
+use persist_bench::Scenario;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,7 +4,7 @@ use std::alloc::System;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use persist_tests::cycles::{Cycle, Scenario};
+use persist_bench::{Cycle, Scenario};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
