@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use core::fmt;
 
+use crate::close::CloseReason;
 use crate::destination::Destination;
 use crate::disposition::{Disposition, Failure};
 use crate::error::Blame;
@@ -160,6 +161,32 @@ impl ExchangeError {
         self.0.failure
     }
 }
+
+/// The connection has ended, and with it what was asked of it. The cause of an [`ExchangeError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why; `None` if it was taken apart by a hijack.
+    pub reason: Option<CloseReason>,
+}
+
+/// A body is longer than the caller wanted to hold in memory. What was read of it is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body has more than {limit} bytes")]
+pub struct TooLong {
+    /// The caller's limit, in bytes.
+    pub limit: usize,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "the connection has ended: {reason}"),
+            None => f.write_str("the connection was detached"),
+        }
+    }
+}
+
+impl core::error::Error for Ended {}
 
 impl Phase {
     /// What could not be done.

@@ -123,7 +123,7 @@ pub use destination::{Destination, Scheme};
 pub use dialing::{DialClock, DialConfig, DialTimeout};
 pub use disposition::{Disposition, Failure};
 pub use error::{Blame, Cause, ProtocolError, Refused, SendError};
-pub use exchange_error::{BoxError, ExchangeError, Phase};
+pub use exchange_error::{BoxError, Ended, ExchangeError, Phase, TooLong};
 pub use field::{Field, FieldName, FieldValue, Fields, InvalidField};
 pub use happy_eyeballs::{Family, HappyEyeballs, HappyEyeballsConfig};
 pub use head::{BodyLen, RequestHead, ResponseHead, Version};

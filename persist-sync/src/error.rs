@@ -13,39 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The cause is a value behind [`source`](std::error::Error::source): a [`SendError`] where this program asked for what cannot be, an
 /// [`io::Error`] where the layer below failed, [`Ended`] where the connection was over, [`TooLong`] where a limit of the caller's was reached.
 pub use persist_core::ExchangeError as Error;
-
-/// The connection has ended, and with it what was asked of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Why; `None` if it was taken apart by a hijack.
-    pub reason: Option<CloseReason>,
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.reason {
-            Some(reason) => write!(f, "the connection has ended: {reason}"),
-            None => f.write_str("the connection was detached"),
-        }
-    }
-}
-
-impl std::error::Error for Ended {}
-
-/// A body is longer than the caller wanted to hold in memory. What was read of it is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong {
-    /// The caller's limit, in bytes.
-    pub limit: usize,
-}
-
-impl std::fmt::Display for TooLong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the body has more than {} bytes", self.limit)
-    }
-}
-
-impl std::error::Error for TooLong {}
+pub use persist_core::{Ended, TooLong};
 
 /// The machine refused what the caller asked for; nothing was sent.
 pub(crate) fn refused(error: SendError) -> Error {
