@@ -134,6 +134,10 @@ impl Outgoing {
             // Stopped by a reply, failed, or a message that has no content, whatever the caller gave (to HEAD, 204, 304).
             Upload::Stopped | Upload::Finished => return Some(Step::Done(Ok(Sent::Unwanted))),
         }
+        if let Source::Reader { .. } = self.source {
+            // What was read so far must not wait for what a slow reader gives later.
+            state.uncork();
+        }
         let now = clock::now();
         let taken = match &mut self.source {
             Source::Ended => Ok(true),

@@ -282,9 +282,12 @@ impl Responder {
     pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
         let response = response.borrow();
         let Some(ticket) = &self.ticket else { return Err(error::refused(SendError::NoSuchExchange)) };
-        self.link
-            .act(|state| state.conn_mut().send_interim(ticket, response.status, response.fields.iter(), clock::now()))
-            .map_err(error::refused)
+        let sent = self.link.act(|state| {
+            // It is worth nothing if it comes with the answer.
+            state.uncork();
+            state.conn_mut().send_interim(ticket, response.status, response.fields.iter(), clock::now())
+        });
+        sent.map_err(error::refused)
     }
 
     /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left.

@@ -362,3 +362,71 @@ fn an_idle_connection_is_closed_when_its_time_is_up() {
     drop((fresh, used));
     server.end(LONG);
 }
+
+#[test]
+fn a_reply_does_not_wait_for_the_slow_handler_behind_it() {
+    let seen = Arc::new(Barrier::new(2));
+    let server = Running::start(ServerConfig::default(), {
+        let seen = seen.clone();
+        move |received: Received| {
+            if received.head.target() == "/slow" {
+                // Until the client has the reply to the request before.
+                seen.wait();
+            }
+            received.responder.send(Response::ok(), "done")
+        }
+    });
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /fast HTTP/1.1\r\nHost: localhost\r\n\r\nGET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("written");
+    let mut body = [0; 4];
+    read_head(&mut stream);
+    stream.read_exact(&mut body).expect("the fast one");
+    seen.wait();
+    read_head(&mut stream);
+    stream.read_exact(&mut body).expect("the slow one");
+    drop(stream);
+    server.end(LONG);
+}
+
+#[test]
+fn pieces_of_a_slow_reader_and_interim_responses_leave_at_once() {
+    struct Step(std::sync::mpsc::Receiver<u8>);
+    impl Read for Step {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            Ok(self.0.recv().map_or(0, |byte| {
+                buf[0] = byte;
+                1
+            }))
+        }
+    }
+    let (give, steps) = std::sync::mpsc::channel();
+    let steps = std::sync::Mutex::new(Some(Step(steps)));
+    let interim_seen = Arc::new(Barrier::new(2));
+    let server = Running::start(ServerConfig::default(), {
+        let interim_seen = interim_seen.clone();
+        move |received: Received| {
+            received.responder.interim(Response::new(StatusCode::EARLY_HINTS))?;
+            interim_seen.wait();
+            let steps = steps.lock().expect("no panic").take().expect("one request");
+            received.responder.send(Response::ok(), Body::reader(steps, None))
+        }
+    });
+    let client = server.client(Config::client());
+    let mut exchange = client.write(get("/"), ()).expect("written");
+    assert!(client.interim(&mut exchange).expect("early").is_some());
+    interim_seen.wait();
+    give.send(b'0').expect("taken");
+    let mut reply = client.read(exchange).expect("a reply");
+    for step in b'0'..=b'8' {
+        let mut byte = [0];
+        reply.body.read_exact(&mut byte).expect("a piece");
+        assert_eq!(byte[0], step);
+        give.send(step + 1).expect("taken");
+    }
+    drop(give);
+    assert_eq!(reply.body.bytes(10).expect("the last"), "9");
+    drop(client);
+    server.end(LONG);
+}

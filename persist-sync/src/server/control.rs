@@ -39,6 +39,8 @@ pub(super) struct Told {
 pub(super) enum Notice {
     /// Its deadline is earlier, or a request of it was read by another thread.
     Look(usize),
+    /// Replies of a burst are held back while a further handler runs, which may take long.
+    Burst(usize),
     /// The thread that ran its requests is done with it: it waits again, or is closed.
     Done(usize),
 }

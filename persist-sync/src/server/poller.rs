@@ -1,6 +1,6 @@
 //! The poller: one thread that accepts, and waits for every connection that no handler runs for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,9 @@ const LISTENER: Token = Token(usize::MAX - 1);
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
+/// How long a reply waits at most for others of its burst, if the handler of the next request takes long.
+const BURST: Duration = Duration::from_millis(1);
+
 /// How long accepting pauses when descriptors have run out.
 const WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(100);
 
@@ -41,6 +44,8 @@ pub(super) struct Poller {
     seats: HashMap<usize, Arc<Seat>>,
     /// When to look at which connection.
     looks: BTreeSet<(Instant, usize)>,
+    /// When to let go of whose replies.
+    bursts: VecDeque<(Instant, usize)>,
     next_token: usize,
     /// Connections may be waiting to be accepted.
     acceptable: bool,
@@ -69,6 +74,7 @@ impl Poller {
             workers,
             seats: HashMap::new(),
             looks: BTreeSet::new(),
+            bursts: VecDeque::new(),
             next_token: 0,
             acceptable: true,
             accept_again: None,
@@ -102,6 +108,7 @@ impl Poller {
             }
             self.hear();
             self.look_at_due();
+            self.let_go_of_bursts();
             self.accept();
             self.control.connections.store(self.seats.len(), Ordering::Relaxed);
         };
@@ -118,7 +125,8 @@ impl Poller {
     fn wake_at(&self) -> Option<Instant> {
         let look = self.looks.first().map(|&(when, _)| when);
         let end = self.ending.map(|deadline| if self.cut { deadline + AFTER_CUT } else { deadline });
-        [look, end, self.accept_again].into_iter().flatten().min()
+        let burst = self.bursts.front().map(|&(when, _)| when);
+        [look, burst, end, self.accept_again].into_iter().flatten().min()
     }
 
     fn hear(&mut self) {
@@ -126,6 +134,7 @@ impl Poller {
         for notice in told.notices {
             match notice {
                 Notice::Look(token) => self.look(token, Directions::default(), false),
+                Notice::Burst(token) => self.bursts.push_back((clock::now() + BURST, token)),
                 Notice::Done(token) => self.forget(token),
             }
         }
@@ -170,6 +179,19 @@ impl Poller {
             if let Some(seat) = self.seats.get(&token) {
                 seat.look_at(None);
                 self.look(token, Directions::default(), false);
+            }
+        }
+    }
+
+    fn let_go_of_bursts(&mut self) {
+        let now = clock::now();
+        while let Some(&(when, token)) = self.bursts.front() {
+            if when > now {
+                break;
+            }
+            self.bursts.pop_front();
+            if let Some(seat) = self.seats.get(&token) {
+                seat.conn.link().act(|state| state.uncork());
             }
         }
     }

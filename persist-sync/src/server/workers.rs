@@ -99,10 +99,17 @@ impl Shared {
     /// Runs the connection's complete requests, and gives it back to the poller.
     fn run(&self, seat: &Arc<Seat>) {
         let link = seat.conn.link();
+        let mut told = false;
         for _ in 0..TURN_MAX {
             // Replies to a burst of requests leave together, when the burst is answered.
-            link.act(|state| state.cork());
+            let held_back = link.act(|state| {
+                state.cork();
+                state.outbox_bytes() > 0
+            });
             if let Some(received) = seat.conn.try_read() {
+                if held_back && !std::mem::replace(&mut told, true) {
+                    self.control.tell(Notice::Burst(seat.token));
+                }
                 // A handler that panics drops its responder: the client hears of it, and this thread lives.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.handler.handle(received)));
                 continue;
