@@ -5,8 +5,8 @@ mod common;
 use common::seeds::check;
 use common::seen::{Log, Moment, Seen, drain, flush};
 use persist_core::{
-    BodyLen, Client, Config, Conn, Disposition, Field, FieldName, FieldValue, Instant, Method, Overlap, Server,
-    StatusCode,
+    BodyLen, Client, CloseReason, Config, Conn, Disposition, Field, FieldName, FieldValue, Instant, Method, Overlap,
+    Server, StatusCode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,5 +136,30 @@ fn whoever_gives_up_at_any_byte_shifts_nobodys_answer() {
             heads.for_each(|line| assert!(line.contains(&format!("X-Answers: {k}")), "{k} got {line}"));
         }
         assert!(!conn.is_closing() && conn.is_idle(), "it is as good as new: {conn:?}");
+    });
+}
+
+#[test]
+fn bytes_that_came_before_a_request_left_never_answer_it() {
+    check(500, (1..6usize, 0..400usize, 1..60usize), |(n, advanced, read)| {
+        let mut conn = client(n);
+        let ids: Vec<_> = (0..n).map(|k| get(&mut conn, k)).collect();
+        let each = conn.unsent_bytes() / n;
+        let advanced = advanced.min(conn.unsent_bytes());
+        bytes::Buf::advance(&mut conn.transmit(NOW), advanced);
+        let begun = advanced.div_ceil(each);
+        let mut log = Log::default();
+        let answers = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(n);
+        for mut piece in answers.as_bytes().chunks(read) {
+            drain(&mut conn, &mut piece, NOW, &mut log, |_, _| {});
+        }
+        flush(&mut conn, NOW);
+        let answered: Vec<_> = ids.iter().filter(|id| log.ends(id.number()) == [None]).collect();
+        assert_eq!(answered, ids[..begun].iter().collect::<Vec<_>>(), "{advanced} bytes had left: {log:?}");
+        for id in &ids[begun..] {
+            let failure = log.ends(id.number())[0].expect("it failed");
+            assert_eq!((failure.disposition, &failure.reason), (Disposition::NotSent, &CloseReason::Poisoned));
+        }
+        assert_eq!(log.closed(), (begun < n).then_some(&CloseReason::Poisoned));
     });
 }
