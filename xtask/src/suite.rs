@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, shell};
+use crate::{Outcome, fuzz, shell};
 
 pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
 
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     }
     let mut tally = count(&mut tests)?;
     if full {
-        for step in [build_for_bare_targets, build_with_oldest_rust] {
+        for step in [build_for_bare_targets, build_with_oldest_rust, fuzz_briefly] {
             match step() {
                 Ok(()) => tally.passed += 1,
                 Err(why) => {
@@ -158,6 +158,11 @@ fn build_with_oldest_rust() -> Outcome {
         "--all-features",
     ]))
     .map_err(|why| format!("{why}\nif that version is not installed: rustup toolchain install {version}"))
+}
+
+/// Runs each fuzz target for long enough to try its seeds and some thousand inputs more.
+fn fuzz_briefly() -> Outcome {
+    fuzz::run(&["--seconds".to_owned(), "20".to_owned()])
 }
 
 #[cfg(test)]
