@@ -330,8 +330,9 @@ where
 {
     // How a connection ended is the machine's and the peer's affair: both have been told.
     while let Ok(Some(received)) = conn.read().await {
-        let handling = std::pin::pin!(async { handler(received).await });
-        Handling { conn, handling, slot: None }.await;
+        // A panic while the future is made counts as one in it. (Not made inside another future: that would hold the request twice.)
+        let Ok(handling) = std::panic::catch_unwind(AssertUnwindSafe(|| handler(received))) else { continue };
+        Handling { conn, handling: std::pin::pin!(handling), slot: None }.await;
     }
 }
 
