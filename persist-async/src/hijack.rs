@@ -124,7 +124,7 @@ impl<S> fmt::Debug for Detached<S> {
 }
 
 /// Takes the connection apart. Whoever still holds an exchange or a body of it finds it gone.
-pub(crate) fn detach<R: Part, S: Transport>(link: &Arc<Link<R, S>>) -> Result<Hijacked<S>, Error> {
+pub(crate) fn detach<R: Part, S: Transport>(link: &Link<R, S>) -> Result<Hijacked<S>, Error> {
     link.mutate(|state| {
         let now = state.now();
         let Some(stream) = state.stream.take() else {

@@ -79,6 +79,8 @@ trait Outlet: Send + Sync {
     fn poll_answer(&self, answer: &mut Answer<'_>, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>>;
     fn interim(&self, ticket: &Ticket, response: &Response) -> Result<()>;
     fn abandon(&self, id: ExchangeId);
+    fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    fn hijack(&self) -> Result<Hijacked<Box<dyn Transport>>>;
     fn leave(&self, slot: &mut Option<Slot>);
 }
 
@@ -306,6 +308,18 @@ impl Responder {
         Sending { outlet: &*outlet, answer, slot: None }.await
     }
 
+    /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left. Its
+    /// [`ServerConn`], or the [`Server`](crate::Server), is done with it then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and if the connection is gone.
+    pub async fn upgrade(self, response: impl Borrow<Response>) -> Result<Hijacked<Box<dyn Transport>>> {
+        let outlet = self.outlet.clone();
+        self.send(response, ()).await?;
+        Flushing { outlet: &*outlet, slot: None }.await?;
+        outlet.hijack()
+    }
+
     /// Sends an interim response (`102 Processing`, `103 Early Hints`) ahead of the answer.
     ///
     /// # Errors
@@ -348,6 +362,27 @@ impl Drop for Sending<'_> {
         if let Some(ticket) = self.answer.ticket.take() {
             self.outlet.abandon(ticket.id());
         }
+    }
+}
+
+/// Waits until all that was to be sent has left.
+struct Flushing<'a> {
+    outlet: &'a dyn Outlet,
+    slot: Option<Slot>,
+}
+
+impl Future for Flushing<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        this.outlet.poll_flushed(&mut this.slot, cx)
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.outlet.leave(&mut self.slot);
     }
 }
 
@@ -420,6 +455,20 @@ impl<S: Transport> Outlet for Link<Server, S> {
             state.conn.abandon(id, now);
             release(state, id);
         });
+    }
+
+    fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll((slot, Interest::Connection, Hold::Firm), cx, |state, cx, _| {
+            state.drive(cx, &mut None, &mut |state| match state.ended(Phase::Send) {
+                None => (!state.conn.wants_write()).then_some(Ok(())),
+                error => error.map(Err),
+            })
+        })
+    }
+
+    fn hijack(&self) -> Result<Hijacked<Box<dyn Transport>>> {
+        let Hijacked { stream, leftover, unsent, failures } = hijack::detach(self)?;
+        Ok(Hijacked { stream: Box::new(stream), leftover, unsent, failures })
     }
 
     fn leave(&self, slot: &mut Option<Slot>) {

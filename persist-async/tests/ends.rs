@@ -262,6 +262,33 @@ async fn a_hijack_loses_no_byte_and_from_parts_goes_on() {
 }
 
 #[tokio::test]
+async fn a_handler_upgrades_its_connection_and_gets_what_came_behind_the_request() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let (address, handle) = (server.local_addr().expect("tcp"), server.handle());
+    let serving = tokio::spawn(server.serve(|received: Received| async move {
+        let response = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Upgrade", "echo").expect("a field");
+        let mut stream = received.responder.upgrade(response).await.expect("granted").into_stream();
+        let mut heard = [0; 10];
+        stream.read_exact(&mut heard).await.expect("ten bytes");
+        stream.write_all(&heard).await.expect("written");
+    }));
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nearly";
+    stream.write_all(request).await.expect("written");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("the head"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    stream.write_all(b" late").await.expect("written");
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).await.expect("the echo, then the end");
+    assert_eq!(heard, "early late");
+    handle.shutdown(Duration::from_secs(600));
+    serving.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
 async fn whoever_holds_an_exchange_of_a_hijacked_connection_finds_it_gone() {
     let (client, _server) = tokio::io::duplex(1_000);
     let conn = ClientConn::with_config(client, deep(2));
