@@ -6,7 +6,9 @@
 //! What a connection may do next, when it must give up, and what became of each request, is decided by the machine of
 //! [`persist_core`], so it is the same here as in the crate for tokio, where the same names stand for the same things.
 //!
-//! HTTP/2 is not offered here.
+//! HTTP/2 is not offered here. [`Server`] is for Unix systems only, for now.
+#![cfg_attr(not(unix), allow(dead_code, reason = "what only a server uses"))]
+
 mod arrived;
 mod body;
 mod client;
@@ -21,6 +23,7 @@ mod incoming;
 mod outgoing;
 mod part;
 mod ready;
+#[cfg(unix)]
 mod server;
 mod server_conn;
 mod stream;
@@ -35,6 +38,7 @@ pub use persist_core::{
     BodyLen, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request, RequestHead,
     Response, ResponseHead, SendError, StatusCode,
 };
+#[cfg(unix)]
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};
 pub use stream::Stream;

@@ -41,6 +41,8 @@ use crate::stream::Stream;
 pub struct ServerConn {
     link: Arc<Link<Server>>,
     stamp: Option<Arc<Stamp>>,
+    /// Asked for once: every request tells it.
+    peer: Option<SocketAddr>,
 }
 
 /// A request that came in.
@@ -87,7 +89,7 @@ impl ServerConn {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_config(stream: impl Into<Stream>, config: Config) -> io::Result<Self> {
-        Ok(Self { link: Link::new(stream.into(), config, None, Lending::Limited)?, stamp: None })
+        Self::build(stream.into(), config, None, None)
     }
 
     /// Goes on where a connection was taken apart: the inverse of [`hijack`](Self::hijack).
@@ -102,12 +104,17 @@ impl ServerConn {
     ) -> io::Result<Self> {
         let mut parts = Parts::default();
         (parts.leftover, parts.unsent) = (leftover, unsent);
-        Ok(Self { link: Link::new(stream.into(), config, Some(parts), Lending::Limited)?, stamp: None })
+        Self::build(stream.into(), config, Some(parts), None)
     }
 
     /// A connection whose responses are stamped.
     pub(crate) fn stamped(stream: Stream, config: Config, stamp: Arc<Stamp>) -> io::Result<Self> {
-        Ok(Self { link: Link::new(stream, config, None, Lending::Limited)?, stamp: Some(stamp) })
+        Self::build(stream, config, None, Some(stamp))
+    }
+
+    fn build(stream: Stream, config: Config, parts: Option<Parts>, stamp: Option<Arc<Stamp>>) -> io::Result<Self> {
+        let peer = stream.peer_addr();
+        Ok(Self { link: Link::new(stream, config, parts, Lending::Limited)?, stamp, peer })
     }
 
     /// The next request; `None` after a graceful end, or when no further one can come.
@@ -138,8 +145,7 @@ impl ServerConn {
         let (head, len, ticket) = state.arrived.get_mut(id)?.head.take()?;
         let body = Incoming::new(self.link.clone(), id, len, None);
         let responder = Responder { link: self.link.clone(), id, ticket: Some(ticket), stamp: self.stamp.clone() };
-        let peer = state.stream().and_then(Stream::peer_addr);
-        Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer })
+        Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer: self.peer })
     }
 
     /// How it ended, for [`read`](Self::read).
@@ -187,9 +193,9 @@ impl ServerConn {
         self.link.id()
     }
 
-    /// Where the peer is; `None` for a Unix socket, and once the connection is closed.
+    /// Where the peer is; `None` for a Unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.link.look().stream().and_then(Stream::peer_addr)
+        self.peer
     }
 
     /// Where this end is; `None` for a Unix socket, and once the connection is closed.
