@@ -51,6 +51,7 @@ async fn open(to: &Destination, form: TargetForm) -> Result<Stream, Failed> {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream.into());
             }
+            Err(error) if form == TargetForm::Absolute => last = refused(&format!("the proxy {address}"), &error),
             Err(error) => last = refused(&address.to_string(), &error),
         }
     }

@@ -75,9 +75,13 @@ impl Failed {
         }
     }
 
-    pub(super) fn too_slow(limit: std::time::Duration, disposition: Disposition) -> Self {
+    pub(super) fn too_slow(disposition: Disposition) -> Self {
+        let doing = match disposition {
+            Disposition::ReplyPartial => "receiving the response",
+            _ => "waiting for the response",
+        };
         Self {
-            line: format!("waiting for the response: not complete within {limit:?}"),
+            line: format!("{doing}: not complete within --max-time"),
             exit: Exit::Timeout,
             disposition: name(disposition),
         }

@@ -11,9 +11,10 @@ use persist_core::{Attempts, Destination, TargetForm};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::failure::Failed;
 use super::job::Job;
-use super::lane::{Lane, Task};
+use super::lane::{Lane, Rank, Task};
 use super::order::InOrder;
 use super::outputs::Target;
 use super::plan::Plan;
@@ -71,16 +72,16 @@ impl Fetcher {
                 self.leave_stdout(job.part);
             }
             let sink = Sink::new(job.part, &job.output, self.options.create_dirs);
-            let task = Task { sink, attempts: Attempts::default(), spent: Duration::ZERO, job };
+            let task = Task { sink, attempts: Attempts::default(), left: Budget::new(self.options.max_time), job };
             destinations.entry(task.job.destination.clone()).or_default().push_back(task);
         }
         // In the order asked, so that the first URL's destination is not the last to be served.
-        let mut destinations: Vec<_> = destinations.into_values().collect();
-        destinations.sort_by_key(|tasks| tasks.front().map(|task| task.job.part));
+        let mut destinations: Vec<_> = destinations.into_iter().collect();
+        destinations.sort_by_key(|(_, tasks)| tasks.front().map(|task| task.job.part));
         let places = Arc::new(Semaphore::new(DESTINATIONS_MAX));
         let mut running = JoinSet::new();
-        for tasks in destinations {
-            running.spawn(Arc::clone(self).destination(tasks, Arc::clone(&places)));
+        for (destination, tasks) in destinations {
+            running.spawn(Arc::clone(self).destination(destination, tasks, Arc::clone(&places)));
         }
         let all = async {
             while let Some(ended) = running.join_next().await {
@@ -96,7 +97,7 @@ impl Fetcher {
         }
     }
 
-    async fn destination(self: Arc<Self>, tasks: VecDeque<Task>, places: Arc<Semaphore>) {
+    async fn destination(self: Arc<Self>, destination: Destination, tasks: VecDeque<Task>, places: Arc<Semaphore>) {
         let on_stdout = tasks.iter().find(|task| task.job.output == Target::Stdout).map(|task| task.job.part);
         let turn = async {
             match on_stdout {
@@ -111,10 +112,10 @@ impl Fetcher {
         };
         // No more lanes than the pipelines of fewer could not hold.
         let lanes = self.options.connections.min(tasks.len().div_ceil(self.options.depth));
-        let queue = Arc::new(Queue::new(tasks));
+        let queue = Arc::new(Queue::new(destination, tasks));
         let mut running = JoinSet::new();
-        for _ in 0..lanes {
-            running.spawn(Lane::new(Arc::clone(&self), Arc::clone(&queue)).run());
+        for rank in std::iter::once(Rank::First).chain(std::iter::repeat(Rank::Further)).take(lanes) {
+            running.spawn(Lane::new(rank, Arc::clone(&self), Arc::clone(&queue)).run());
         }
         while let Some(ended) = running.join_next().await {
             ended.expect("lanes do not panic");

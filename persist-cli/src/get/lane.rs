@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use persist_async::{ClientConn, Exchange, Stream};
 use persist_core::{Attempts, Config, Decision, Failure, OnFresh, Repeatable, Replay, RetryPolicy, SendError};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use super::budget::Budget;
 use super::dial::dial;
 use super::failure::{Failed, as_lost, refused};
 use super::fetcher::Fetcher;
@@ -20,6 +20,7 @@ use super::queue::Queue;
 use super::receive::{Arrived, Trouble, receive};
 use super::sink::Sink;
 use super::upload;
+use crate::exit::Exit;
 
 /// A URL that is being fetched.
 #[derive(Debug)]
@@ -27,12 +28,21 @@ pub(super) struct Task {
     pub(super) job: Job,
     pub(super) sink: Sink,
     pub(super) attempts: Attempts,
-    /// Time that its tries took, connecting included; not the time in which others were in front of it.
-    pub(super) spent: Duration,
+    pub(super) left: Budget,
+}
+
+/// Which of the lanes of a destination one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// Every URL is fetched by it, if no other lane does, and fails with it.
+    First,
+    /// Takes URLs only once it has a connection: when the server takes no more connections than there are, that costs no URL.
+    Further,
 }
 
 /// One connection at a time to one destination.
 pub(super) struct Lane {
+    rank: Rank,
     fetcher: Arc<Fetcher>,
     queue: Arc<Queue>,
     /// Tasks that come back, in the order asked, all before what is in the queue.
@@ -71,30 +81,37 @@ impl Current {
 const DEAD_AFTER: u32 = 3;
 
 impl Lane {
-    pub(super) fn new(fetcher: Arc<Fetcher>, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(rank: Rank, fetcher: Arc<Fetcher>, queue: Arc<Queue>) -> Self {
         let depth = fetcher.options.depth;
-        Self { fetcher, queue, own: VecDeque::new(), cautious: true, depth, in_vain: false, dead: 0 }
+        Self { rank, fetcher, queue, own: VecDeque::new(), cautious: true, depth, in_vain: false, dead: 0 }
     }
 
     /// Fetches until nothing is left for this lane.
     pub(super) async fn run(mut self) {
-        while let Some(mut first) = self.next() {
-            let begun = Instant::now();
-            let connected = self.connect(&first).await;
-            first.spent += begun.elapsed();
-            match connected {
+        while !self.fetcher.is_halted() {
+            if self.own.is_empty() && self.rank == Rank::First {
+                self.own.extend(self.queue.take());
+            }
+            if self.own.is_empty() && (self.rank == Rank::First || self.queue.is_empty()) {
+                return;
+            }
+            match self.connect().await {
                 Ok(mut current) => {
                     self.dead = 0;
-                    self.own.push_front(first);
                     self.use_up(&mut current).await;
                     self.learn(&current);
                     current.conn.abort();
                 }
                 Err(failed) => {
                     self.dead += 1;
+                    let first = self.own.pop_front();
+                    let alone = first.is_none();
                     let rest = if self.dead < DEAD_AFTER { Vec::new() } else { self.rest() };
-                    for task in std::iter::once(first).chain(rest) {
+                    for task in first.into_iter().chain(rest) {
                         self.fetcher.failed(task, failed.clone(), Arrived::default());
+                    }
+                    if alone {
+                        return;
                     }
                 }
             }
@@ -117,21 +134,27 @@ impl Lane {
         self.own.pop_front().or_else(|| self.queue.take())
     }
 
-    /// All that is left, when the destination is given up.
+    /// All that is left for this lane, when the destination is given up.
     fn rest(&mut self) -> Vec<Task> {
-        self.own.drain(..).chain(std::iter::from_fn(|| self.queue.take())).collect()
+        let queued = std::iter::from_fn(|| if self.rank == Rank::First { self.queue.take() } else { None });
+        self.own.drain(..).chain(queued).collect()
     }
 
-    async fn connect(&self, first: &Task) -> Result<Current, Failed> {
+    /// Connects, at the expense of the first of its own tasks if there is one.
+    async fn connect(&mut self) -> Result<Current, Failed> {
         // A destination that takes connections and drops them is not stormed.
-        if self.in_vain {
+        if let Some(first) = self.own.front().filter(|_| self.in_vain) {
             sleep(RetryPolicy::default().delay(first.attempts, random())).await;
         }
         let options = &self.fetcher.options;
-        let left = options.max_time.map(|limit| limit.saturating_sub(first.spent));
-        let limit = [options.connect_timeout, left].into_iter().flatten().min();
-        let stream = dial(&first.job.destination, options.form, limit).await?;
-        let number = self.fetcher.connected(&first.job.destination, &stream);
+        let to = self.queue.destination();
+        let dialling = dial(to, options.form, options.connect_timeout);
+        let mut nobodys = Budget::new(options.max_time);
+        let left = self.own.front_mut().map_or(&mut nobodys, |first| &mut first.left);
+        let stream = left.spend(dialling).await.map_err(|_| {
+            Failed::new(format!("connecting to {to}: no connection within --max-time"), Exit::Timeout)
+        })??;
+        let number = self.fetcher.connected(to, &stream);
         let mut config = Config::client();
         config.pipelining.depth = u32::try_from(options.depth).unwrap_or(u32::MAX);
         if self.cautious {
@@ -219,29 +242,21 @@ impl Lane {
 
     async fn answer(&mut self, current: &mut Current, mut task: Task, exchange: Exchange) {
         let mut arrived = Arrived::on(current.number, exchange.id().number() > 0);
-        let limit = self.fetcher.options.max_time;
-        let begun = Instant::now();
-        let receiving = receive(&self.fetcher, &current.conn, &mut task.sink, exchange, &mut arrived);
-        let received = match limit {
-            Some(limit) => timeout(limit.saturating_sub(task.spent), receiving).await.ok(),
-            None => Some(receiving.await),
-        };
-        task.spent += begun.elapsed();
-        match received {
-            Some(Ok(())) => {
+        let conn = &current.conn;
+        match receive(&self.fetcher, conn, &mut task.sink, exchange, &mut task.left, &mut arrived).await {
+            Ok(()) => {
                 current.completed += 1;
                 self.fetcher.done(task, arrived);
             }
-            Some(Err(Trouble::Lost(error))) => self.lost(current, task, &error, arrived),
-            Some(Err(Trouble::Ours(failed))) => {
+            Err(Trouble::Lost(error)) => self.lost(current, task, &error, arrived),
+            Err(Trouble::Ours(failed)) => {
                 current.completed += 1;
                 self.fetcher.failed(task, failed, arrived);
             }
-            None => {
+            Err(Trouble::TooSlow) => {
                 current.failed = true;
                 current.conn.abort();
-                let failed = Failed::too_slow(limit.unwrap_or_default(), arrived.disposition());
-                self.fetcher.failed(task, failed, arrived);
+                self.fetcher.failed(task, Failed::too_slow(arrived.disposition()), arrived);
             }
         }
     }

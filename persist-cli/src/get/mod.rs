@@ -1,6 +1,7 @@
 //! `persist get`: any number of URLs over as few connections as it can, pipelined.
 
 mod args;
+mod budget;
 mod demo;
 mod dial;
 mod failure;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use persist_async::{ClientConn, Exchange, Stream};
 use persist_core::{BodyLen, Disposition, ResponseHead, Version};
 
+use super::budget::{Budget, Spent};
 use super::failure::{Failed, Progress};
 use super::fetcher::Fetcher;
 use super::sink::Sink;
@@ -31,6 +32,14 @@ pub(super) enum Trouble {
     Lost(persist_async::Error),
     /// It is whole, or was given up: the rest of it is dropped.
     Ours(Failed),
+    /// `--max-time` is up.
+    TooSlow,
+}
+
+impl From<Spent> for Trouble {
+    fn from(_: Spent) -> Self {
+        Self::TooSlow
+    }
 }
 
 impl Arrived {
@@ -55,9 +64,10 @@ pub(super) async fn receive(
     conn: &ClientConn<Stream>,
     sink: &mut Sink,
     exchange: Exchange,
+    left: &mut Budget,
     arrived: &mut Arrived,
 ) -> Result<(), Trouble> {
-    let mut reply = conn.read(exchange).await.map_err(Trouble::Lost)?;
+    let mut reply = left.spend(conn.read(exchange)).await?.map_err(Trouble::Lost)?;
     let options = &fetcher.options;
     for head in reply.interim.iter().chain([&reply.head]) {
         options.show.response(arrived.connection, head);
@@ -78,7 +88,7 @@ pub(super) async fn receive(
         let wrote = sink.write(&fetcher.stdout, head_bytes(&reply.head)).await;
         written(wrote, sink)?;
     }
-    while let Some(piece) = reply.body.chunk().await.map_err(Trouble::Lost)? {
+    while let Some(piece) = left.spend(reply.body.chunk()).await?.map_err(Trouble::Lost)? {
         arrived.bytes += piece.len() as u64;
         let wrote = sink.write(&fetcher.stdout, piece).await;
         written(wrote, sink)?;
