@@ -10,6 +10,7 @@ use persist_core::{
     SendError, Slot,
 };
 use proptest::prelude::*;
+use proptest::strategy::Union;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
 const NOW: Instant = Instant::ZERO;
@@ -84,6 +85,19 @@ struct Model {
 impl Model {
     fn in_flight(&self) -> usize {
         self.queue.len() + self.reserved
+    }
+
+    fn can_send_byte(&self) -> bool {
+        !self.cut && self.queue.back().is_some_and(|newest| newest.left.is_some_and(|left| left > 0))
+    }
+
+    fn can_finish(&self) -> bool {
+        !self.cut && self.queue.back().is_some_and(|newest| newest.left == Some(0))
+    }
+
+    /// Early and partial answers are the matter of other tests.
+    fn can_be_answered(&self) -> bool {
+        self.queue.front().is_some_and(|front| front.flushed && front.left.is_none())
     }
 
     fn may_send(&self) -> Result<(), SendError> {
@@ -184,28 +198,27 @@ impl ReferenceStateMachine for Model {
         let content = prop_oneof![2 => Just(None), 1 => (1..4usize).prop_map(Some)];
         // Those that are over may be given up too, to no effect.
         let cancel = 0..state.asked.max(1);
-        prop_oneof![
-            6 => (any::<bool>(), content).prop_map(|(idempotent, content)| Move::Send { idempotent, content }),
-            4 => Just(Move::SendByte),
-            3 => Just(Move::Finish),
-            5 => Just(Move::Flush),
-            6 => proptest::bool::weighted(0.05).prop_map(|close| Move::Answer { close }),
-            2 => cancel.prop_map(|number| Move::Cancel { number }),
-            2 => Just(Move::Reserve),
-            2 => Just(Move::Release),
-            1 => proptest::bool::weighted(0.1).prop_map(|close| if close { Move::Close } else { Move::Flush }),
-        ]
-        .boxed()
+        let close = proptest::bool::weighted(0.05);
+        // Offered only where it may be made, so that few are thrown away: weight, move.
+        let moves = [
+            (6, (any::<bool>(), content).prop_map(|(idempotent, content)| Move::Send { idempotent, content }).boxed()),
+            (4 * u32::from(state.can_send_byte()), Just(Move::SendByte).boxed()),
+            (3 * u32::from(state.can_finish()), Just(Move::Finish).boxed()),
+            (5, Just(Move::Flush).boxed()),
+            (6 * u32::from(state.can_be_answered()), close.prop_map(|close| Move::Answer { close }).boxed()),
+            (2 * u32::from(state.asked > 0), cancel.prop_map(|number| Move::Cancel { number }).boxed()),
+            (2, Just(Move::Reserve).boxed()),
+            (2 * u32::from(state.reserved > 0), Just(Move::Release).boxed()),
+            (1, proptest::bool::weighted(0.1).prop_map(|close| if close { Move::Close } else { Move::Flush }).boxed()),
+        ];
+        Union::new_weighted(moves.into_iter().filter(|(weight, _)| *weight > 0).collect()).boxed()
     }
 
     fn preconditions(state: &Self, transition: &Move) -> bool {
         match transition {
-            Move::SendByte => {
-                state.queue.back().is_some_and(|newest| newest.left.is_some_and(|left| left > 0)) && !state.cut
-            }
-            Move::Finish => state.queue.back().is_some_and(|newest| newest.left == Some(0)) && !state.cut,
-            // Early and partial answers are the matter of other tests.
-            Move::Answer { .. } => state.queue.front().is_some_and(|front| front.flushed && front.left.is_none()),
+            Move::SendByte => state.can_send_byte(),
+            Move::Finish => state.can_finish(),
+            Move::Answer { .. } => state.can_be_answered(),
             Move::Cancel { number } => *number < state.asked,
             Move::Release => state.reserved > 0,
             _ => true,
@@ -345,8 +358,7 @@ impl StateMachineTest for SideBySide {
 #[test]
 fn the_machine_and_the_model_agree_after_every_move() {
     let moves = <Model as ReferenceStateMachine>::sequential_strategy(1..60);
-    let config = common::seeds::config(600);
     common::seeds::check(600, moves, |(model, moves, seen)| {
-        SideBySide::test_sequential(config.clone(), model, moves, seen);
+        SideBySide::test_sequential(ProptestConfig::default(), model, moves, seen);
     });
 }

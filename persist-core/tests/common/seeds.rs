@@ -29,6 +29,7 @@ pub fn config(cases: u32) -> ProptestConfig {
         rng_algorithm: RngAlgorithm::ChaCha,
         failure_persistence: None,
         max_shrink_iters: 20_000,
+        max_local_rejects: u32::MAX,
         ..usual
     }
 }
