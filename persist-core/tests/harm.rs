@@ -47,6 +47,8 @@ fn small_plan(dice: u64) -> Plan {
         downgrade_requests: false,
         downgrade_responses: false,
         tight: false,
+        requests_max: (None, None),
+        retire: (0, 0),
         dice,
     }
 }

@@ -69,6 +69,10 @@ pub struct Plan {
     pub downgrade_responses: bool,
     /// Limits small enough to be met.
     pub tight: bool,
+    /// After so many requests a connection is used up: the client's machine and the server's.
+    pub requests_max: (Option<u64>, Option<u64>),
+    /// Percent, at every step: the client's and the server's owner ask for an orderly end.
+    pub retire: (usize, usize),
     pub dice: u64,
 }
 
@@ -84,6 +88,8 @@ impl Plan {
         client.pipelining.depth = self.depth;
         client.pipelining.behind_non_idempotent = self.gate;
         server.pipelining.overlap = self.overlap;
+        (client.requests_max, server.requests_max) = self.requests_max;
+        server.announce_keep_alive = self.tight;
         if self.tight {
             for config in [&mut client, &mut server] {
                 config.limits.outbox_bytes_max = 300;
@@ -180,6 +186,8 @@ fn plan(
             downgrade_requests: down.0,
             downgrade_responses: down.1,
             tight,
+            requests_max: (None, None),
+            retire: (0, 0),
             dice,
         })
 }
@@ -191,5 +199,8 @@ pub fn kind() -> impl Strategy<Value = Plan> {
 
 /// Plans of callers who cancel, close, answer early, give up, or speak HTTP/1.0.
 pub fn wild() -> impl Strategy<Value = Plan> {
-    plan(wild_ask(), wild_answer(), 0.15)
+    let requests_max = || proptest::option::weighted(0.15, 1..6u64);
+    let retire = || prop_oneof![8 => Just(0), 1 => 1..4usize];
+    (plan(wild_ask(), wild_answer(), 0.15), (requests_max(), requests_max()), (retire(), retire()))
+        .prop_map(|(plan, requests_max, retire)| Plan { requests_max, retire, ..plan })
 }

@@ -85,6 +85,8 @@ enum Step {
     ServerWrites,
     ClientReads,
     ServerReads,
+    ClientRetires,
+    ServerRetires,
     TimePasses,
 }
 
@@ -341,6 +343,13 @@ impl World {
             offer(server.conn.wants_write() && self.down.may_write(), Step::ServerWrites);
             offer(!server.paused && !server.told_eof && self.up.may_read(), Step::ServerReads);
         }
+        let (client, server) = self.plan.retire;
+        if !self.client.conn.is_closing() && self.dice.percent(client) {
+            steps.push(Step::ClientRetires);
+        }
+        if !self.server.conn.is_closing() && self.dice.percent(server) {
+            steps.push(Step::ServerRetires);
+        }
         if self.impatient && !steps.is_empty() && self.dice.percent(3) {
             steps.push(Step::TimePasses);
         }
@@ -400,6 +409,8 @@ impl World {
                 }
                 _ => self.server.read(&mut self.up, max, self.now),
             },
+            Step::ClientRetires => self.client.conn.close(self.now),
+            Step::ServerRetires => self.server.conn.close(self.now),
             Step::TimePasses => self.advance(self.now + Duration::from_millis(300)),
         }
     }
