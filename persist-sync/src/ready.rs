@@ -73,13 +73,15 @@ fn poll_all(set: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()
 pub(crate) struct Waker(imp::Signal);
 
 impl Waker {
-    /// The calling thread's own; `None` if the system has no descriptor left for it.
+    /// The calling thread's own; `None` if the system has no descriptor left for it, or the thread is about to end.
     pub(crate) fn of_this_thread() -> Option<Arc<Self>> {
         thread_local!(static WAKER: OnceCell<Arc<Waker>> = const { OnceCell::new() });
-        WAKER.with(|cell| match cell.get() {
+        let find = |cell: &OnceCell<Arc<Self>>| match cell.get() {
             Some(waker) => Some(waker.clone()),
             None => imp::signal().ok().map(|signal| cell.get_or_init(|| Arc::new(Self(signal))).clone()),
-        })
+        };
+        // A thread that ends may still wait, when its waker is gone already.
+        WAKER.try_with(find).ok().flatten()
     }
 
     /// Ends the current wait, or else the next one.

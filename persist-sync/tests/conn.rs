@@ -467,3 +467,39 @@ fn an_abort_ends_the_waits_of_other_threads() {
         assert_eq!(error.failure().expect("what became of it").reason, CloseReason::Aborted);
     });
 }
+
+#[test]
+fn a_body_outlives_the_handle_of_its_connection() {
+    let (client, server) = pair(Config::client());
+    let serving = thread::spawn(move || {
+        let received = server.read().expect("a request").expect("not the end");
+        received.responder.send(Response::ok(), vec![b'x'; 1 << 20]).expect("the reply leaves");
+    });
+    let reply = client.send(get("/"), ()).expect("a reply");
+    drop(client);
+    assert_eq!(reply.body.bytes(1 << 20).expect("all of it").len(), 1 << 20);
+    serving.join().expect("the server is content");
+}
+
+#[test]
+fn handles_may_be_dropped_while_their_thread_ends() {
+    thread_local!(static KEPT: std::cell::RefCell<Option<persist_sync::Reply>> = const { std::cell::RefCell::new(None) });
+    for kept_first in [true, false] {
+        let (client, server) = pair(Config::client());
+        let serving = thread::spawn(move || {
+            let received = server.read().expect("a request").expect("not the end");
+            // The client drains some of it and then leaves.
+            let _ = received.responder.send(Response::ok(), vec![b'x'; 1 << 20]);
+        });
+        let holding = thread::spawn(move || {
+            // What a thread made first is not what it drops first, so both orders are tried.
+            if kept_first {
+                KEPT.with_borrow_mut(|kept| assert!(kept.is_none()));
+            }
+            let reply = client.send(get("/"), ()).expect("a reply");
+            KEPT.set(Some(reply));
+        });
+        holding.join().expect("no panic in its end");
+        serving.join().expect("the server is content");
+    }
+}

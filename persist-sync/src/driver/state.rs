@@ -1,6 +1,6 @@
 //! What moves without waiting: events out of the machine, bytes into it and out of it, and time.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -209,17 +209,18 @@ impl<R: Role> State<R> {
     /// Reads once, if bytes are known to be there and somebody can take them; says whether it did.
     pub(super) fn fill(&mut self) -> bool {
         let Some(stream) = self.stream.clone().filter(|_| self.ready.read && self.wanted_in()) else { return false };
-        thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(SCRATCH_BYTES, 0);
-            let result = stream.try_read(scratch);
-            let now = clock::now();
-            if let Some(n) = self.after_read(result, scratch.len(), now) {
-                let mut input = &scratch[..n];
-                self.news |= self.digest(&mut input, now);
-                self.inbox.extend_from_slice(input);
-            }
-        });
+        thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+        // A thread that ends may still drop handles, when its buffer is gone already.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        scratch.resize(SCRATCH_BYTES, 0);
+        let result = stream.try_read(&mut scratch);
+        let now = clock::now();
+        if let Some(n) = self.after_read(result, scratch.len(), now) {
+            let mut input = &scratch[..n];
+            self.news |= self.digest(&mut input, now);
+            self.inbox.extend_from_slice(input);
+        }
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         self.unsettled = true;
         true
     }
