@@ -5,6 +5,7 @@ pub mod batch;
 pub mod command;
 pub mod folder;
 pub mod fuzzed;
+pub mod mutate;
 pub mod peers;
 pub mod process;
 pub mod script;

@@ -27,8 +27,8 @@ impl Random {
     ///
     /// # Panics
     /// If there are none.
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 
     /// So many bytes.
