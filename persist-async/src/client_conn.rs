@@ -11,10 +11,13 @@ use persist_core::{
 
 use crate::address;
 use crate::body::Body;
+use crate::entry::Entry;
 use crate::error::{self, Error, Result};
+use crate::exchange::{Exchange, Reply};
 use crate::hijack::{self, Detached, Hijacked};
-use crate::incoming::{Incoming, Inlet};
-use crate::link::{Entry, Flush, Interest, Link, Patience, State, Transport, fresh};
+use crate::incoming::Incoming;
+use crate::link::{Interest, Link, State, Transport, fresh};
+use crate::wait::{Flush, Patience};
 use crate::wakers::Slot;
 
 /// The client's end of one connection.
@@ -43,30 +46,6 @@ use crate::wakers::Slot;
 /// ```
 pub struct ClientConn<S> {
     link: Arc<Link<Client, S>>,
-}
-
-/// A request that was written: the right to its reply. Dropping it gives the exchange up.
-#[must_use = "dropping it gives the exchange up"]
-pub struct Exchange {
-    id: ExchangeId,
-    connection: u64,
-    inlet: Option<Arc<dyn Inlet>>,
-}
-
-/// The final response to a request.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Reply {
-    /// Its head.
-    pub head: ResponseHead,
-    /// The interim responses that came before it and were not taken by [`ClientConn::interim`].
-    pub interim: Vec<ResponseHead>,
-    /// Its content.
-    pub body: Incoming,
-    /// The connection's number in this process.
-    pub connection: u64,
-    /// Whether the connection had carried an earlier exchange.
-    pub reused: bool,
 }
 
 /// A reserved place in the pipeline, given back when dropped.
@@ -393,7 +372,7 @@ impl<S: Transport> ClientConn<S> {
         let reply =
             self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id)).patience(patience).await;
         if reply.is_ok() {
-            exchange.inlet = None; // the body holds the exchange from here on
+            exchange.disarm(); // the body holds the exchange from here on
         }
         reply
     }
@@ -410,12 +389,12 @@ impl<S: Transport> ClientConn<S> {
     }
 
     fn hold(&self, id: ExchangeId) -> Exchange {
-        Exchange { id, connection: self.link.id, inlet: Some(self.link.clone()) }
+        Exchange::new(id, self.link.id, self.link.clone())
     }
 
     fn own(&self, exchange: &Exchange) -> Result<ExchangeId> {
-        if exchange.connection == self.link.id {
-            Ok(exchange.id)
+        if exchange.connection() == self.link.id {
+            Ok(exchange.id())
         } else {
             Err(error::refused(SendError::NoSuchExchange))
         }
@@ -478,21 +457,6 @@ fn ended<S>(state: &mut State<Client, S>) -> Option<CloseReason> {
     }
 }
 
-impl Exchange {
-    /// Its number on the connection.
-    pub fn id(&self) -> ExchangeId {
-        self.id
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(inlet) = self.inlet.take() {
-            inlet.release(self.id);
-        }
-    }
-}
-
 impl<S: Transport> Drop for Reservation<S> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
@@ -504,15 +468,6 @@ impl<S: Transport> Drop for Reservation<S> {
 impl<S> fmt::Debug for ClientConn<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConn").field("id", &self.link.id).field("peer", &self.link.peer).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("number", &self.id.number())
-            .field("connection", &self.connection)
-            .finish_non_exhaustive()
     }
 }
 

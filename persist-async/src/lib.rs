@@ -81,23 +81,28 @@ mod clock;
 mod date;
 mod dial;
 mod driver;
+mod entry;
 pub mod error;
+mod exchange;
 mod hijack;
 mod incoming;
 mod link;
 mod part;
 mod pump;
 mod race;
+mod responder;
 mod scratch;
 mod server;
 mod server_conn;
 mod stream;
+mod wait;
 mod wakers;
 
 pub use body::Body;
 pub use client::{Client, ClientConfig};
-pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
+pub use client_conn::{ClientConn, Reservation};
 pub use error::{Error, Result};
+pub use exchange::{Exchange, Reply};
 pub use hijack::{Detached, Hijacked};
 pub use incoming::Incoming;
 pub use link::Transport;
@@ -106,6 +111,7 @@ pub use persist_core::{
     BodyLen, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request, RequestHead,
     Response, ResponseHead, SendError, StatusCode,
 };
+pub use responder::Responder;
 pub use server::{Listener, Served, Server, ServerConfig, ServerHandle};
-pub use server_conn::{Received, Responder, ServerConn};
+pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;

@@ -9,15 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::BytesMut;
-use persist_core::{BodyLen, CloseReason, Config, Conn, ExchangeId, Failure, Fields, Instant, Phase, Role};
+use persist_core::{CloseReason, Config, Conn, ExchangeId, Instant, Phase, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
+use crate::entry::Entry;
 use crate::error::{self, Error};
 use crate::part::Part;
 use crate::pump::Outgoing;
+use crate::wait::Wait;
 use crate::wakers::{Hold, Slot, Wakers};
 
 /// Received content that a connection holds for callers who have not read it yet, all exchanges together, before it stops reading.
@@ -97,26 +98,6 @@ pub(crate) enum Writable {
     Ended,
 }
 
-/// One exchange, as far as the adapter keeps it.
-pub(crate) struct Entry<R: Role> {
-    pub(crate) id: ExchangeId,
-    pub(crate) interim: VecDeque<R::Inbound>,
-    pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
-    pub(crate) content: BytesMut,
-    /// The peer's message is complete; its trailers until they are taken.
-    pub(crate) end: Option<Option<Fields>>,
-    pub(crate) failure: Option<Box<Failure>>,
-    pub(crate) outgoing: Option<Box<Outgoing>>,
-    pub(crate) outgoing_error: Option<Arc<io::Error>>,
-    pub(crate) waiter: Option<Slot>,
-    /// Somebody holds the receiving end: an `Exchange` or an `Incoming`.
-    pub(crate) inbound_held: bool,
-    /// Somebody holds the right to answer.
-    pub(crate) outbound_held: bool,
-    /// Content that came after the receiving end was dropped.
-    pub(crate) discarded: u64,
-}
-
 /// How a drive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drive {
@@ -147,32 +128,6 @@ pub(crate) enum Interest {
     Turn,
     /// News of the connection as a whole.
     Connection,
-}
-
-impl<R: Role> Entry<R> {
-    pub(crate) fn new(id: ExchangeId) -> Self {
-        Self {
-            id,
-            interim: VecDeque::new(),
-            head: None,
-            content: BytesMut::new(),
-            end: None,
-            failure: None,
-            outgoing: None,
-            outgoing_error: None,
-            waiter: None,
-            inbound_held: true,
-            outbound_held: false,
-            discarded: 0,
-        }
-    }
-}
-
-impl<R: Part> Entry<R> {
-    /// Whether the reader of the peer's message may be told of its end.
-    pub(crate) fn is_told_complete(&self) -> bool {
-        self.end.is_some() && !(R::END_AWAITS_UPLOAD && self.outgoing.is_some())
-    }
 }
 
 impl<R: Role, S> State<R, S> {
@@ -274,7 +229,8 @@ impl<R: Role, S> State<R, S> {
         })
     }
 
-    fn note(&mut self, interest: Interest, slot: Slot) {
+    /// Notes what the one in `slot` waits for, so that it is woken when that comes.
+    pub(crate) fn note(&mut self, interest: Interest, slot: Slot) {
         match interest {
             Interest::Exchange(id) => {
                 if let Some(entry) = self.entry(id) {
@@ -347,7 +303,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     where
         F: FnMut(&mut State<R, S>, Option<Slot>) -> Option<T>,
     {
-        Wait { link: self, slot: None, interest, attempt, patience: Patience::None, flush: Flush::Later }
+        Wait::new(self, interest, attempt)
     }
 
     /// One poll of a wait: tries, drives, tries again, and registers.
@@ -438,84 +394,6 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
             Wakes::One(slot) => self.wakers.wake(slot),
             Wakes::Some(slots) => slots.into_iter().for_each(|slot| self.wakers.wake(slot)),
             Wakes::Everybody => self.wakers.wake_all(),
-        }
-    }
-}
-
-/// Whether a wait may let others go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Drive at the first poll.
-    None,
-    /// Leave the first drive to whoever drives already, so that a burst of requests leaves in one write.
-    OnePoll,
-}
-
-/// When the bytes that an attempt produced leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flush {
-    /// With the next drive.
-    Later,
-    /// At once, unless other exchanges are in flight: somebody then drives soon, and a burst leaves in one write.
-    IfAlone,
-}
-
-/// A future that waits for something of a connection. Dropping it at any time is fine.
-pub(crate) struct Wait<'a, R: Part, S: Transport, F> {
-    link: &'a Link<R, S>,
-    slot: Option<Slot>,
-    interest: Interest,
-    attempt: F,
-    patience: Patience,
-    flush: Flush,
-}
-
-impl<R: Part, S: Transport, F> Wait<'_, R, S, F> {
-    pub(crate) fn patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    pub(crate) fn flush(mut self, flush: Flush) -> Self {
-        self.flush = flush;
-        self
-    }
-}
-
-impl<R: Part, S: Transport, F: Unpin, T> Future for Wait<'_, R, S, F>
-where
-    F: FnMut(&mut State<R, S>, Option<Slot>) -> Option<T>,
-{
-    type Output = T;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let this = self.get_mut();
-        if this.patience == Patience::OnePoll {
-            this.patience = Patience::None;
-            let mut state = this.link.lock();
-            if let Some(result) = (this.attempt)(&mut state, None) {
-                return Poll::Ready(result);
-            }
-            state.note(this.interest, this.link.wakers.reserve(&mut this.slot));
-            drop(state);
-            this.link.wakers.wait_behind_driver(&mut this.slot, cx.waker());
-            return Poll::Pending;
-        }
-        let (attempt, flush) = (&mut this.attempt, this.flush);
-        this.link.poll((&mut this.slot, this.interest, Hold::Firm), cx, |state, cx, slot| {
-            let result = state.drive(cx, &mut None, &mut |state| attempt(state, slot));
-            if result.is_some() && flush == Flush::IfAlone && state.conn.in_flight() <= 1 {
-                state.write_through(cx);
-            }
-            result
-        })
-    }
-}
-
-impl<R: Part, S: Transport, F> Drop for Wait<'_, R, S, F> {
-    fn drop(&mut self) {
-        if self.slot.is_some() {
-            self.link.leave(self.link.lock(), &mut self.slot);
         }
     }
 }

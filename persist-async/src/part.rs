@@ -2,7 +2,8 @@
 
 use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
 
-use crate::link::{BUFFERED_MAX, Entry, State};
+use crate::entry::Entry;
+use crate::link::{BUFFERED_MAX, State};
 
 /// One end of a connection.
 pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {

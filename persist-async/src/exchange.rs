@@ -1,0 +1,70 @@
+//! A request on its way, and what answers it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use persist_core::{ExchangeId, ResponseHead};
+
+use crate::incoming::{Incoming, Inlet};
+
+/// A request that was written: the right to its reply. Dropping it gives the exchange up.
+#[must_use = "dropping it gives the exchange up"]
+pub struct Exchange {
+    id: ExchangeId,
+    connection: u64,
+    inlet: Option<Arc<dyn Inlet>>,
+}
+
+/// The final response to a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// Its head.
+    pub head: ResponseHead,
+    /// The interim responses that came before it and were not taken by [`ClientConn::interim`](crate::ClientConn::interim).
+    pub interim: Vec<ResponseHead>,
+    /// Its content.
+    pub body: Incoming,
+    /// The connection's number in this process.
+    pub connection: u64,
+    /// Whether the connection had carried an earlier exchange.
+    pub reused: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(id: ExchangeId, connection: u64, inlet: Arc<dyn Inlet>) -> Self {
+        Self { id, connection, inlet: Some(inlet) }
+    }
+
+    /// From here on somebody else holds the exchange.
+    pub(crate) fn disarm(&mut self) {
+        self.inlet = None;
+    }
+
+    /// The connection's number in this process.
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Its number on the connection.
+    pub fn id(&self) -> ExchangeId {
+        self.id
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(inlet) = self.inlet.take() {
+            inlet.release(self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("number", &self.id.number())
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

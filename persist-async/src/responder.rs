@@ -1,0 +1,250 @@
+//! The right to answer one request, and how answers reach the machine.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use persist_core::{
+    BodyLen, ExchangeId, Field, FieldName, FieldValue, Phase, Refused, Response, SendError, Server, Ticket,
+};
+
+use crate::body::Body;
+use crate::date::Stamp;
+use crate::error::{self, Result};
+use crate::hijack::{self, Hijacked};
+use crate::link::{Interest, Link, State, Transport};
+use crate::wakers::{Hold, Slot};
+
+/// The right to answer one request, once, from any task. Responses leave in the order of the requests, whatever the order of the answers.
+///
+/// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
+#[must_use = "answer the request; dropping the responder answers 500 and closes"]
+pub struct Responder {
+    outlet: Arc<dyn Outlet>,
+    ticket: Option<Ticket>,
+    stamp: Option<Arc<Stamp>>,
+}
+
+/// The sending end of a server's connection, whatever its stream is.
+pub(crate) trait Outlet: Send + Sync {
+    fn poll_answer(&self, answer: &mut Answer<'_>, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    fn interim(&self, ticket: &Ticket, response: &Response) -> Result<()>;
+    fn abandon(&self, id: ExchangeId);
+    fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    fn hijack(&self) -> Result<Hijacked<Box<dyn Transport>>>;
+    fn leave(&self, slot: &mut Option<Slot>);
+}
+
+/// A response on its way into the machine.
+pub(crate) struct Answer<'a> {
+    ticket: Option<Ticket>,
+    response: &'a Response,
+    body: Option<Body>,
+    stamp: Option<&'a Stamp>,
+}
+
+impl Responder {
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket, stamp: Option<Arc<Stamp>>) -> Self {
+        Self { outlet, ticket: Some(ticket), stamp }
+    }
+
+    /// The number of the exchange on its connection.
+    pub fn id(&self) -> ExchangeId {
+        self.ticket.as_ref().expect("a responder has its ticket until it is consumed").id()
+    }
+
+    /// Answers. Returns when the connection has taken the response's head; its body goes on being sent by whoever drives the connection.
+    ///
+    /// May come in any order. A response that is given before its turn is parked; one that does not fit
+    /// ([`Limits::parked_bytes_max`](persist_core::Limits::parked_bytes_max)) waits here for its turn.
+    ///
+    /// # Errors
+    /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the exchange has failed.
+    pub async fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
+        let (outlet, stamp) = (self.outlet.clone(), self.stamp.clone());
+        let answer = Answer {
+            ticket: self.ticket.take(),
+            response: response.borrow(),
+            body: Some(body.into()),
+            stamp: stamp.as_deref(),
+        };
+        Sending { outlet: &*outlet, answer, slot: None }.await
+    }
+
+    /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left. Its
+    /// [`ServerConn`](crate::ServerConn), or the [`Server`](crate::Server), is done with it then.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and if the connection is gone.
+    pub async fn upgrade(self, response: impl Borrow<Response>) -> Result<Hijacked<Box<dyn Transport>>> {
+        let outlet = self.outlet.clone();
+        self.send(response, ()).await?;
+        Flushing { outlet: &*outlet, slot: None }.await?;
+        outlet.hijack()
+    }
+
+    /// Sends an interim response (`102 Processing`, `103 Early Hints`) ahead of the answer.
+    ///
+    /// # Errors
+    /// With a [`SendError`] as its cause: the peer speaks HTTP/1.0, the status is not an interim one, the exchange has ended.
+    pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
+        match &self.ticket {
+            Some(ticket) => self.outlet.interim(ticket, response.borrow()),
+            None => Err(error::refused(SendError::NoSuchExchange)),
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.outlet.abandon(ticket.id());
+        }
+    }
+}
+
+/// Waits until the machine has taken a response. Dropped before that, the exchange is abandoned.
+struct Sending<'a> {
+    outlet: &'a dyn Outlet,
+    answer: Answer<'a>,
+    slot: Option<Slot>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        this.outlet.poll_answer(&mut this.answer, &mut this.slot, cx)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.outlet.leave(&mut self.slot);
+        if let Some(ticket) = self.answer.ticket.take() {
+            self.outlet.abandon(ticket.id());
+        }
+    }
+}
+
+/// Waits until all that was to be sent has left.
+struct Flushing<'a> {
+    outlet: &'a dyn Outlet,
+    slot: Option<Slot>,
+}
+
+impl Future for Flushing<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        this.outlet.poll_flushed(&mut this.slot, cx)
+    }
+}
+
+impl Drop for Flushing<'_> {
+    fn drop(&mut self) {
+        self.outlet.leave(&mut self.slot);
+    }
+}
+
+impl Answer<'_> {
+    /// Gives the response to the machine; `None` while it must wait for its turn.
+    fn give<S: Transport>(&mut self, state: &mut State<Server, S>) -> Option<Result<()>> {
+        let Some(ticket) = self.ticket.take() else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
+        let (id, now) = (ticket.id(), state.now());
+        let date = self.stamp.filter(|stamp| stamp.wants_date(self.response)).map(Stamp::date);
+        let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
+        let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });
+        let server = self.stamp.and_then(|stamp| stamp.server(self.response));
+        let fields = self.response.fields.iter().chain(date).chain(server);
+        let len = self.body.as_ref().map_or(BodyLen::Empty, Body::len);
+        match state.conn.send_response(ticket, self.response.status, fields, len, now) {
+            Ok(()) => {
+                if let Some(entry) = state.entry(id) {
+                    entry.outbound_held = false;
+                }
+                state.begin_body(id, self.body.take().unwrap_or_default());
+                state.tidy(id);
+                Some(Ok(()))
+            }
+            Err(Refused { ticket, error: SendError::ParkedFull { .. } }) => {
+                self.ticket = Some(ticket);
+                None
+            }
+            Err(Refused { error: SendError::NoSuchExchange, .. }) => {
+                let error = state.failure(id).or_else(|| state.ended(Phase::Send));
+                release(state, id);
+                Some(Err(error.unwrap_or_else(|| error::refused(SendError::NoSuchExchange))))
+            }
+            Err(Refused { error, .. }) => {
+                state.conn.abandon(id, now);
+                release(state, id);
+                Some(Err(error::refused(error)))
+            }
+        }
+    }
+}
+
+/// Nobody will answer this exchange any more.
+fn release<S: Transport>(state: &mut State<Server, S>, id: ExchangeId) {
+    if let Some(entry) = state.entry(id) {
+        entry.outbound_held = false;
+    }
+    state.tidy(id);
+}
+
+impl<S: Transport> Outlet for Link<Server, S> {
+    fn poll_answer(&self, answer: &mut Answer<'_>, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(id) = answer.ticket.as_ref().map(Ticket::id) else {
+            return Poll::Ready(Err(error::refused(SendError::NoSuchExchange)));
+        };
+        self.poll((slot, Interest::Exchange(id), Hold::Firm), cx, |state, cx, _| {
+            state.drive(cx, &mut None, &mut |state| answer.give(state))
+        })
+    }
+
+    fn interim(&self, ticket: &Ticket, response: &Response) -> Result<()> {
+        self.mutate(|state| {
+            let now = state.now();
+            state.conn.send_interim(ticket, response.status, response.fields.iter(), now).map_err(error::refused)
+        })
+    }
+
+    fn abandon(&self, id: ExchangeId) {
+        self.mutate(|state| {
+            let now = state.now();
+            state.conn.abandon(id, now);
+            release(state, id);
+        });
+    }
+
+    fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll((slot, Interest::Connection, Hold::Firm), cx, |state, cx, _| {
+            state.drive(cx, &mut None, &mut |state| match state.ended(Phase::Send) {
+                None => (!state.conn.wants_write()).then_some(Ok(())),
+                error => error.map(Err),
+            })
+        })
+    }
+
+    fn hijack(&self) -> Result<Hijacked<Box<dyn Transport>>> {
+        let Hijacked { stream, leftover, unsent, failures } = hijack::detach(self)?;
+        Ok(Hijacked { stream: Box::new(stream), leftover, unsent, failures })
+    }
+
+    fn leave(&self, slot: &mut Option<Slot>) {
+        if slot.is_some() {
+            Link::leave(self, self.lock(), slot);
+        }
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder").field("exchange", &self.ticket.as_ref().map(Ticket::id)).finish_non_exhaustive()
+    }
+}
