@@ -4,7 +4,8 @@
 //! lock or source of randomness, and the compiler enforces it: it is `no_std` with `alloc`.
 //!
 //! Start at [`Conn`]: the machine of one connection, in the role of a [`Client`] or a [`Server`]. What both adapters decide alike
-//! stands beside it: the [`Pool`], the [`RetryPolicy`], [`Backoff`], [`Route`]s.
+//! stands beside it, as pure: the [`Pool`] and its [`Upkeep`], [`RetryPolicy`] and [`ReplayBody`], [`Backoff`], [`Route`]s, the [`Session`] and the
+//! [`Heartbeat`] of a stream that reconnects, [`Resume`], [`HappyEyeballs`] and [`DialClock`].
 //!
 //! # Two machines and no network
 //!
