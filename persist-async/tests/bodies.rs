@@ -109,8 +109,8 @@ async fn pipelined_uploads_to_an_echo_do_not_deadlock() {
 }
 
 #[tokio::test]
-async fn one_task_streams_8_mib_through_an_echo_over_tcp() {
-    const LEN: u64 = 8 << 20;
+async fn one_task_streams_4_mib_through_an_echo_over_tcp() {
+    const LEN: u64 = 4 << 20;
     let server = Server::bind("127.0.0.1:0").await.expect("a port");
     let address = server.local_addr().expect("tcp");
     tokio::spawn(server.serve(echo));
@@ -138,8 +138,8 @@ async fn a_large_body_in_memory_goes_out_whole_and_the_connection_persists() {
 /// A handler that does not read, a client that does not read: the senders are stopped after a bounded number of bytes.
 #[tokio::test]
 async fn whoever_does_not_read_stops_the_sender() {
-    const PIPE: usize = 1_000;
-    const LEN: u64 = 50 << 20;
+    const PIPE: usize = 10_000;
+    const LEN: u64 = 4 << 20;
     let given = Arc::new(AtomicU64::new(0));
     let (client, server) = tokio::io::duplex(PIPE);
     let source = given.clone();
