@@ -193,6 +193,43 @@ fn sixty_four_pipelined_posts_of_a_mebibyte_do_not_deadlock_on_one_thread() {
 }
 
 #[test]
+fn one_thread_streams_requests_while_another_reads_their_replies() {
+    const COUNT: usize = 32;
+    let server = Running::start(ServerConfig::default(), echo);
+    let client = server.client(wide_open(4));
+    let body = |n: usize| -> Vec<u8> { (0..1_u64 << 17).flat_map(|at| (at << 8 | n as u64).to_le_bytes()).collect() };
+    let (written, to_read) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..COUNT {
+                // As many as the depth allows are under way; then the reader has to make room.
+                client.ready().expect("room for one more");
+                let len = (n % 2 == 0).then_some(1 << 20);
+                let streamed = Body::reader(std::io::Cursor::new(body(n)), len);
+                written.send(client.write(post("/"), streamed).expect("written")).expect("taken");
+            }
+            drop(written);
+        });
+        for (n, exchange) in to_read.iter().enumerate() {
+            let mut reply = client.read(exchange).expect("a reply");
+            let mut all = Vec::new();
+            // In small pieces, so that the writer is ahead.
+            let mut piece = [0; 10_007];
+            loop {
+                match reply.body.read(&mut piece).expect("a piece") {
+                    0 => break,
+                    n => all.extend_from_slice(&piece[..n]),
+                }
+            }
+            assert!(all == body(n), "reply {n}");
+        }
+    });
+    assert_eq!(client.completed(), COUNT as u64);
+    client.close().expect("a graceful end");
+    server.end(LONG);
+}
+
+#[test]
 fn a_client_that_reads_no_replies_stops_being_read() {
     let served = Arc::new(AtomicUsize::new(0));
     let server = Running::start(ServerConfig::default(), {
