@@ -192,6 +192,14 @@ fn a_server_that_answers_one_request_a_connection_answers_all() {
 }
 
 #[test]
+fn a_list_of_urls_comes_after_the_arguments_without_its_blanks_and_comments() {
+    let address = server(|_, mut peer| peer.echo_targets());
+    let list = format!("# the list\r\n\r\n  http://{address}/b \r\n\t\n{address}/c");
+    let output = persist(&["get", "--input", "-", &format!("http://{address}/a")], list.as_bytes());
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "/a/b/c"), "{}", stderr(&output));
+}
+
+#[test]
 fn each_failure_has_its_line_and_its_code_and_the_others_arrive() {
     let good = server(|_, mut peer| peer.echo_targets());
     let garbage = server(|_, mut peer| {

@@ -74,8 +74,8 @@ impl Validators {
         }
     }
 
-    /// RFC 9110 §13.1.5: whether a `Range` is to be honoured. A date counts only if it is a strong validator, which a second's resolution is not
-    /// unless it is exact; so it must equal what we say.
+    /// RFC 9110 §13.1.5: whether a `Range` is to be honoured: the client has a part of exactly this representation. So a weak tag never matches,
+    /// and a date only if it is the very one that we say.
     pub(super) fn range_allowed(&self, request: &impl Conditions) -> bool {
         match request.values("If-Range")[..] {
             [] => true,
