@@ -378,6 +378,7 @@ impl World {
 
     /// Answers and completes what is open, then closes; in the end every exchange must have ended at both ends.
     fn finish(mut self) {
+        let mut before = self.progress();
         for _ in 0..200 {
             self.settle();
             self.respond(0, 0);
@@ -385,6 +386,11 @@ impl World {
             for _ in 0..8 {
                 self.send_response_body(0x3f);
             }
+            let after = self.progress();
+            if after == before {
+                break;
+            }
+            before = after;
         }
         self.client.close(self.now);
         self.settle();
@@ -395,6 +401,17 @@ impl World {
         self.settle();
         assert!(self.client.is_closed() && self.server.is_closed(), "aborted machines are closed");
         self.check_ends();
+    }
+
+    /// Changes with anything that moves.
+    fn progress(&self) -> [u64; 6] {
+        let given = |plans: &[(ExchangeId, Plan)]| -> u64 {
+            plans.iter().map(|(_, plan)| plan.given + u64::from(plan.finished)).sum()
+        };
+        let pending = (self.client.pending() + self.server.pending()) as u64;
+        let unsent = (self.client.unsent_bytes() + self.server.unsent_bytes()) as u64;
+        let flying = (self.to_server.bytes.len() + self.to_client.bytes.len()) as u64;
+        [given(&self.requests), given(&self.responses), self.tickets.len() as u64, pending, unsent, flying]
     }
 
     fn check_ends(&self) {
