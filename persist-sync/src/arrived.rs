@@ -18,8 +18,6 @@ pub(crate) struct Exchange<R: Role> {
     unwanted: bool,
     pub(crate) interim: Vec<R::Inbound>,
     pub(crate) head: Option<(R::Inbound, BodyLen, R::Ticket)>,
-    /// A final head came, even if it was taken since.
-    pub(crate) headed: bool,
     data: Vec<u8>,
     taken: usize,
     /// The inbound message is complete; its trailers, until they are taken.
@@ -95,7 +93,6 @@ impl<R: Role> Arrived<R> {
                 }
                 let exchange = self.expect(id);
                 exchange.head = Some((head, body, ticket));
-                exchange.headed = true;
             }
             Event::Data { id, data } => {
                 self.current = Some(id);
@@ -212,7 +209,6 @@ impl<R: Role> Exchange<R> {
             unwanted: false,
             interim: Vec::new(),
             head: None,
-            headed: false,
             data: Vec::new(),
             taken: 0,
             complete: false,
@@ -223,9 +219,9 @@ impl<R: Role> Exchange<R> {
     }
 
     fn put(&mut self, data: &[u8]) {
-        if self.waiting() == 0 {
-            self.data.clear();
-            self.taken = 0;
+        // What was taken makes room, however long the reader stays behind; each byte is moved at most once for that.
+        if self.taken >= self.waiting() {
+            self.data.drain(..std::mem::take(&mut self.taken));
         }
         self.data.extend_from_slice(data);
     }
@@ -251,5 +247,29 @@ impl<R: Role> Exchange<R> {
     /// Bytes of content that nobody has taken.
     pub(crate) fn waiting(&self) -> usize {
         self.data.len() - self.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use persist_core::{Client, Config, Conn, Field, FieldName, FieldValue, Instant, Method};
+
+    #[test]
+    fn a_reader_that_is_always_behind_does_not_make_the_buffer_grow() {
+        let mut conn = Conn::<Client>::new(Config::client(), Instant::ZERO);
+        let host = Field { name: FieldName::from_static("Host"), value: FieldValue::from_static("localhost") };
+        let id = conn.send_request(&Method::GET, "/", [host], BodyLen::Empty, Instant::ZERO).expect("sent");
+        let mut exchange = Exchange::<Client>::new(id);
+        exchange.put(&[0; 1000]);
+        for round in 0..10_000_u32 {
+            exchange.put(&round.to_le_bytes());
+            let mut piece = [0; 4];
+            assert_eq!(exchange.take(&mut piece), 4);
+            assert!(exchange.data.len() < 3000, "{} bytes are kept for {}", exchange.data.len(), exchange.waiting());
+        }
+        assert_eq!(exchange.waiting(), 1000);
+        let rest = exchange.take_all();
+        assert_eq!(rest[996..], 9_999_u32.to_le_bytes());
     }
 }

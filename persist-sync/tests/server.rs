@@ -197,7 +197,7 @@ fn one_thread_streams_requests_while_another_reads_their_replies() {
     const COUNT: usize = 32;
     let server = Running::start(ServerConfig::default(), echo);
     let client = server.client(wide_open(4));
-    let body = |n: usize| -> Vec<u8> { (0..1_u64 << 17).flat_map(|at| (at << 8 | n as u64).to_le_bytes()).collect() };
+    let body = |n: usize| (0..64).map(|block: u8| vec![block ^ n as u8; 1 << 14]).collect::<Vec<_>>().concat();
     let (written, to_read) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
