@@ -7,7 +7,7 @@ use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
 use super::trace::tell;
-use super::{Client, Conn, Event, Inbound};
+use super::{Client, Conn, Event, Inbound, Next};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Gate;
 use crate::disposition::Disposition;
@@ -251,7 +251,7 @@ impl Conn<Client> {
         let answerable = self.queue.front().filter(|front| front.receiving == Half::Idle && front.sent > 0);
         let Some(front) = answerable else { return self.unsolicited(input) };
         if input.is_empty() {
-            return Ok(Found::NeedRead);
+            return Ok(Some(Next::NeedRead));
         }
         let asked = Asked { method: front.method, upgrade: front.may_switch && front.method != Known::Connect };
         let offset = self.consumed - self.partial.len() as u64;
@@ -270,7 +270,7 @@ impl Conn<Client> {
             }
         };
         match found {
-            None => Ok(Found::NeedRead),
+            None => Ok(Some(Next::NeedRead)),
             Some(start) if start.head.status().is_interim() && !start.switches => self.interim(start, offset),
             Some(start) => Ok(self.final_head(start)),
         }
@@ -278,7 +278,7 @@ impl Conn<Client> {
 
     fn interim<'i>(&mut self, start: ResponseStart, offset: u64) -> Result<Found<'i, Client>, ProtocolError> {
         let limit = self.config.limits.interim_max;
-        let Some(front) = self.queue.front_mut() else { return Ok(Found::Again) };
+        let Some(front) = self.queue.front_mut() else { return Ok(None) };
         debug_assert_eq!(front.receiving.on(Step::Interim), Some(Half::Idle));
         front.interim += 1;
         front.interim_bytes = front.interim_bytes.saturating_add(start.wire_len as u32);
@@ -291,7 +291,7 @@ impl Conn<Client> {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
         }
-        Ok(if silent { Found::Again } else { Found::Event(Event::Interim { id, head: start.head }) })
+        Ok(if silent { None } else { Some(Next::Event(Event::Interim { id, head: start.head })) })
     }
 
     fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
@@ -301,7 +301,7 @@ impl Conn<Client> {
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
         let budget = self.config.limits.drain_bytes_max;
-        let Some(front) = self.queue.front_mut() else { return Found::Again };
+        let Some(front) = self.queue.front_mut() else { return None };
         front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
         front.received += start.wire_len as u64;
         front.switched = start.switches;
@@ -339,9 +339,9 @@ impl Conn<Client> {
         self.say_slots();
         self.begin_body(start.body);
         if silent {
-            Found::Again
+            None
         } else {
-            Found::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared })
+            Some(Next::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared }))
         }
     }
 
@@ -358,7 +358,7 @@ impl Conn<Client> {
             at += blank as u64;
         }
         if input.is_empty() {
-            return Ok(Found::NeedRead);
+            return Ok(Some(Next::NeedRead));
         }
         at -= self.partial.len() as u64;
         if self.queue.is_empty() {
@@ -369,16 +369,16 @@ impl Conn<Client> {
                 // It is too late for another request, whatever this becomes.
                 self.enter(Phase::Finishing);
                 self.times.closing = self.times.now;
-                return Ok(Found::NeedRead);
+                return Ok(Some(Next::NeedRead));
             }
             if is_late {
                 self.close_now(CloseReason::PeerClosed);
-                return Ok(Found::Again);
+                return Ok(None);
             }
         }
         self.error = Some(ProtocolError::new(Cause::Unsolicited, at).into());
         self.close_now(CloseReason::Poisoned);
-        Ok(Found::Again)
+        Ok(None)
     }
 }
 

@@ -13,14 +13,8 @@ use super::exchange::Exchange;
 use super::half::{Half, Phase, Step};
 use super::trace::tell;
 
-/// What reading a head came to.
-pub enum Found<'i, R: Role> {
-    Event(Event<'i, R>),
-    /// The state changed, and there is no event for it.
-    Again,
-    NeedRead,
-    Paused,
-}
+/// What one step came to; `None`: the state changed, and there is no event for it.
+pub(super) type Found<'i, R> = Option<Next<'i, R>>;
 
 /// Where the roles differ. Sealed: the machine has two ends.
 pub trait Receive: Sized {
@@ -101,16 +95,16 @@ impl<R: Role> Conn<R> {
                 }
             };
             match found {
-                Found::Event(event) => {
+                Some(Next::Event(event)) => {
                     self.times.waiting = None;
                     return Ok(Next::Event(event));
                 }
-                Found::Again => {}
-                Found::NeedRead => {
+                None => {}
+                Some(Next::NeedRead) => {
                     self.times.waiting.get_or_insert(self.times.now);
                     return self.unless_broken(Next::NeedRead);
                 }
-                Found::Paused => {
+                Some(Next::Paused) => {
                     self.times.waiting = None;
                     return self.unless_broken(Next::Paused);
                 }
@@ -173,7 +167,7 @@ impl<R: Role> Conn<R> {
                         self.count(taken, 0);
                         match decoded? {
                             Decoded::End(trailers) => Ok(self.end(trailers)),
-                            _ => Ok(Found::NeedRead),
+                            _ => Ok(Some(Next::NeedRead)),
                         }
                     }
                 }
@@ -188,13 +182,13 @@ impl<R: Role> Conn<R> {
             Inbound::Dropped => {
                 self.drop_input(input);
                 Ok(match self.phase {
-                    _ if self.due.any => Found::Again,
-                    Phase::Closed => Found::Paused,
-                    _ if self.eof => Found::Paused,
-                    _ => Found::NeedRead,
+                    _ if self.due.any => None,
+                    Phase::Closed => Some(Next::Paused),
+                    _ if self.eof => Some(Next::Paused),
+                    _ => Some(Next::NeedRead),
                 })
             }
-            Inbound::Switched => Ok(Found::Paused),
+            Inbound::Switched => Ok(Some(Next::Paused)),
         }
     }
 
@@ -220,21 +214,21 @@ impl<R: Role> Conn<R> {
         self.count(wire, data.len());
         if data.is_empty() {
             if rest.is_empty() {
-                return Ok(Found::NeedRead);
+                return Ok(Some(Next::NeedRead));
             }
             let limit = self.config.limits.body_bytes_max;
             return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
         }
-        let Some(exchange) = R::reading(self) else { return Ok(Found::Again) };
+        let Some(exchange) = R::reading(self) else { return Ok(None) };
         exchange.expect = super::exchange::Expect::Settled;
         debug_assert_eq!(exchange.receiving.on(Step::Data), Some(Half::Body));
         if exchange.unwanted {
             if exchange.dropped > self.config.limits.drain_bytes_max {
                 R::drained_dry(self);
             }
-            return Ok(Found::Again);
+            return Ok(None);
         }
-        Ok(Found::Event(Event::Data { id: exchange.id, data }))
+        Ok(Some(Next::Event(Event::Data { id: exchange.id, data })))
     }
 
     /// How many bytes of content the limit still allows in the message that is being read.
@@ -253,14 +247,14 @@ impl<R: Role> Conn<R> {
     /// The message that is being read is complete.
     fn end<'i>(&mut self, trailers: Option<Fields>) -> Found<'i, R> {
         self.inbound = Inbound::Between;
-        let Some(exchange) = R::reading(self) else { return Found::Again };
+        let Some(exchange) = R::reading(self) else { return None };
         if let Some(done) = exchange.receiving.on(Step::End) {
             exchange.receiving = done;
         }
         let (id, silent) = (exchange.id, exchange.unwanted || exchange.ended);
         R::received(self);
         self.settle();
-        if silent { Found::Again } else { Found::Event(Event::End { id, trailers }) }
+        if silent { None } else { Some(Next::Event(Event::End { id, trailers })) }
     }
 
     /// The content that follows a head.

@@ -9,7 +9,7 @@ use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
 use super::trace::tell;
-use super::{Conn, Event, Inbound, Server};
+use super::{Conn, Event, Inbound, Next, Server};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Overlap;
 use crate::disposition::Disposition;
@@ -312,39 +312,47 @@ impl Conn<Server> {
 
     fn read_head<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, Server>, ProtocolError> {
         if !self.may_read() {
-            return Ok(Found::Paused);
+            return Ok(Some(Next::Paused));
         }
-        let body_at;
-        let start = match self.held.take() {
-            Some(held) => {
-                body_at = self.consumed;
-                *held
-            }
-            None if input.is_empty() => return Ok(Found::NeedRead),
-            None => {
-                let offset = self.consumed - self.partial.len() as u64;
-                let fresh = self.partial.is_empty();
-                if fresh {
-                    self.times.head = self.times.now;
-                }
-                match parse::request(&mut self.partial, input, offset, &self.config.limits, self.config.leniency)? {
-                    None => return Ok(Found::NeedRead),
-                    Some(start) => {
-                        body_at = offset + start.wire_len as u64;
-                        start
-                    }
-                }
-            }
-        };
-        let overlaps = match self.config.pipelining.overlap {
-            Overlap::Safe => start.head.method().is_safe(),
-            Overlap::None | Overlap::Any => true,
-        };
-        if self.unanswered() > 0 && !overlaps {
-            self.held = Some(Box::new(start));
-            return Ok(Found::Paused);
+        if self.held.is_some() {
+            return self.take_held();
         }
-        self.begin_request(start, body_at)
+        if input.is_empty() {
+            return Ok(Some(Next::NeedRead));
+        }
+        let offset = self.consumed - self.partial.len() as u64;
+        if self.partial.is_empty() {
+            self.times.head = self.times.now;
+        }
+        match parse::request(&mut self.partial, input, offset, &self.config.limits, self.config.leniency)? {
+            None => Ok(Some(Next::NeedRead)),
+            Some(start) if self.must_wait(&start) => {
+                self.held = Some(Box::new(start));
+                Ok(Some(Next::Paused))
+            }
+            Some(start) => {
+                let body_at = offset + start.wire_len as u64;
+                self.begin_request(start, body_at)
+            }
+        }
+    }
+
+    #[cold]
+    fn take_held<'i>(&mut self) -> Result<Found<'i, Server>, ProtocolError> {
+        match self.held.take() {
+            Some(start) if !self.must_wait(&start) => self.begin_request(*start, self.consumed),
+            held => {
+                self.held = held;
+                Ok(Some(Next::Paused))
+            }
+        }
+    }
+
+    /// Whether this request may not overlap with those that are being answered.
+    fn must_wait(&self, start: &RequestStart) -> bool {
+        self.unanswered() > 0
+            && self.config.pipelining.overlap == Overlap::Safe
+            && !start.head.method().is_safe()
     }
 
     fn begin_request<'i>(&mut self, start: RequestStart, body_at: u64) -> Result<Found<'i, Server>, ProtocolError> {
@@ -378,7 +386,7 @@ impl Conn<Server> {
         let id = exchange.id;
         tell!(exchange = id.0, method = %start.head.method(), body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
-        Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body }))
+        Ok(Some(Next::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body })))
     }
 
     /// The request that was being read, or about to be, cannot be answered by a handler: the machine answers, behind what was earned before.
