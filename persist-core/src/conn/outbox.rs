@@ -145,6 +145,7 @@ impl Outbox {
     }
 
     /// Commits `n` bytes, at most [`len`](Self::len).
+    #[inline(always)]
     pub(crate) fn advance(&mut self, n: usize) {
         let front = n.min(self.buffer.len() - self.spent);
         self.spent += front;

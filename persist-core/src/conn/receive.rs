@@ -245,6 +245,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// The message that is being read is complete.
+    #[inline(always)]
     fn end<'i>(&mut self, trailers: Option<Fields>) -> Found<'i, R> {
         self.inbound = Inbound::Between;
         let Some(exchange) = R::reading(self) else { return None };

@@ -350,11 +350,10 @@ impl Conn<Server> {
 
     /// Whether this request may not overlap with those that are being answered.
     fn must_wait(&self, start: &RequestStart) -> bool {
-        self.unanswered() > 0
-            && self.config.pipelining.overlap == Overlap::Safe
-            && !start.head.method().is_safe()
+        self.unanswered() > 0 && self.config.pipelining.overlap == Overlap::Safe && !start.head.method().is_safe()
     }
 
+    #[inline(always)]
     fn begin_request<'i>(&mut self, start: RequestStart, body_at: u64) -> Result<Found<'i, Server>, ProtocolError> {
         let known = start.head.method().known();
         let limit = self.config.limits.body_bytes_max;

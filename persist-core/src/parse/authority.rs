@@ -12,7 +12,7 @@ pub(crate) struct Parts<'a> {
 }
 
 /// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
     match value.split_at(scan::host_end(value)) {
         (host, []) => Some(Parts { host, port: None }),

@@ -117,7 +117,7 @@ impl Section {
     /// An empty section that begins at `at`.
     #[inline]
     pub(crate) fn new(at: usize) -> Self {
-        Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, kinds: [Kind::Host; INLINE], at }
+        Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, kinds: [Kind::Expect; INLINE], at }
     }
 
     #[inline]

@@ -66,7 +66,7 @@ pub(super) fn target_end(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Where the run of field value bytes (SP and HTAB included) that begins at `at` ends.
-#[inline]
+#[inline(always)]
 pub(super) fn value_end(bytes: &[u8], mut at: usize) -> usize {
     loop {
         while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
