@@ -301,7 +301,7 @@ impl Conn<Client> {
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
         let budget = self.config.limits.drain_bytes_max;
-        let Some(front) = self.queue.front_mut() else { return None };
+        let front = self.queue.front_mut()?;
         front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
         front.received += start.wire_len as u64;
         front.switched = start.switches;

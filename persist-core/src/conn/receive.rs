@@ -102,11 +102,13 @@ impl<R: Role> Conn<R> {
                 None => {}
                 Some(Next::NeedRead) => {
                     self.times.waiting.get_or_insert(self.times.now);
-                    return self.unless_broken(Next::NeedRead);
+                    self.is_unbroken()?;
+                    return Ok(Next::NeedRead);
                 }
                 Some(Next::Paused) => {
                     self.times.waiting = None;
-                    return self.unless_broken(Next::Paused);
+                    self.is_unbroken()?;
+                    return Ok(Next::Paused);
                 }
             }
         }
@@ -120,9 +122,9 @@ impl<R: Role> Conn<R> {
         if self.due.any { self.due_event() } else { None }
     }
 
-    fn unless_broken<'i>(&self, next: Next<'i, R>) -> Result<Next<'i, R>, ProtocolError> {
+    fn is_unbroken(&self) -> Result<(), ProtocolError> {
         match &self.error {
-            None => Ok(next),
+            None => Ok(()),
             Some(error) => Err((**error).clone()),
         }
     }
@@ -248,7 +250,7 @@ impl<R: Role> Conn<R> {
     #[inline(always)]
     fn end<'i>(&mut self, trailers: Option<Fields>) -> Found<'i, R> {
         self.inbound = Inbound::Between;
-        let Some(exchange) = R::reading(self) else { return None };
+        let exchange = R::reading(self)?;
         if let Some(done) = exchange.receiving.on(Step::End) {
             exchange.receiving = done;
         }
