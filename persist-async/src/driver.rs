@@ -305,6 +305,13 @@ impl<R: Part, S: Transport> State<R, S> {
             self.write_failed(failed);
             return true;
         }
+        if moved {
+            // There is room again, and perhaps all has left.
+            self.wake_turn();
+            if !self.conn.wants_write() {
+                self.wake_watcher();
+            }
+        }
         self.finish_writing(cx) || moved
     }
 

@@ -62,6 +62,30 @@ async fn bytes_on_an_idle_connection_poison_it() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_flush_hears_of_it_from_whoever_drives() {
+    let (client, mut server) = tokio::io::duplex(10);
+    let conn = Arc::new(ClientConn::with_config(client, deep(2)));
+    let exchange = conn.write(get("/"), ()).await.expect("written");
+    let flushing = tokio::spawn({
+        let conn = conn.clone();
+        async move { conn.flush().await }
+    });
+    tokio::task::yield_now().await;
+    let reading = tokio::spawn({
+        let conn = conn.clone();
+        async move { conn.read(exchange).await }
+    });
+    tokio::task::yield_now().await;
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\r\n\r\n") {
+        heard.push(server.read_u8().await.expect("the request"));
+    }
+    flushing.await.expect("no panic").expect("flushed, though nothing was answered");
+    server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("written");
+    reading.await.expect("no panic").expect("a reply");
+}
+
+#[tokio::test]
 async fn a_reply_that_says_close_declines_those_behind_it() {
     let (client, mut server) = tokio::io::duplex(1_000);
     let conn = ClientConn::with_config(client, deep(3));
