@@ -223,6 +223,23 @@ async fn an_early_refusal_reaches_the_caller_and_stops_the_upload() {
     conn.closed().await;
 }
 
+/// Over real sockets, where a server that closes with input unread resets the connection, and a reset may destroy the reply.
+#[tokio::test]
+async fn an_early_refusal_over_tcp_always_arrives() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("tcp");
+    tokio::spawn(server.serve(|received: Received| async move {
+        received.responder.send(Response::new(StatusCode::CONTENT_TOO_LARGE), "too much").await
+    }));
+    for round in 0..40 {
+        let conn = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
+        let body = Body::reader(pattern(1 << 40), (round % 2 == 0).then_some(1 << 40));
+        let mut reply = conn.send(post("/"), body).await.expect("a reply");
+        assert_eq!(reply.head.status(), StatusCode::CONTENT_TOO_LARGE);
+        assert_eq!(reply.body.bytes(100).await.expect("the body"), "too much");
+    }
+}
+
 #[tokio::test]
 async fn a_body_waits_for_100_continue_and_is_not_sent_when_refused() {
     let (client, server) = tokio::io::duplex(10_000);

@@ -154,6 +154,24 @@ async fn a_peer_that_breaks_the_protocol_is_told_and_the_server_goes_on_with_oth
 }
 
 #[tokio::test]
+async fn a_client_that_closed_its_side_still_gets_its_reply() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("tcp");
+    tokio::spawn(server.serve(|received| async move {
+        tokio::task::yield_now().await;
+        hello(received).await;
+    }));
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"] {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        stream.shutdown().await.expect("half-closed");
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.expect("a reply, then the end");
+        assert!(told.starts_with("HTTP/1.1 200 ") && told.ends_with("hello"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn shutdown_finishes_what_is_pending_and_closes_what_is_idle() {
     let server = Server::bind("127.0.0.1:0").await.expect("a port");
     let (address, handle) = (server.local_addr().expect("tcp"), server.handle());
