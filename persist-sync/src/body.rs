@@ -68,6 +68,11 @@ impl Body {
         matches!(self.len(), BodyLen::Empty | BodyLen::Length(0))
     }
 
+    /// Whether no reader has to be asked for it.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        !matches!(self.content, Content::Reader { .. })
+    }
+
     /// The same body again, if it can be sent twice: one from a reader cannot.
     pub fn try_clone(&self) -> Option<Self> {
         let content = match &self.content {

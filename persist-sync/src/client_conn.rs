@@ -351,6 +351,7 @@ impl ClientConn {
     /// Sends the head.
     fn begin(&self, reservation: Option<Reservation>, request: &Request, body: &mut Option<Body>) -> Result<Exchange> {
         let (len, has_body) = body.as_ref().map_or((BodyLen::Empty, false), |body| (body.len(), !body.is_empty()));
+        let in_memory = has_body && body.as_ref().is_some_and(Body::is_in_memory);
         let mut slot = reservation.map(Reservation::into_slot);
         let begun = self.link.wait(|state| {
             let now = clock::now();
@@ -365,6 +366,10 @@ impl ClientConn {
             if let Ok(id) = sent {
                 state.arrived.sent(id);
                 state.writing = has_body.then_some(id);
+                if in_memory {
+                    // It follows at once, and leaves together with the head.
+                    state.cork();
+                }
             }
             Some(sent)
         });

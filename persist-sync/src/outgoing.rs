@@ -155,6 +155,10 @@ impl Outgoing {
         let result = match taken {
             Ok(false) => return None,
             Ok(true) => {
+                if state.writing == Some(self.id) {
+                    // A client's head was held back for it; a server's burst goes on.
+                    state.uncork();
+                }
                 self.source = Source::Ended;
                 state.conn_mut().finish_body(self.id, self.trailers.as_ref(), now)
             }

@@ -117,6 +117,22 @@ fn a_reply_that_comes_before_a_reset_reaches_the_caller_40_of_40() {
 }
 
 #[test]
+fn a_server_that_refuses_an_upload_lingers_until_the_client_has_its_answer() {
+    let server = Running::start(ServerConfig::default(), |received: Received| {
+        received.responder.send(Response::new(StatusCode::CONTENT_TOO_LARGE), "too big\n")
+    });
+    for _ in 0..20 {
+        // A connection each: one that the server is about to close may be taken for a good one by the next request, which is another matter.
+        let client = Client::new();
+        let request = Request::new(Method::POST, server.url("/"));
+        let reply = client.send(request, vec![b'x'; 16 << 20]).expect("the reply");
+        assert_eq!(reply.head.status(), StatusCode::CONTENT_TOO_LARGE);
+        assert_eq!(reply.body.bytes(100).expect("its body"), "too big\n");
+    }
+    server.end(LONG);
+}
+
+#[test]
 fn a_get_on_a_connection_that_went_stale_is_sent_again_on_a_fresh_one() {
     let (url, serving) = peer(2, |n, mut stream| {
         read_head(&mut stream);
