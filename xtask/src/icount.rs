@@ -34,6 +34,23 @@ const ROWS: [Row; 8] = [
     Row { title: "64 KiB in 64 B chunks",      scenario: "chunks-64",        exchanges: 1,  times: 20,   budget: 300_000, goal: 215_000, hyper: "1,828 k" },
 ];
 
+/// What must not grow: what the second scenario takes for each of its units, over what the first takes for each of its own.
+struct Ratio {
+    title: &'static str,
+    of: [(&'static str, u64); 2],
+    max: f64,
+}
+
+const RATIOS: [Ratio; 3] = [
+    Ratio { title: "an exchange, 16 pipelined / alone", of: [("server-small", 1), ("server-pipelined", 16)], max: 1.1 },
+    Ratio {
+        title: "an exchange, 64 pipelined / 16",
+        of: [("server-pipelined", 16), ("server-pipelined-64", 64)],
+        max: 1.1,
+    },
+    Ratio { title: "a 7 KB head / 700 B, byte by byte", of: [("bytewise-700", 1), ("bytewise-7k", 10)], max: 1.2 },
+];
+
 /// Allocations per exchange: the head's block, and one to spare.
 const ALLOCATIONS_BUDGET: f64 = 2.0;
 
@@ -63,10 +80,19 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     println!("{:<34} {:>9} {:>9} {:>9} {:>9}", "instructions per exchange", "measured", "budget", "goal", "hyper");
     let mut over = Vec::new();
     for row in &ROWS {
-        let measured = counter.per_run(row)? / row.exchanges;
+        let measured = counter.per_run(row.scenario, row.times)? / row.exchanges;
         println!("{:<34} {:>9} {:>9} {:>9} {:>9}", row.title, measured, row.budget, row.goal, row.hyper);
         if measured > row.budget {
             over.push(row.title);
+        }
+    }
+    for ratio in &RATIOS {
+        let [(first, units), (second, more)] = ratio.of;
+        let per_unit = |scenario, units| Ok::<_, String>(counter.per_run(scenario, 20)? as f64 / units as f64);
+        let measured = per_unit(second, more)? / per_unit(first, units)?;
+        println!("{:<34} {:>9.2} {:>9.2}", ratio.title, measured, ratio.max);
+        if measured > ratio.max {
+            over.push(ratio.title);
         }
     }
     if !allocations_fit(&built.join("allocs"))? {
@@ -101,10 +127,10 @@ struct Counter {
 }
 
 impl Counter {
-    fn per_run(&self, row: &Row) -> Result<u64, String> {
-        let once = self.total(row.scenario, row.times)?;
-        let twice = self.total(row.scenario, 2 * row.times)?;
-        Ok(twice.saturating_sub(once) / row.times)
+    fn per_run(&self, scenario: &str, times: u64) -> Result<u64, String> {
+        let once = self.total(scenario, times)?;
+        let twice = self.total(scenario, 2 * times)?;
+        Ok(twice.saturating_sub(once) / times)
     }
 
     fn total(&self, scenario: &str, times: u64) -> Result<u64, String> {

@@ -46,6 +46,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "server-medium", content: 0, make: || ServerCycle::boxed(medium_request(), 1) },
     Scenario { name: "server-big", content: 0, make: || ServerCycle::boxed(big_request(), 1) },
     Scenario { name: "server-pipelined", content: 0, make: || ServerCycle::boxed(small_request().repeat(16), 16) },
+    Scenario { name: "server-pipelined-64", content: 0, make: || ServerCycle::boxed(small_request().repeat(64), 64) },
+    Scenario { name: "bytewise-700", content: 0, make: || ServerCycle::bytewise(medium_request()) },
+    Scenario { name: "bytewise-7k", content: 0, make: || ServerCycle::bytewise(long_request()) },
     Scenario { name: "client-small", content: 13, make: || ClientCycle::boxed(small_response()) },
     Scenario { name: "client-medium", content: 13, make: || ClientCycle::boxed(medium_response()) },
     Scenario { name: "client-big", content: 13, make: || ClientCycle::boxed(big_response()) },
@@ -107,12 +110,22 @@ impl<R: Role> Driven<R> {
 struct ServerCycle {
     driven: Driven<Server>,
     input: Vec<u8>,
+    /// How many bytes of it come with one read.
+    read_bytes: usize,
     requests: u64,
 }
 
 impl ServerCycle {
     fn boxed(input: Vec<u8>, requests: u64) -> Box<dyn Cycle> {
-        Box::new(Self { driven: Driven::new(Conn::new(Config::server(), Instant::ZERO)), input, requests })
+        Box::new(Self::new(input, usize::MAX, requests))
+    }
+
+    fn bytewise(input: Vec<u8>) -> Box<dyn Cycle> {
+        Box::new(Self::new(input, 1, 1))
+    }
+
+    fn new(input: Vec<u8>, read_bytes: usize, requests: u64) -> Self {
+        Self { driven: Driven::new(Conn::new(Config::server(), Instant::ZERO)), input, read_bytes, requests }
     }
 }
 
@@ -121,23 +134,25 @@ impl Cycle for ServerCycle {
         let Driven { conn, now, scratch, .. } = &mut self.driven;
         *now = *now + Duration::from_micros(10);
         conn.lend(scratch);
-        let mut input = black_box(self.input.as_slice());
-        loop {
-            match conn.next(&mut input, *now).expect("the request is well-formed") {
-                Next::Event(Event::Head { id, ticket, head, .. }) => {
-                    black_box(&head);
-                    let length = BodyLen::Length(CONTENT.len() as u64);
-                    conn.send_response(ticket, StatusCode::OK, RESPONSE, length, *now)
-                        .expect("the response is well-formed");
-                    let taken = conn.send_body(id, CONTENT, *now).expect("the body is as long as announced");
-                    assert_eq!(taken, CONTENT.len());
-                    conn.finish_body(id, None, *now).expect("the body is complete");
+        for read in self.input.chunks(self.read_bytes) {
+            let mut input = black_box(read);
+            loop {
+                match conn.next(&mut input, *now).expect("the request is well-formed") {
+                    Next::Event(Event::Head { id, ticket, head, .. }) => {
+                        black_box(&head);
+                        let length = BodyLen::Length(CONTENT.len() as u64);
+                        conn.send_response(ticket, StatusCode::OK, RESPONSE, length, *now)
+                            .expect("the response is well-formed");
+                        let taken = conn.send_body(id, CONTENT, *now).expect("the body is as long as announced");
+                        assert_eq!(taken, CONTENT.len());
+                        conn.finish_body(id, None, *now).expect("the body is complete");
+                    }
+                    Next::Event(_) => {}
+                    Next::NeedRead | Next::Paused => break,
                 }
-                Next::Event(_) => {}
-                Next::NeedRead | Next::Paused => break,
             }
+            assert!(input.is_empty(), "all input is taken");
         }
-        assert!(input.is_empty(), "all input is taken");
         self.driven.flush();
         0
     }
@@ -233,6 +248,18 @@ pub fn big_request() -> Vec<u8> {
     push_fields(&mut bytes, &[("X-Cookies-Seen", &(cookie.repeat(5) + "last=1"))]);
     for (name, value) in PROXY_FIELDS {
         push_fields(&mut bytes, &[(name, value)]);
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// Ten times as long as the medium request, in as few fields as the limit of a hundred allows.
+pub fn long_request() -> Vec<u8> {
+    let mut bytes = medium_request();
+    let long = bytes.len() * 10;
+    bytes.truncate(bytes.len() - 2);
+    while bytes.len() + 76 < long {
+        push_fields(&mut bytes, &[("X-Filler", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")]);
     }
     bytes.extend_from_slice(b"\r\n");
     bytes
@@ -345,6 +372,7 @@ mod tests {
             (small_request(), 49..=49, 1),
             (medium_request(), 650..=750, 12),
             (big_request(), 1900..=2200, 30),
+            (long_request(), 6500..=7500, 91),
             (small_response(), 130..=130, 4),
             (medium_response(), 650..=750, 12),
             (big_response(), 1800..=2200, 30),
