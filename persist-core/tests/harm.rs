@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::link::{Fault, Harm};
+use common::link::{Fault, HARMS};
 use common::plan::{Answer, Ask, Content, Plan, Trailers, wild};
 use common::seeds::check;
-use common::world::{HARMS, World};
+use common::world::World;
 use persist_core::{Gate, Method, Overlap};
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ fn harm_at_every_byte_of_a_connection_is_told_truly() {
 }
 
 fn fault() -> impl Strategy<Value = Option<Fault>> {
-    let harm = prop_oneof![Just(Harm::Stall), Just(Harm::Reset), Just(Harm::Cut), Just(Harm::Refuse)];
+    let harm = proptest::sample::select(HARMS.to_vec());
     let at = prop_oneof![3 => 0..600u64, 1 => 0..8000u64];
     proptest::option::weighted(0.7, (harm, at).prop_map(|(harm, at)| Fault { harm, at }))
 }

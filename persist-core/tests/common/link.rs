@@ -15,6 +15,8 @@ pub enum Harm {
     Refuse,
 }
 
+pub const HARMS: [Harm; 4] = [Harm::Stall, Harm::Reset, Harm::Cut, Harm::Refuse];
+
 /// Harm, and after how many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {

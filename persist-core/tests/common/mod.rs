@@ -3,6 +3,7 @@
 // Each test is a crate of its own and takes what it needs.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod end;
 pub mod link;
 pub mod plan;
 pub mod seeds;
