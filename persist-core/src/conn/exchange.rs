@@ -169,6 +169,9 @@ impl Exchange {
     }
 }
 
+/// How many exchanges room is made for when a second one joins the first: one burst of a usual depth.
+const BURST: usize = 15;
+
 /// The exchanges that are not complete, oldest first. The first is inline: most connections have no other.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -192,6 +195,9 @@ impl Queue {
         self.next_id += 1;
         if self.first.is_none() {
             return self.first.insert(exchange);
+        }
+        if self.rest.capacity() == 0 {
+            self.rest.reserve(BURST);
         }
         self.rest.push_back(exchange);
         self.rest.back_mut().expect("just pushed")

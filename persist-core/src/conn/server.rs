@@ -91,7 +91,25 @@ impl Conn<Server> {
         now: Instant,
     ) -> Result<(), Refused> {
         self.tick(now);
-        self.respond(ticket.id, status, fields, body).map_err(|error| Refused { ticket, error })
+        self.respond(ticket.id, status, fields, body, &[]).map_err(|error| Refused { ticket, error })
+    }
+
+    /// Answers with content at hand, all at once: [`send_response`](Self::send_response), `send_body` and `finish_body` in one call, whatever room the
+    /// outbox has. For content of some kilobytes at most: it is copied.
+    ///
+    /// # Errors
+    /// As [`send_response`](Self::send_response).
+    pub fn send_whole_response<'f>(
+        &mut self,
+        ticket: Ticket,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = Field<'f>>,
+        content: &[u8],
+        now: Instant,
+    ) -> Result<(), Refused> {
+        self.tick(now);
+        let body = BodyLen::Length(content.len() as u64);
+        self.respond(ticket.id, status, fields, body, content).map_err(|error| Refused { ticket, error })
     }
 
     /// The handler is gone: answers 500 and closes, so that nobody waits for ever. With its response begun, the connection is cut
@@ -142,6 +160,7 @@ impl Conn<Server> {
         status: StatusCode,
         fields: impl IntoIterator<Item = Field<'f>>,
         body: BodyLen,
+        content: &[u8],
     ) -> Result<(), SendError> {
         let (index, exchange) = self.answerable(id)?;
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
@@ -154,9 +173,11 @@ impl Conn<Server> {
         let bare = status.is_without_content() || tunnel;
         // RFC 9112 §6.1: no chunked coding to HTTP/1.0.
         let body = if exchange.http10 && body == BodyLen::Chunked { BodyLen::UntilClose } else { body };
-        let empty = head || bare || matches!(body, BodyLen::Empty | BodyLen::Length(0));
-        let mut last = exchange.last.or(self.last_for(exchange, empty));
-        if body == BodyLen::UntilClose && !empty {
+        let bodiless = head || bare || matches!(body, BodyLen::Empty | BodyLen::Length(0));
+        let content = if bodiless { &[] } else { content };
+        let complete = bodiless || !content.is_empty();
+        let mut last = exchange.last.or(self.last_for(exchange, complete));
+        if body == BodyLen::UntilClose && !bodiless {
             last = last.or(Some(Last::OurClose));
         }
         let keep_alive_asked = exchange.asks_keep_alive;
@@ -198,10 +219,10 @@ impl Conn<Server> {
             }
             out.extend_from_slice(b"\r\n");
             if (out.len() - start) as u64 > head_max {
-                Err(SendError::HeadTooLarge { limit: head_max })
-            } else {
-                Ok(())
+                return Err(SendError::HeadTooLarge { limit: head_max });
             }
+            out.extend_from_slice(content);
+            Ok(())
         })?;
         tell!(exchange = id.0, status = status.as_u16(), ?body, close = last.is_some(), "response");
         let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
@@ -220,7 +241,7 @@ impl Conn<Server> {
             exchange.last = last;
             self.nothing_behind(index);
         }
-        if empty {
+        if complete {
             self.sent_whole(index);
         }
         Ok(())

@@ -138,14 +138,10 @@ impl Cycle for ServerCycle {
             let mut input = black_box(read);
             loop {
                 match conn.next(&mut input, *now).expect("the request is well-formed") {
-                    Next::Event(Event::Head { id, ticket, head, .. }) => {
+                    Next::Event(Event::Head { ticket, head, .. }) => {
                         black_box(&head);
-                        let length = BodyLen::Length(CONTENT.len() as u64);
-                        conn.send_response(ticket, StatusCode::OK, RESPONSE, length, *now)
+                        conn.send_whole_response(ticket, StatusCode::OK, RESPONSE, CONTENT, *now)
                             .expect("the response is well-formed");
-                        let taken = conn.send_body(id, CONTENT, *now).expect("the body is as long as announced");
-                        assert_eq!(taken, CONTENT.len());
-                        conn.finish_body(id, None, *now).expect("the body is complete");
                     }
                     Next::Event(_) => {}
                     Next::NeedRead | Next::Paused => break,

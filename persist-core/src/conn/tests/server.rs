@@ -17,6 +17,20 @@ fn a_request_is_read_answered_and_the_connection_kept() {
 }
 
 #[test]
+fn a_whole_response_is_the_same_as_its_parts_and_has_no_content_where_none_may_be() {
+    for (request, text) in [(GET, "hello"), ("HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", "")] {
+        let mut rig = Rig::server();
+        rig.feed([request, GET].concat());
+        let (zero, one) = (rig.ticket(), rig.ticket());
+        rig.conn.send_whole_response(one, StatusCode::OK, [], b"", rig.now).expect("a response, parked");
+        rig.conn.send_whole_response(zero, StatusCode::OK, [], b"hello", rig.now).expect("a response");
+        let empty = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(rig.sent(), format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{text}{empty}"));
+        assert!(rig.conn.is_idle());
+    }
+}
+
+#[test]
 fn replies_given_out_of_order_leave_in_order() {
     let mut rig = Rig::server();
     let input =
