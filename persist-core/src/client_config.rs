@@ -9,6 +9,7 @@ use crate::dialing::DialConfig;
 use crate::pool::PoolConfig;
 use crate::retry::RetryPolicy;
 use crate::route::{Direct, Router};
+use crate::socket_config::SocketConfig;
 use crate::upkeep::UpkeepConfig;
 
 /// The configuration of a pooled client. Each part's defaults, with their reasons, stand at its fields.
@@ -35,6 +36,8 @@ pub struct ClientConfig {
     pub pool: PoolConfig,
     /// How long dialling may take, and how addresses are raced.
     pub dial: DialConfig,
+    /// How sockets are set up.
+    pub socket: SocketConfig,
     /// What is sent again after a failure.
     pub retry: RetryPolicy,
     /// How idle connections are looked after.
@@ -53,6 +56,7 @@ impl ClientConfig {
     pub fn check(&self) -> Result<(), Contradiction> {
         self.pool.check()?;
         self.dial.check()?;
+        self.socket.check()?;
         self.retry.check()?;
         self.upkeep.check()?;
         at_most(("the least", 1), ("pipelining depth", self.conn.pipelining.depth), "no request could ever be sent")?;
@@ -71,6 +75,7 @@ impl Default for ClientConfig {
             conn: Config::client(),
             pool: PoolConfig::default(),
             dial: DialConfig::default(),
+            socket: SocketConfig::default(),
             retry: RetryPolicy::default(),
             upkeep: UpkeepConfig::default(),
             wait_timeout: Some(Duration::from_secs(60)),

@@ -10,6 +10,7 @@ use core::fmt;
 use crate::destination::Destination;
 use crate::field::Fields;
 use crate::method::Method;
+use crate::tunnel::Tunnel;
 
 /// Decides how a destination is reached. Pure: it looks at the destination, not at the network.
 pub trait Router: fmt::Debug + Send + Sync {
@@ -18,6 +19,14 @@ pub trait Router: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`RouteError`] if this router knows none; nothing was dialled.
     fn route(&self, destination: &Destination) -> Result<Route, RouteError>;
+
+    /// The handshake that makes `hop`, one of a route of this router's that is no socket.
+    ///
+    /// # Errors
+    /// [`RouteError`]: this router makes no tunnels, or the hop's protocol cannot express the target.
+    fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
+        Err(RouteError::new(alloc::format!("this router has no handshake for a hop to {}", hop.to)))
+    }
 }
 
 /// Goes straight to every destination.
