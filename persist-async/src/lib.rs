@@ -115,3 +115,8 @@ pub use responder::Responder;
 pub use server::{Listener, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -154,3 +154,8 @@ pub use timeouts::Timeouts;
 pub use tunnel::{Tunnel, TunnelStep};
 pub use upkeep::{Check, Checking, Glance, Upkeep, UpkeepConfig, Verdict};
 pub use url::{UrlError, UrlParts};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

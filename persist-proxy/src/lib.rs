@@ -10,5 +10,11 @@ mod proxy;
 mod select;
 
 pub use no_proxy::NoProxy;
+pub use persist_core;
 pub use proxy::{InvalidProxy, Proxy, ProxyKind};
 pub use select::{InvalidVariable, Proxies};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

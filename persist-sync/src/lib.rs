@@ -42,3 +42,8 @@ pub use persist_core::{
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};
 pub use stream::Stream;
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,9 @@ mod code;
 mod docs;
 mod layers;
 mod manifests;
+mod readmes;
 mod text;
+pub(crate) mod toml;
 
 use std::fs;
 use std::path::Path;
@@ -30,6 +32,8 @@ const CHECKS: &[Check] = &[
     layers::layers_point_down,
     layers::unsafe_stands_where_it_may,
     manifests::dependencies_have_reasons,
+    readmes::readmes_agree_with_manifests,
+    readmes::manifests_say_what_registries_show,
     docs::links_lead_somewhere,
     docs::code_map_is_true,
 ];
