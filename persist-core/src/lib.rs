@@ -144,7 +144,9 @@ pub use pool::{Action, ConnId, Counts, IdleConn, Loss, Pool, PoolConfig, PoolErr
 pub use replay::{Replay, ReplayBody};
 pub use resume::{Content, NotResumable, Resume, ResumeError};
 pub use retry::{Attempts, Decision, OnFresh, Repeatable, RetryPolicy, Why, WhyNot};
-pub use route::{Credentials, Direct, Hop, Means, PoolKey, Resolve, Route, RouteError, Router, TargetForm};
+pub use route::{
+    Credentials, Direct, Hop, HostDisagrees, Means, PoolKey, Resolve, Route, RouteError, Router, TargetForm,
+};
 pub use session::{GaveUp, Session, SessionConfig, SessionState, SessionStep};
 pub use socket_config::{KeepAliveProbes, SocketConfig};
 pub use state_event::{StateEvent, StateWatch};

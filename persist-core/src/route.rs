@@ -56,6 +56,8 @@ pub struct Hop {
     pub means: Means,
     /// What the step's protocol authenticates with.
     pub credentials: Option<Credentials>,
+    /// Fields that a `CONNECT` carries besides its own; other means have none.
+    pub fields: Fields,
 }
 
 /// How one hop is made.
@@ -136,12 +138,19 @@ impl Route {
 impl Hop {
     /// A socket to `to`.
     pub const fn socket(to: Destination) -> Self {
-        Self { to, means: Means::Socket, credentials: None }
+        Self { to, means: Means::Socket, credentials: None, fields: Fields::new() }
     }
 
     /// From inside the previous hop's stream on to `to`.
     pub const fn through(means: Means, to: Destination, credentials: Option<Credentials>) -> Self {
-        Self { to, means, credentials }
+        Self { to, means, credentials, fields: Fields::new() }
+    }
+
+    /// With fields for the proxy, where the hop is a `CONNECT`.
+    #[must_use]
+    pub fn with_fields(mut self, fields: Fields) -> Self {
+        self.fields = fields;
+        self
     }
 }
 
@@ -237,5 +246,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
+mod request;
 #[cfg(test)]
 mod tests;
+
+pub use request::HostDisagrees;

@@ -8,11 +8,13 @@ pub mod handshake;
 mod no_proxy;
 mod proxy;
 mod select;
+mod url;
 
 pub use no_proxy::NoProxy;
 pub use persist_core;
-pub use proxy::{InvalidProxy, Proxy, ProxyKind};
+pub use proxy::{Plain, Proxy, ProxyKind};
 pub use select::{InvalidVariable, Proxies};
+pub use url::InvalidProxy;
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

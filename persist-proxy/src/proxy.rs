@@ -1,35 +1,42 @@
-//! One proxy: where it is, how it is spoken to, and the route it makes of a destination.
+//! One proxy: where it is, how it is spoken to, how it is itself reached, and the route it makes of a destination.
 
 use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 
 use persist_core::{
-    Credentials, Destination, Field, FieldName, FieldValue, Fields, Hop, Host, InvalidHost, Means, PoolKey, Resolve,
-    Route, Scheme, TargetForm, UrlError, UrlParts,
+    Credentials, Destination, Field, FieldName, FieldValue, Fields, Hop, Host, Means, PoolKey, Resolve, Route,
+    RouteError, Router, Scheme, TargetForm, Tunnel,
 };
 
-use crate::handshake::{InvalidHandshake, basic_authorization};
+use crate::InvalidProxy;
+use crate::handshake::{self, Handshake};
 
-/// A proxy.
+/// A proxy. As a [`Router`] it takes everything but Unix sockets through itself; [`Proxies`](crate::Proxies) chooses between several.
 ///
 /// As text it is a URL: `http://user:password@proxy:3128`, `https://`, `socks4a://`, `socks5://` (we resolve names), `socks5h://` (it does).
-/// Without a scheme it is an HTTP proxy; without a port, 1080 as in curl. User and password may be percent-encoded.
+/// Without a scheme it is an HTTP proxy; without a port, 1080 as in curl (443 for `https://`). User and password may be percent-encoded.
 ///
 /// ```
+/// use persist_core::Router;
 /// use persist_proxy::Proxy;
 ///
-/// let proxy: Proxy = "socks5h://me:secret@proxy.example".parse()?;
-/// assert_eq!(proxy.to_string(), "socks5h://proxy.example:1080"); // no credential is ever shown
-/// # Ok::<(), persist_proxy::InvalidProxy>(())
+/// let near: Proxy = "socks5h://me:secret@near.example".parse()?;
+/// assert_eq!(near.to_string(), "socks5h://near.example:1080"); // no credential is ever shown
+///
+/// let far: Proxy = "http://far.example:3128".parse()?;
+/// let route = far.via(near).route(&"https://example.com".parse()?)?;
+/// let steps: Vec<_> = route.hops.iter().map(|hop| hop.to.to_string()).collect();
+/// assert_eq!(steps, ["http://near.example:1080", "http://far.example:3128", "https://example.com"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     kind: ProxyKind,
-    host: Host,
-    port: u16,
+    at: Destination,
     credentials: Option<Credentials>,
-    /// Checked when the proxy was built, so that a route cannot fail.
-    authorization: Option<String>,
+    connect_fields: Fields,
+    plain: Plain,
+    before: Option<Arc<Proxy>>,
 }
 
 /// What a proxy speaks.
@@ -48,31 +55,21 @@ pub enum ProxyKind {
     Socks5h,
 }
 
-/// The text names no proxy. No credential stands in any message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidProxy {
-    /// A scheme that no proxy here has.
-    #[error("{scheme}:// is not a kind of proxy: http, https, socks4a, socks5 or socks5h")]
-    UnsupportedScheme {
-        /// The scheme.
-        scheme: String,
-    },
-    /// Not a URL.
-    #[error("the proxy is not a url: {0}")]
-    Url(#[from] UrlError),
-    /// Not a host.
-    #[error("the proxy is not a url: {0}")]
-    Host(#[from] InvalidHost),
-    /// The user or the password is not percent-encoded UTF-8.
-    #[error("the user or the password of the proxy is not percent-encoded text")]
-    UserInfo,
-    /// The credentials cannot be sent.
-    #[error("{0}")]
-    Credentials(#[from] InvalidHandshake),
+/// What an HTTP proxy does for a plain `http` destination. SOCKS knows tunnels only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Plain {
+    /// It forwards requests in absolute form, over connections that all origins share. It reads them, and may answer from a cache.
+    #[default]
+    Forwarded,
+    /// It tunnels, as for `https` (curl's `--proxytunnel`): a connection for each origin, which the proxy does not look into. Many allow that to port
+    /// 443 only.
+    Tunnelled,
 }
 
 impl ProxyKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Http, Self::Https, Self::Socks4a, Self::Socks5, Self::Socks5h];
+
     /// The URL scheme.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,10 +81,17 @@ impl ProxyKind {
         }
     }
 
-    fn parse(scheme: &str) -> Option<Self> {
-        [Self::Http, Self::Https, Self::Socks4a, Self::Socks5, Self::Socks5h]
-            .into_iter()
-            .find(|kind| kind.as_str().eq_ignore_ascii_case(scheme))
+    /// Whether it speaks HTTP, in the open or inside TLS.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// The scheme of the proxy as a destination: a TLS handshake follows where it is `https`.
+    pub(crate) const fn scheme(self) -> Scheme {
+        match self {
+            Self::Https => Scheme::Https,
+            _ => Scheme::Http,
+        }
     }
 
     /// How a tunnel through it is made.
@@ -102,16 +106,64 @@ impl ProxyKind {
 }
 
 impl Proxy {
-    /// A proxy.
+    /// A proxy at a host and TCP port.
+    pub fn new(kind: ProxyKind, host: Host, port: u16) -> Self {
+        Self::at(kind, Destination::tcp(kind.scheme(), host, port))
+    }
+
+    /// A proxy that listens on a Unix socket.
+    pub fn unix(kind: ProxyKind, path: &str) -> Self {
+        Self::at(kind, Destination::unix(kind.scheme(), path))
+    }
+
+    fn at(kind: ProxyKind, at: Destination) -> Self {
+        Self { kind, at, credentials: None, connect_fields: Fields::new(), plain: Plain::default(), before: None }
+    }
+
+    /// With a user and a password: Basic for HTTP (RFC 7617), RFC 1929's for SOCKS 5; SOCKS 4 sends the user only.
+    ///
+    /// They go to the proxy and nowhere else, the password in the open unless the proxy is an `https` one.
     ///
     /// # Errors
-    /// [`InvalidProxy::Credentials`]: they cannot be sent to a proxy of this kind.
-    pub fn new(kind: ProxyKind, host: Host, port: u16, credentials: Option<Credentials>) -> Result<Self, InvalidProxy> {
-        let authorization = match (kind, &credentials) {
-            (ProxyKind::Http | ProxyKind::Https, Some(credentials)) => Some(basic_authorization(credentials)?),
-            _ => None,
+    /// [`InvalidProxy::Credentials`]: they cannot be sent to a proxy of this kind. Control characters never can; for HTTP no colon in the user;
+    /// for SOCKS at most 255 bytes each, and for SOCKS 5 a user that is not empty.
+    pub fn with_credentials(mut self, credentials: Credentials) -> Result<Self, InvalidProxy> {
+        match self.kind {
+            ProxyKind::Http | ProxyKind::Https => handshake::basic_authorization(&credentials).map(drop)?,
+            ProxyKind::Socks4a => handshake::check_socks4_user(&credentials)?,
+            ProxyKind::Socks5 | ProxyKind::Socks5h => handshake::socks5_login(&credentials).map(drop)?,
+        }
+        self.credentials = Some(credentials);
+        Ok(self)
+    }
+
+    /// With fields of the caller's in each `CONNECT`: a `User-Agent` that the proxy insists on, a token. They never go to an origin, and so are
+    /// not in requests that the proxy forwards.
+    ///
+    /// # Errors
+    /// [`InvalidProxy::Credentials`]: a field that is the handshake's own to write (`Host`, framing), or that SOCKS cannot carry.
+    pub fn with_connect_fields(mut self, fields: Fields) -> Result<Self, InvalidProxy> {
+        handshake::check_connect_fields(self.kind.is_http(), &fields)?;
+        self.connect_fields = fields;
+        Ok(self)
+    }
+
+    /// Says what an HTTP proxy is to do for plain `http` destinations.
+    #[must_use]
+    pub fn with_plain(mut self, plain: Plain) -> Self {
+        self.plain = plain;
+        self
+    }
+
+    /// Reached through `nearer`, which is reached first: a chain. If this one already is reached through others, `nearer` comes in front of those.
+    #[must_use]
+    pub fn via(mut self, nearer: Self) -> Self {
+        let before = match self.before.take() {
+            None => nearer,
+            Some(before) => Arc::unwrap_or_clone(before).via(nearer),
         };
-        Ok(Self { kind, host, port, credentials, authorization })
+        self.before = Some(Arc::new(before));
+        self
     }
 
     /// What it speaks.
@@ -119,178 +171,134 @@ impl Proxy {
         self.kind
     }
 
-    /// Its address, as a destination: `https` if it is spoken to inside TLS.
-    pub fn destination(&self) -> Destination {
-        let scheme = if self.kind == ProxyKind::Https { Scheme::Https } else { Scheme::Http };
-        Destination::tcp(scheme, self.host.clone(), self.port)
+    /// The proxy that this one is reached through, if any.
+    pub fn before(&self) -> Option<&Self> {
+        self.before.as_deref()
     }
 
-    /// The route to `destination` through this proxy, reached by `before` (no hops: a socket of our own).
-    ///
-    /// A plain `http` destination behind an HTTP proxy shares its connections with all others there: the pool key leaves the target out.
-    pub fn route(&self, destination: &Destination, before: &[Hop]) -> Route {
-        let mut hops = before.to_vec();
-        if hops.is_empty() {
-            hops.push(Hop::socket(self.destination()));
+    /// Whether it has a user and a password.
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// Where it is, as a destination: `https` if it is spoken to inside TLS.
+    pub fn destination(&self) -> &Destination {
+        &self.at
+    }
+
+    /// What has to be dialled before something can be said to this proxy.
+    fn hops(&self) -> Vec<Hop> {
+        match &self.before {
+            None => vec![Hop::socket(self.at.clone())],
+            Some(before) => before.hops_to(&self.at),
         }
-        let forwards = matches!(self.kind, ProxyKind::Http | ProxyKind::Https) && destination.scheme() == Scheme::Http;
-        let (label, target_form, fields) = if forwards {
-            (format!("{self}"), TargetForm::Absolute, self.authorization_field())
-        } else {
-            hops.push(Hop::through(self.kind.means(), destination.clone(), self.credentials.clone()));
-            (format!("{destination} through {self}"), TargetForm::Origin, Fields::new())
-        };
-        let key = PoolKey::new(&label);
-        let pool_key = match &self.credentials {
-            Some(Credentials { user, password }) => key.with_identity(&format!("{user}:{password}")),
-            None => key,
-        };
-        Route { pool_key, hops, target_form, fields }
+    }
+
+    /// What has to be dialled before something can be said to `to`, by a tunnel.
+    fn hops_to(&self, to: &Destination) -> Vec<Hop> {
+        let mut hops = self.hops();
+        let hop = Hop::through(self.kind.means(), to.clone(), self.credentials.clone());
+        hops.push(hop.with_fields(self.connect_fields.clone()));
+        hops
     }
 
     fn authorization_field(&self) -> Fields {
         let mut fields = Fields::new();
-        if let Some(authorization) = &self.authorization
+        // Both were checked when the proxy got its credentials.
+        if let Some(Ok(authorization)) = self.credentials.as_ref().map(handshake::basic_authorization)
             && let Ok(value) = FieldValue::new(authorization.as_bytes())
         {
             fields.push_field(Field { name: FieldName::from_static("Proxy-Authorization"), value });
         }
         fields
     }
-}
 
-impl FromStr for Proxy {
-    type Err = InvalidProxy;
-
-    fn from_str(text: &str) -> Result<Self, InvalidProxy> {
-        let with_scheme;
-        let text = if text.contains("://") {
-            text
-        } else {
-            with_scheme = format!("http://{text}");
-            &with_scheme
-        };
-        let parts = UrlParts::parse(text)?;
-        let kind = ProxyKind::parse(parts.scheme)
-            .ok_or_else(|| InvalidProxy::UnsupportedScheme { scheme: parts.scheme.to_owned() })?;
-        let credentials = parts.user_info.map(credentials).transpose()?;
-        // curl's default, whatever the kind but https.
-        let port = parts.port.unwrap_or(if kind == ProxyKind::Https { 443 } else { 1080 });
-        Self::new(kind, parts.host.parse()?, port, credentials)
-    }
-}
-
-fn credentials(user_info: &str) -> Result<Credentials, InvalidProxy> {
-    let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
-    let decode = |text| percent_decode(text).ok_or(InvalidProxy::UserInfo);
-    Ok(Credentials { user: decode(user)?, password: decode(password)? })
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte != b'%' {
-            bytes.push(byte);
-            rest = tail;
-            continue;
+    /// Whether it was asked for as one user, by any proxy on the way; everything that tells users apart.
+    fn identity(&self) -> Option<String> {
+        let mut identity = String::new();
+        let mut proxy = Some(self);
+        while let Some(this) = proxy {
+            let credentials = this.credentials.iter().flat_map(|Credentials { user, password }| [user, password]);
+            // Lengths in front, so that no two lists read the same.
+            for part in credentials {
+                identity += &format!("{}:{part}", part.len());
+            }
+            for field in this.connect_fields.iter() {
+                identity += &format!("{field:?}");
+            }
+            identity.push(';');
+            proxy = this.before.as_deref();
         }
-        let (digits, tail) = tail.split_first_chunk::<2>()?;
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        bytes.push((digit(digits[0])? * 16 + digit(digits[1])?) as u8);
-        rest = tail;
+        identity.contains(|c| c != ';').then_some(identity)
     }
-    String::from_utf8(bytes).ok()
 }
 
+impl Router for Proxy {
+    /// A plain `http` destination behind an HTTP proxy shares its connections with all others there: the pool key leaves the target out.
+    fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
+        if destination.unix_path().is_some() {
+            return Ok(Route::direct(destination));
+        }
+        let forwards = self.kind.is_http() && self.plain == Plain::Forwarded && destination.scheme() == Scheme::Http;
+        let (what, hops, target_form, fields) = if forwards {
+            ("http".to_owned(), self.hops(), TargetForm::Absolute, self.authorization_field())
+        } else {
+            (destination.to_string(), self.hops_to(destination), TargetForm::Origin, Fields::new())
+        };
+        let key = PoolKey::new(&format!("{what} through {}", Chain(self)));
+        let pool_key = match self.identity() {
+            Some(identity) => key.with_identity(&identity),
+            None => key,
+        };
+        Ok(Route { pool_key, hops, target_form, fields })
+    }
+
+    fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
+        handshake_of(hop)
+    }
+}
+
+/// The handshake of a hop that is no socket: all that it takes stands in the hop.
+pub(crate) fn handshake_of(hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
+    match Handshake::for_hop(hop).map_err(RouteError::new)? {
+        Some(handshake) => Ok(Box::new(handshake)),
+        None => Err(RouteError::new("a socket needs no handshake")),
+    }
+}
+
+/// A proxy, and those that it is reached through.
+struct Chain<'p>(&'p Proxy);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.before().map_or(Ok(()), |before| write!(f, " through {}", Chain(before)))
+    }
+}
+
+/// As a URL without credentials: the proxy itself, not those it is reached through.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.kind.as_str(), self.host, self.port)
+        let kind = self.kind.as_str();
+        match (self.at.host(), self.at.port()) {
+            (Some(host), Some(port)) => write!(f, "{kind}://{host}:{port}"),
+            // The path, percent-encoded, stands behind the destination's own scheme.
+            _ => {
+                let at = self.at.to_string();
+                write!(f, "{kind}+unix://{}", at.split_once("://").map_or("", |(_, path)| path))
+            }
+        }
     }
 }
 
-/// As `Display`, and whether there are credentials.
+/// As `Display`, whether there are credentials, and the chain.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Proxy({self}{})", if self.credentials.is_some() { ", with credentials" } else { "" })
+        let with = if self.credentials.is_some() { ", with credentials" } else { "" };
+        write!(f, "Proxy({self}{with})")?;
+        self.before.as_ref().map_or(Ok(()), |before| write!(f, " through {before:?}"))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proxy(text: &str) -> Proxy {
-        text.parse().expect("a proxy")
-    }
-
-    fn destination(text: &str) -> Destination {
-        text.parse().expect("a destination")
-    }
-
-    #[test]
-    fn a_proxy_is_read_as_curl_reads_it() {
-        assert_eq!(proxy("proxy.example").to_string(), "http://proxy.example:1080");
-        assert_eq!(proxy("10.0.0.1:3128").to_string(), "http://10.0.0.1:3128");
-        assert_eq!(proxy("HTTPS://p").to_string(), "https://p:443");
-        assert_eq!(proxy("socks5h://[::1]:9050/").to_string(), "socks5h://[::1]:9050");
-        let refused = "ftp://p".parse::<Proxy>().expect_err("no such kind");
-        assert_eq!(refused.to_string(), "ftp:// is not a kind of proxy: http, https, socks4a, socks5 or socks5h");
-    }
-
-    #[test]
-    fn credentials_are_decoded_checked_and_never_shown() {
-        let with = proxy("http://me%40here:p%3Aw@p");
-        assert_eq!(with.credentials.as_ref().map(|c| (c.user.as_str(), c.password.as_str())), Some(("me@here", "p:w")));
-        assert_eq!(format!("{with:?}"), "Proxy(http://p:1080, with credentials)");
-        for text in ["http://a%0d%0aX:b@p", "http://a%3Ab:c@p"] {
-            let refused = text.parse::<Proxy>().expect_err("cannot be sent");
-            assert_eq!(refused, InvalidProxy::Credentials(InvalidHandshake::Credentials));
-        }
-        assert_eq!("http://a%zz:b@p".parse::<Proxy>(), Err(InvalidProxy::UserInfo));
-        let text = "http://me:secret@bad host".parse::<Proxy>().expect_err("a space").to_string();
-        assert!(!text.contains("secret"), "{text}");
-    }
-
-    #[test]
-    fn plain_destinations_share_the_proxys_connections_and_get_the_absolute_form() {
-        let proxy = proxy("http://me:pw@p:3128");
-        let (one, two) = (proxy.route(&destination("http://a"), &[]), proxy.route(&destination("http://b"), &[]));
-        assert_eq!(one.pool_key, two.pool_key);
-        assert_eq!(one.target_form, TargetForm::Absolute);
-        assert_eq!(one.hops, [Hop::socket(destination("http://p:3128"))]);
-        let authorization = one.fields.get("proxy-authorization").and_then(|value| value.to_str());
-        assert_eq!(authorization, Some("Basic bWU6cHc="));
-        assert_ne!(
-            one.pool_key,
-            super::tests::proxy("http://you:pw@p:3128").route(&destination("http://a"), &[]).pool_key
-        );
-    }
-
-    #[test]
-    fn secured_destinations_get_a_tunnel_each_and_no_proxy_field() {
-        let proxy = proxy("http://me:pw@p:3128");
-        let one = proxy.route(&destination("https://a"), &[]);
-        assert_ne!(one.pool_key, proxy.route(&destination("https://b"), &[]).pool_key);
-        assert_eq!((one.target_form, one.fields.is_empty()), (TargetForm::Origin, true));
-        assert_eq!(one.hops.len(), 2);
-        assert_eq!((one.hops[1].means, &one.hops[1].to), (Means::HttpConnect, &destination("https://a")));
-        assert!(one.hops[1].credentials.is_some());
-    }
-
-    #[test]
-    fn socks_tunnels_everything_and_chains_follow_one_another() {
-        let far = proxy("http://far:3128");
-        let near = proxy("socks5h://near");
-        let way = near.route(&far.destination(), &[]);
-        assert_eq!(way.target_form, TargetForm::Origin);
-        let whole = far.route(&destination("https://a"), &way.hops);
-        let steps: Vec<_> = whole.hops.iter().map(|hop| (hop.means, hop.to.to_string())).collect();
-        let expected = [
-            (Means::Socket, "http://near:1080".to_owned()),
-            (Means::Socks5 { resolve: Resolve::There }, "http://far:3128".to_owned()),
-            (Means::HttpConnect, "https://a".to_owned()),
-        ];
-        assert_eq!(steps, expected);
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Which proxy for which destination: told, or read from the environment.
 
-use persist_core::{Destination, Route, RouteError, Router, Scheme};
+use persist_core::{Destination, Hop, Route, RouteError, Router, Scheme, Tunnel};
 
+use crate::proxy::handshake_of;
 use crate::{InvalidProxy, NoProxy, Proxy};
 
 /// The proxies of a program, by scheme, and what is reached without one. A [`Router`] for `Client`s.
@@ -102,10 +103,14 @@ impl Proxies {
 
 impl Router for Proxies {
     fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
-        Ok(match self.proxy_for(destination) {
-            Some(proxy) => proxy.route(destination, &[]),
-            None => Route::direct(destination),
-        })
+        match self.proxy_for(destination) {
+            Some(proxy) => proxy.route(destination),
+            None => Ok(Route::direct(destination)),
+        }
+    }
+
+    fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
+        handshake_of(hop)
     }
 }
 

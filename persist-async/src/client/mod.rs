@@ -112,7 +112,7 @@ impl Client {
         let config = &self.shared.config;
         let route =
             config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
-        let wire = on_the_wire(request, &destination, &target, &route);
+        let wire = route.request(request, &destination, &target)?;
         self.attempts(&route, &wire, body.into()).await.map_err(|error| error.at(&destination))
     }
 
@@ -178,19 +178,6 @@ impl Client {
     async fn attempt(&self, lease: &Lease, wire: &Request, body: &mut Option<Body>) -> Result<Reply> {
         lease.conn().exchange(wire, body).await
     }
-}
-
-/// The request as it goes out on this route: its target in the route's form, `Host` first, the route's own fields last.
-fn on_the_wire(request: &Request, destination: &Destination, target: &str, route: &Route) -> Request {
-    let mut wire = Request::new(request.method.clone(), route.target_form.target(&request.method, destination, target));
-    if request.fields.get("Host").is_none() {
-        // Cannot fail: an authority is made of characters that may stand in a value.
-        let _ = wire.fields.push("Host", destination.authority());
-    }
-    for field in request.fields.iter().chain(route.fields.iter()) {
-        wire.fields.push_field(field);
-    }
-    wire
 }
 
 /// Any number, for jitter: the seed that the standard library draws for its hash maps.

@@ -3,10 +3,10 @@
 use bytes::Buf;
 use persist_core::{
     BodyLen, Client, Config, Conn, Credentials, Event, Field, FieldName, FieldValue, Fields, Host, Instant, Method,
-    Next, ResponseHead, StatusCode, Timeouts,
+    Next, ResponseHead, StatusCode, Timeouts, TunnelStep,
 };
 
-use super::{Challenge, HandshakeError, InvalidHandshake, Out, Progress, Refusal};
+use super::{Challenge, HandshakeError, InvalidHandshake, Out, Refusal};
 
 /// How much of the content of a refusal is kept. 16 KiB: an error page, not a download.
 pub const REFUSAL_BODY_BYTES_MAX: usize = 16 * 1024;
@@ -32,6 +32,9 @@ impl Connect {
         config.timeouts = Timeouts::none();
         let mut conn = Conn::<Client>::new(config, NOW);
         let target = format!("{host}:{port}");
+        check_fields(true, fields)?;
+        // A field of the caller's (a token, another scheme) stands in for Basic.
+        let credentials = credentials.filter(|_| fields.get("Proxy-Authorization").is_none());
         let authorization = credentials.map(basic).transpose()?;
         let own = [("Host", Some(&target)), ("Proxy-Authorization", authorization.as_ref())];
         let own = own.iter().filter_map(|(name, value)| {
@@ -39,16 +42,16 @@ impl Connect {
             Some(Field { name: FieldName::new(name).ok()?, value })
         });
         conn.send_request(&Method::CONNECT, &target, own.chain(fields.iter()), BodyLen::Empty, NOW)
-            .map_err(|_| InvalidHandshake::Fields("a field stands twice, or is the connection's own to write"))?;
+            .map_err(|_| InvalidHandshake::Fields("the connection does not take them"))?;
         let mut transmit = conn.transmit(NOW);
         let head = transmit.copy_to_bytes(transmit.remaining()).to_vec();
         Ok(Self { conn, out: Out::new(head), refusal: None })
     }
 
-    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<Progress, HandshakeError> {
+    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
         loop {
             match self.conn.next(input, NOW) {
-                Ok(Next::Event(Event::Switched { .. })) => return Ok(Progress::Done),
+                Ok(Next::Event(Event::Switched { .. })) => return Ok(TunnelStep::Done),
                 Ok(Next::Event(Event::Head { head, .. })) if !head.status().is_success() => self.refused(&head),
                 Ok(Next::Event(Event::Data { data, .. })) => {
                     if self.keep(data) {
@@ -58,7 +61,7 @@ impl Connect {
                 Ok(Next::Event(Event::End { .. })) if self.refusal.is_some() => return Err(self.refuse()),
                 Ok(Next::Event(Event::Closed(_))) => return Err(self.handle_eof()),
                 Ok(Next::Event(_)) => {}
-                Ok(Next::NeedRead) => return Ok(Progress::Pending),
+                Ok(Next::NeedRead) => return Ok(TunnelStep::Pending),
                 Ok(Next::Paused) => return Err(HandshakeError::Over),
                 Err(error) => return Err(HandshakeError::Protocol(error)),
             }
@@ -104,6 +107,19 @@ impl Connect {
             }
             Some((refusal, _)) => HandshakeError::Refused { refusal },
         }
+    }
+}
+
+/// Fields that would change what the handshake means.
+const RESERVED: [&str; 8] =
+    ["Host", "Connection", "Content-Length", "Transfer-Encoding", "Expect", "Upgrade", "Trailer", "TE"];
+
+/// Whether a proxy takes these fields of the caller's.
+pub(crate) fn check_fields(is_http: bool, fields: &Fields) -> Result<(), InvalidHandshake> {
+    match fields.iter().find(|field| RESERVED.iter().any(|reserved| field.name.is(reserved))) {
+        Some(_) => Err(InvalidHandshake::Fields("one of them is the handshake's own to write")),
+        None if !is_http && !fields.is_empty() => Err(InvalidHandshake::Fields("SOCKS has none")),
+        None => Ok(()),
     }
 }
 

@@ -17,14 +17,14 @@ pub enum InvalidHandshake {
     /// SOCKS 4 has no IPv6.
     #[error("SOCKS 4 cannot reach an IPv6 address")]
     Ipv6,
-    /// SOCKS 5 counts users in one byte, and needs at least one; SOCKS 4 gets the same limit.
+    /// SOCKS 5 counts users in one byte, and needs at least one; SOCKS 4 gets the same upper limit.
     #[error("the user name for the proxy has {len} bytes, and it takes 1 to 255")]
     UserLength {
         /// How long it is.
         len: usize,
     },
-    /// SOCKS 5 counts passwords in one byte, and needs at least one.
-    #[error("the password for the proxy has {len} bytes, and it takes 1 to 255")]
+    /// SOCKS 5 counts passwords in one byte.
+    #[error("the password for the proxy has {len} bytes, and it takes 255")]
     PasswordLength {
         /// How long it is.
         len: usize,
@@ -32,8 +32,8 @@ pub enum InvalidHandshake {
     /// A control character could forge what follows; a colon in a Basic user name would begin the password (RFC 7617 §2).
     #[error("the credentials for the proxy hold a character that cannot be sent")]
     Credentials,
-    /// The tunnel's own fields are the machine's to write.
-    #[error("the request to the proxy cannot be sent: {0}")]
+    /// Fields for `CONNECT` that would change what it means, or fields for a proxy that takes none.
+    #[error("these fields cannot be sent to the proxy: {0}")]
     Fields(&'static str),
     /// A proxy reaches hosts, not files.
     #[error("a unix socket cannot be reached through a proxy")]

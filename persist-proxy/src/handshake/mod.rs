@@ -4,14 +4,14 @@
 //! stream beyond (hyper #4095 is what happens otherwise).
 //!
 //! ```
-//! use persist_core::Host;
-//! use persist_proxy::handshake::{Handshake, Progress};
+//! use persist_core::{Host, TunnelStep};
+//! use persist_proxy::handshake::Handshake;
 //!
 //! let mut handshake = Handshake::connect(&"example.com".parse::<Host>()?, 443, None, &Default::default())?;
 //! assert!(handshake.transmit().starts_with(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n"));
 //! handshake.advance(handshake.transmit().len());
 //! let mut input: &[u8] = b"HTTP/1.0 200 Connection established\r\n\r\nSSH-2.0-x";
-//! assert_eq!(handshake.handle_input(&mut input)?, Progress::Done);
+//! assert_eq!(handshake.handle_input(&mut input)?, TunnelStep::Done);
 //! assert_eq!(input, b"SSH-2.0-x");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -23,13 +23,15 @@ mod socks5;
 #[cfg(test)]
 mod tests;
 
-use persist_core::{Credentials, Fields, Hop, Host, Means};
+use persist_core::{BoxError, Credentials, Fields, Hop, Host, Means, Tunnel, TunnelStep};
 
 pub use connect::REFUSAL_BODY_BYTES_MAX;
-pub(crate) use connect::basic as basic_authorization;
+pub(crate) use connect::{basic as basic_authorization, check_fields as check_connect_fields};
 pub use error::{Challenge, HandshakeError, InvalidHandshake, Refusal};
 pub use socks4::Socks4Error;
+pub(crate) use socks4::check_user as check_socks4_user;
 pub use socks5::Socks5Error;
+pub(crate) use socks5::login as socks5_login;
 
 /// One handshake, from the first byte sent to the last one received.
 ///
@@ -45,15 +47,6 @@ enum Dialect {
     Connect(Box<connect::Connect>),
     Socks4(socks4::Socks4),
     Socks5(socks5::Socks5),
-}
-
-/// How far a handshake has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Write what [`Handshake::transmit`] gives, then read more.
-    Pending,
-    /// The stream is the target's from here on, beginning with what is left of the input.
-    Done,
 }
 
 impl Handshake {
@@ -91,15 +84,15 @@ impl Handshake {
     /// The handshake of one hop of a route; `None` for a plain socket.
     ///
     /// # Errors
-    /// As the constructors; and a Unix path beyond a proxy.
-    pub fn for_hop(hop: &Hop, fields: &Fields) -> Result<Option<Self>, InvalidHandshake> {
+    /// As the constructors; and a Unix socket beyond a proxy.
+    pub fn for_hop(hop: &Hop) -> Result<Option<Self>, InvalidHandshake> {
         if hop.means == Means::Socket {
             return Ok(None);
         }
         let (host, port) = hop.to.host().zip(hop.to.port()).ok_or(InvalidHandshake::UnixPath)?;
         let credentials = hop.credentials.as_ref();
         match hop.means {
-            Means::HttpConnect => Self::connect(host, port, credentials, fields).map(Some),
+            Means::HttpConnect => Self::connect(host, port, credentials, &hop.fields).map(Some),
             Means::Socks4a => Self::socks4a(host, port, credentials).map(Some),
             Means::Socks5 { .. } => Self::socks5(host, port, credentials).map(Some),
             _ => Err(InvalidHandshake::UnknownMeans),
@@ -131,7 +124,7 @@ impl Handshake {
     ///
     /// # Errors
     /// [`HandshakeError`]: the stream is of no use any more.
-    pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<Progress, HandshakeError> {
+    pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
         match &mut self.dialect {
             Dialect::Connect(connect) => connect.handle_input(input),
             Dialect::Socks4(socks4) => socks4.handle_input(input),
@@ -146,6 +139,24 @@ impl Handshake {
             Dialect::Socks4(_) => HandshakeError::Closed { waiting_for: "its SOCKS 4 reply" },
             Dialect::Socks5(socks5) => HandshakeError::Closed { waiting_for: socks5.waiting_for() },
         }
+    }
+}
+
+impl Tunnel for Handshake {
+    fn transmit(&self) -> &[u8] {
+        Self::transmit(self)
+    }
+
+    fn advance(&mut self, n: usize) {
+        Self::advance(self, n);
+    }
+
+    fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, BoxError> {
+        Ok(Self::handle_input(self, input)?)
+    }
+
+    fn handle_eof(&mut self) -> BoxError {
+        Self::handle_eof(self).into()
     }
 }
 

@@ -1,8 +1,8 @@
 //! SOCKS 4a: one request, one reply of eight bytes.
 
-use persist_core::{Credentials, Host};
+use persist_core::{Credentials, Host, TunnelStep};
 
-use super::{HandshakeError, InvalidHandshake, Out, Progress, fill};
+use super::{HandshakeError, InvalidHandshake, Out, fill};
 
 const PROTOCOL: &str = "SOCKS 4";
 
@@ -33,12 +33,7 @@ pub enum Socks4Error {
 impl Socks4 {
     pub(super) fn new(host: &Host, port: u16, credentials: Option<&Credentials>) -> Result<Self, InvalidHandshake> {
         let user = credentials.map_or("", |credentials| &credentials.user);
-        if user.contains('\0') {
-            return Err(InvalidHandshake::Credentials);
-        }
-        if user.len() > 255 {
-            return Err(InvalidHandshake::UserLength { len: user.len() });
-        }
+        credentials.map_or(Ok(()), check_user)?;
         let mut out = vec![4, 1];
         out.extend_from_slice(&port.to_be_bytes());
         // 0.0.0.1: no address; the name follows the user, and the proxy resolves it.
@@ -60,7 +55,7 @@ impl Socks4 {
         Ok(Self { out: Out::new(out), reply: Vec::with_capacity(8) })
     }
 
-    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<Progress, HandshakeError> {
+    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
         if self.reply.len() >= 8 {
             return Err(HandshakeError::Over);
         }
@@ -69,14 +64,26 @@ impl Socks4 {
             return Err(HandshakeError::Garbage { protocol: PROTOCOL, expected: "version 0 of the reply", byte });
         }
         if !complete {
-            return Ok(Progress::Pending);
+            return Ok(TunnelStep::Pending);
         }
         match self.reply[1] {
-            90 => Ok(Progress::Done),
+            90 => Ok(TunnelStep::Done),
             91 => Err(Socks4Error::Rejected.into()),
             92 => Err(Socks4Error::NoIdentd.into()),
             93 => Err(Socks4Error::UserMismatch.into()),
             code => Err(Socks4Error::Unknown(code).into()),
         }
     }
+}
+
+/// SOCKS 4 ends a user with a NUL; the other control characters are not sent to anybody.
+pub(crate) fn check_user(credentials: &Credentials) -> Result<(), InvalidHandshake> {
+    let user = &credentials.user;
+    if user.chars().any(char::is_control) {
+        return Err(InvalidHandshake::Credentials);
+    }
+    if user.len() > 255 {
+        return Err(InvalidHandshake::UserLength { len: user.len() });
+    }
+    Ok(())
 }

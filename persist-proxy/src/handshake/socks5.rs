@@ -1,8 +1,8 @@
 //! SOCKS 5 (RFC 1928) with no authentication or user and password (RFC 1929): greeting, perhaps credentials, request.
 
-use persist_core::{Credentials, Host};
+use persist_core::{Credentials, Host, TunnelStep};
 
-use super::{HandshakeError, InvalidHandshake, Out, Progress, fill};
+use super::{HandshakeError, InvalidHandshake, Out, fill};
 
 const PROTOCOL: &str = "SOCKS 5";
 const NO_AUTHENTICATION: u8 = 0;
@@ -109,17 +109,17 @@ impl Socks5 {
         }
     }
 
-    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<Progress, HandshakeError> {
+    pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
         loop {
-            let Some(result) = self.step(input)? else { return Ok(Progress::Pending) };
-            if result == Progress::Done {
+            let Some(result) = self.step(input)? else { return Ok(TunnelStep::Pending) };
+            if result == TunnelStep::Done {
                 return Ok(result);
             }
         }
     }
 
     /// One reply; `None` if it is not complete.
-    fn step(&mut self, input: &mut &[u8]) -> Result<Option<Progress>, HandshakeError> {
+    fn step(&mut self, input: &mut &[u8]) -> Result<Option<TunnelStep>, HandshakeError> {
         let needed = match self.step {
             Step::Over => return Err(HandshakeError::Over),
             Step::Method | Step::Authentication => 2,
@@ -153,14 +153,14 @@ impl Socks5 {
                 0 => self.ask(),
                 status => return Err(HandshakeError::CredentialsRejected { status }),
             },
-            Step::Reply if needed == 5 => return Ok(Some(Progress::Pending)),
+            Step::Reply if needed == 5 => return Ok(Some(TunnelStep::Pending)),
             Step::Reply | Step::Over => {
                 self.step = Step::Over;
-                return Ok(Some(Progress::Done));
+                return Ok(Some(TunnelStep::Done));
             }
         }
         self.reply.clear();
-        Ok(Some(Progress::Pending))
+        Ok(Some(TunnelStep::Pending))
     }
 
     fn check_version(&self) -> Result<(), HandshakeError> {
@@ -201,12 +201,16 @@ impl Socks5 {
     }
 }
 
-/// RFC 1929 §2.
-fn login(credentials: &Credentials) -> Result<Vec<u8>, InvalidHandshake> {
+/// RFC 1929 §2. An empty password, which the RFC does not provide for, is sent as curl sends it: some proxies know users only.
+pub(crate) fn login(credentials: &Credentials) -> Result<Vec<u8>, InvalidHandshake> {
     let Credentials { user, password } = credentials;
-    let length = |text: &str| u8::try_from(text.len()).ok().filter(|&len| len > 0);
-    let user_len = length(user).ok_or(InvalidHandshake::UserLength { len: user.len() })?;
-    let password_len = length(password).ok_or(InvalidHandshake::PasswordLength { len: password.len() })?;
+    if user.chars().chain(password.chars()).any(char::is_control) {
+        return Err(InvalidHandshake::Credentials);
+    }
+    let too_long = InvalidHandshake::UserLength { len: user.len() };
+    let user_len = u8::try_from(user.len()).ok().filter(|&len| len > 0).ok_or(too_long)?;
+    let password_len =
+        u8::try_from(password.len()).map_err(|_| InvalidHandshake::PasswordLength { len: password.len() })?;
     let mut login = vec![1, user_len];
     login.extend_from_slice(user.as_bytes());
     login.push(password_len);

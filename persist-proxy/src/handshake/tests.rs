@@ -1,9 +1,9 @@
 //! Handshakes against good, bad and hostile proxies: every reply whole, byte by byte, and cut off at every byte.
 
-use persist_core::{Credentials, Fields, Host};
+use persist_core::{Credentials, Fields, Host, TunnelStep};
 use proptest::prelude::*;
 
-use super::{Challenge, Handshake, HandshakeError, InvalidHandshake, Progress, Socks4Error, Socks5Error};
+use super::{Challenge, Handshake, HandshakeError, InvalidHandshake, Socks4Error, Socks5Error};
 
 fn host(text: &str) -> Host {
     text.parse().expect("a host")
@@ -32,7 +32,7 @@ fn sent(handshake: &mut Handshake) -> Vec<u8> {
 }
 
 /// Feeds `input` in pieces of `step` bytes; returns the outcome and what was left.
-fn run(handshake: &mut Handshake, mut input: &[u8], step: usize) -> (Result<Progress, HandshakeError>, Vec<u8>) {
+fn run(handshake: &mut Handshake, mut input: &[u8], step: usize) -> (Result<TunnelStep, HandshakeError>, Vec<u8>) {
     let mut given: Vec<u8> = Vec::new();
     loop {
         sent(handshake);
@@ -43,8 +43,8 @@ fn run(handshake: &mut Handshake, mut input: &[u8], step: usize) -> (Result<Prog
         given.drain(..before - left);
         let (piece, later) = input.split_at(step.min(input.len()));
         match progress {
-            Ok(Progress::Pending) if !handshake.transmit().is_empty() => {}
-            Ok(Progress::Pending) if !piece.is_empty() => {
+            Ok(TunnelStep::Pending) if !handshake.transmit().is_empty() => {}
+            Ok(TunnelStep::Pending) if !piece.is_empty() => {
                 given.extend_from_slice(piece);
                 input = later;
             }
@@ -57,7 +57,7 @@ fn run(handshake: &mut Handshake, mut input: &[u8], step: usize) -> (Result<Prog
 }
 
 /// Whole and byte by byte, the outcome and what is left are the same; cut off anywhere before its end, the handshake fails.
-fn check(make: impl Fn() -> Handshake, reply: &[u8], expected: &Result<Progress, HandshakeError>) {
+fn check(make: impl Fn() -> Handshake, reply: &[u8], expected: &Result<TunnelStep, HandshakeError>) {
     let beyond = b"the tunnel's own";
     let input = [reply, beyond].concat();
     for step in [1, 2, 3, input.len()] {
@@ -70,7 +70,7 @@ fn check(make: impl Fn() -> Handshake, reply: &[u8], expected: &Result<Progress,
     if expected.is_ok() {
         for cut in 0..reply.len() {
             let mut handshake = make();
-            assert_eq!(run(&mut handshake, &reply[..cut], reply.len()).0, Ok(Progress::Pending), "cut at {cut}");
+            assert_eq!(run(&mut handshake, &reply[..cut], reply.len()).0, Ok(TunnelStep::Pending), "cut at {cut}");
             assert!(matches!(handshake.handle_eof(), HandshakeError::Closed { .. }), "cut at {cut}");
         }
     }
@@ -85,7 +85,7 @@ fn connect_takes_any_2xx_of_either_version_and_skips_interim_responses() {
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200\r\n\r\n",
     ];
     for reply in replies {
-        check(connect, reply, &Ok(Progress::Done));
+        check(connect, reply, &Ok(TunnelStep::Done));
     }
 }
 
@@ -110,7 +110,7 @@ fn a_407_keeps_its_challenges_and_its_body() {
 #[test]
 fn a_refusal_without_framing_ends_with_the_stream_and_a_long_one_is_cut() {
     let mut handshake = connect();
-    assert_eq!(run(&mut handshake, b"HTTP/1.0 403 Filtered\r\n\r\nno", 1).0, Ok(Progress::Pending));
+    assert_eq!(run(&mut handshake, b"HTTP/1.0 403 Filtered\r\n\r\nno", 1).0, Ok(TunnelStep::Pending));
     let HandshakeError::Refused { refusal } = handshake.handle_eof() else { panic!("not refused") };
     assert_eq!(
         (refusal.to_string().as_str(), &refusal.body[..], refusal.body_is_cut),
@@ -140,7 +140,7 @@ fn socks4_asks_by_address_or_by_name_and_knows_every_code() {
     let mut by_address = Handshake::socks4a(&host("10.1.2.3"), 443, Some(&login())).expect("can be sent");
     assert_eq!(sent(&mut by_address), b"\x04\x01\x01\xbb\x0a\x01\x02\x03user\0");
     assert_eq!(sent(&mut socks4()), b"\x04\x01\x00\x50\0\0\0\x01\0example.com\0");
-    check(socks4, &[0, 90, 1, 2, 3, 4, 5, 6], &Ok(Progress::Done));
+    check(socks4, &[0, 90, 1, 2, 3, 4, 5, 6], &Ok(TunnelStep::Done));
     let codes = [
         (91, Socks4Error::Rejected),
         (92, Socks4Error::NoIdentd),
@@ -157,7 +157,7 @@ fn socks5_asks_by_every_type_of_address() {
     let ask = |text: &str| {
         let mut handshake = Handshake::socks5(&host(text), 258, None).expect("can be sent");
         assert_eq!(sent(&mut handshake), [5, 1, 0]);
-        assert_eq!(handshake.handle_input(&mut &[5, 0][..]), Ok(Progress::Pending));
+        assert_eq!(handshake.handle_input(&mut &[5, 0][..]), Ok(TunnelStep::Pending));
         sent(&mut handshake)
     };
     assert_eq!(ask("10.1.2.3"), [5, 1, 0, 1, 10, 1, 2, 3, 1, 2]);
@@ -174,8 +174,8 @@ fn socks5_takes_every_type_of_bound_address_and_leaves_what_follows() {
         &[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80],
     ];
     for address in bound {
-        check(|| socks5(None), &[&[5, 0, 5, 0, 0], address].concat(), &Ok(Progress::Done));
-        check(|| socks5(Some(&login())), &[&[5, 2, 1, 0, 5, 0, 0], address].concat(), &Ok(Progress::Done));
+        check(|| socks5(None), &[&[5, 0, 5, 0, 0], address].concat(), &Ok(TunnelStep::Done));
+        check(|| socks5(Some(&login())), &[&[5, 2, 1, 0, 5, 0, 0], address].concat(), &Ok(TunnelStep::Done));
     }
 }
 
@@ -271,7 +271,7 @@ proptest! {
         let whole = run(&mut make(), &input, input.len().max(1));
         let pieces = run(&mut make(), &input, step);
         prop_assert_eq!(&whole.0, &pieces.0);
-        if whole.0 == Ok(Progress::Done) {
+        if whole.0 == Ok(TunnelStep::Done) {
             prop_assert_eq!(&whole.1, &pieces.1);
             prop_assert!(input.ends_with(&whole.1));
         }
