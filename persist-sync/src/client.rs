@@ -6,18 +6,16 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
-use persist_core::pool::{Counts, Loss, PoolConfig, Use, Want};
+use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, Config, Contradiction, Decision, Destination, Direct, Phase, Repeatable, Replay, Request, RetryPolicy,
-    Route, Router,
+    Attempts, ClientConfig, Contradiction, Decision, Destination, Phase, Repeatable, Replay, Request, Route,
 };
 
 use crate::body::Body;
 use crate::client_conn::Reply;
-use crate::dial;
+use crate::dial::Connector;
 use crate::error::{Error, Result};
 
 mod lease;
@@ -25,38 +23,6 @@ mod shared;
 
 use lease::Lease;
 use shared::Shared;
-
-/// How a [`Client`] works.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientConfig {
-    /// Each connection: limits, deadlines, leniency. The pipelining depth is not used: a pooled connection carries one exchange at a time, so that
-    /// a thread which holds one reply and sends another request never waits for itself. A [`ClientConn`](crate::ClientConn) pipelines.
-    pub conn: Config,
-    /// How many connections there may be, and for how long.
-    pub pool: PoolConfig,
-    /// What is sent again after a failure.
-    pub retry: RetryPolicy,
-    /// How long resolving a name and connecting may take together; `None` for no limit of ours. 10 s.
-    pub connect_timeout: Option<Duration>,
-    /// How long a request waits for its connection at most; `None` for no limit.
-    pub wait_timeout: Option<Duration>,
-    /// How destinations are reached: [`Direct`], or through a proxy of `persist-proxy`.
-    pub router: Arc<dyn Router>,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            conn: Config::client(),
-            pool: PoolConfig::default(),
-            retry: RetryPolicy::default(),
-            connect_timeout: Some(Duration::from_secs(10)),
-            wait_timeout: None,
-            router: Arc::new(Direct),
-        }
-    }
-}
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
@@ -91,16 +57,26 @@ impl Client {
         Self::with_config(ClientConfig::default()).expect("the defaults do not contradict each other: tested")
     }
 
-    /// A client, configured.
+    /// A client, configured. The pipelining depth is not used: a pooled connection carries one exchange at a time, so that a thread
+    /// which holds one reply and sends another request never waits for itself. A [`ClientConn`](crate::ClientConn) pipelines.
     ///
     /// # Errors
     /// Two settings that cannot both hold.
     pub fn with_config(config: ClientConfig) -> Result<Self, Contradiction> {
-        config.retry.check()?;
-        Ok(Self { shared: Shared::new(config)? })
+        let connector = Connector::new(&config);
+        Self::with_connector(config, connector)
     }
 
-    /// Sends a request and reads its reply. The target is an absolute `http` or `http+unix` URL; `Host` is added if there is none.
+    /// The same, with a connector of the caller's: it brings its own deadlines and socket options; those of `config` are not used.
+    ///
+    /// # Errors
+    /// Two settings that cannot both hold.
+    pub fn with_connector(config: ClientConfig, connector: Connector) -> Result<Self, Contradiction> {
+        config.check()?;
+        Ok(Self { shared: Shared::new(config, connector)? })
+    }
+
+    /// Sends a request and reads its reply. The target is an absolute `http`, `https` (feature `tls`), `http+unix` or `https+unix` URL; `Host` is added if there is none.
     ///
     /// The connection goes back to the pool when the reply's body was read to its end or dropped.
     ///
@@ -114,7 +90,11 @@ impl Client {
         let route =
             config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
         let wire = route.request(request, &destination, &target)?;
-        self.attempts(&route, &wire, body.into()).map_err(|error| error.at(&destination))
+        self.attempts(&route, &wire, body.into()).map_err(|error| match error.destination() {
+            // A proxy on the way, perhaps.
+            Some(_) => error,
+            None => error.at(&destination),
+        })
     }
 
     /// What the pool holds.
@@ -124,13 +104,12 @@ impl Client {
 
     fn attempts(&self, route: &Route, wire: &Request, body: Body) -> Result<Reply> {
         let Shared { config, .. } = &*self.shared;
-        let hop = dial::only_hop(route)?;
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         loop {
-            let lease = self.shared.acquire(&route.pool_key, hop, want)?;
+            let lease = self.shared.acquire(route, want)?;
             let error = match lease.conn().exchange(wire, &mut body) {
                 Ok(reply) => return Ok(self.lent(reply, lease)),
                 Err(error) => error,

@@ -28,15 +28,16 @@ mod server;
 mod server_conn;
 mod stream;
 pub use body::Body;
-pub use client::{Client, ClientConfig};
+pub use client::Client;
 pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
+pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SharedCause, SocketDialer, SystemResolver};
 pub use error::{Error, Result};
 pub use hijack::{Detached, Hijacked};
 pub use incoming::Incoming;
 pub use persist_core;
 pub use persist_core::{
-    BodyLen, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request, RequestHead,
-    Response, ResponseHead, SendError, StatusCode,
+    BodyLen, ClientConfig, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request,
+    RequestHead, Response, ResponseHead, SendError, StatusCode,
 };
 #[cfg(unix)]
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};

@@ -61,6 +61,17 @@ pub(crate) fn wait_for(
     })
 }
 
+/// Waits until one of the sockets can be written, or has failed, or `timeout` has passed; gives the places of those that are.
+pub(crate) fn wait_to_write<'s, S: AsFd + 's>(
+    sockets: impl Iterator<Item = &'s S>,
+    timeout: Option<Duration>,
+) -> io::Result<Vec<usize>> {
+    let mut set: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::OUT)).collect();
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    poll_all(&mut set, timeout.as_ref())?;
+    Ok(set.iter().enumerate().filter(|(_, socket)| !socket.revents().is_empty()).map(|(at, _)| at).collect())
+}
+
 fn poll_all(set: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()> {
     match poll(set, timeout) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Running, echo, read_head};
 use persist_sync::persist_core::{
-    CloseReason, Disposition, Method, Phase, Request, Response, RetryPolicy, StatusCode, pool::PoolError,
+    CloseReason, DialConfig, Disposition, Method, Phase, Request, Response, RetryPolicy, StatusCode, pool::PoolError,
 };
 use persist_sync::{Body, Client, ClientConfig, Received, ServerConfig};
 
@@ -221,7 +221,7 @@ fn waiting_for_a_connection_has_its_deadline() {
     });
     let mut config = ClientConfig::default();
     (config.pool.per_destination_max, config.pool.idle_per_destination_max) = (1, 1);
-    config.wait_timeout = Some(Duration::from_millis(1));
+    (config.wait_timeout, config.dial) = (Some(Duration::from_millis(1)), DialConfig::unlimited());
     let client = Client::with_config(config).expect("no contradiction");
     // The first may be late itself, where dialling takes longer than that.
     let held = loop {

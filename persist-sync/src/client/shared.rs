@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
-use persist_core::{Contradiction, Destination, Instant, Phase, PoolKey};
+use persist_core::{ClientConfig, Contradiction, Instant, Phase, PoolKey, Route};
 
 use super::lease::Lease;
-use super::{ClientConfig, random};
+use super::random;
 use crate::client_conn::ClientConn;
 use crate::clock;
-use crate::dial::{self, DialError};
+use crate::dial::{Connector, shared};
 use crate::error::{Error, Result};
-use crate::stream::Stream;
 
 /// What all clones of a client share.
 pub(crate) struct Shared {
     pub(super) config: ClientConfig,
+    connector: Connector,
     state: Mutex<State>,
     /// An answer has come for somebody who waits.
     answered: Condvar,
@@ -33,7 +33,7 @@ struct State {
     conns: HashMap<ConnId, Arc<ClientConn>>,
     waiting: HashMap<WaiterId, Option<Answer>>,
     /// What to dial under each key that somebody waits for, and how many do.
-    places: HashMap<PoolKey, (Destination, usize)>,
+    places: HashMap<PoolKey, (Arc<Route>, usize)>,
     upkeep: Upkeep,
 }
 
@@ -50,12 +50,12 @@ enum Upkeep {
 /// What is to be done once the lock is released.
 #[derive(Default)]
 struct Todo {
-    dials: Vec<(ConnId, Destination)>,
+    dials: Vec<(ConnId, Arc<Route>)>,
     closed: Vec<Arc<ClientConn>>,
 }
 
 impl Shared {
-    pub(super) fn new(config: ClientConfig) -> Result<Arc<Self>, Contradiction> {
+    pub(super) fn new(config: ClientConfig, connector: Connector) -> Result<Arc<Self>, Contradiction> {
         let state = State {
             pool: Pool::new(config.pool)?,
             conns: HashMap::new(),
@@ -64,7 +64,7 @@ impl Shared {
             upkeep: Upkeep::NotStarted,
         };
         let (state, answered, sooner) = (Mutex::new(state), Condvar::new(), Arc::new(Bell::default()));
-        Ok(Arc::new(Self { config, state, answered, sooner }))
+        Ok(Arc::new(Self { config, connector, state, answered, sooner }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,7 +76,7 @@ impl Shared {
     }
 
     /// Tells the pool something, and carries out what it decides.
-    fn tell<T>(self: &Arc<Self>, failed: Option<&DialError>, change: impl FnOnce(&mut State) -> T) -> T {
+    fn tell<T>(self: &Arc<Self>, failed: Option<Error>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
         let mut todo = Todo::default();
@@ -95,8 +95,8 @@ impl Shared {
             }
         }
         drop(state);
-        for (id, destination) in todo.dials {
-            self.dial(id, destination);
+        for (id, route) in todo.dials {
+            self.dial(id, route);
         }
         drop(todo.closed);
         result
@@ -111,7 +111,8 @@ impl Shared {
     }
 
     /// A connection for one exchange, in its turn.
-    pub(super) fn acquire(self: &Arc<Self>, key: &PoolKey, place: &Destination, want: Want) -> Result<Lease> {
+    pub(super) fn acquire(self: &Arc<Self>, route: &Route, want: Want) -> Result<Lease> {
+        let key = &route.pool_key;
         loop {
             let now = clock::now();
             let deadline = self.config.wait_timeout.map(|timeout| now + timeout);
@@ -119,7 +120,7 @@ impl Shared {
                 // Whoever uses the client also sees to what is due, should the upkeep be late.
                 state.pool.handle_timeout(now);
                 let waiter = state.pool.acquire(key, want, deadline, now)?;
-                state.places.entry(key.clone()).or_insert_with(|| (place.clone(), 0)).1 += 1;
+                state.places.entry(key.clone()).or_insert_with(|| (Arc::new(route.clone()), 0)).1 += 1;
                 state.waiting.insert(waiter, None);
                 Ok::<_, PoolError>(waiter)
             });
@@ -179,63 +180,66 @@ impl Shared {
     }
 
     /// Dials on a thread of its own: whoever waits takes what comes first, this connection or another that becomes free.
-    fn dial(self: &Arc<Self>, id: ConnId, destination: Destination) {
-        let shared = self.clone();
+    fn dial(self: &Arc<Self>, id: ConnId, route: Arc<Route>) {
+        let (shared, there) = (self.clone(), route.clone());
         let dialing = move || {
-            let outcome = dial::dial(&destination, shared.config.connect_timeout);
-            shared.dialed(id, outcome);
+            let conn = shared.open(&there);
+            shared.dialed(id, conn);
         };
         if let Err(error) = thread::Builder::new().name("persist-dial".into()).spawn(dialing) {
-            self.dialed(id, Err(DialError::connect(error)));
+            self.dialed(id, Err(Error::new(Phase::Connect, error)));
         }
     }
 
-    fn dialed(self: &Arc<Self>, id: ConnId, outcome: Result<Stream, DialError>) {
-        let conn = outcome
-            .and_then(|stream| ClientConn::with_config(stream, self.config.conn.clone()).map_err(DialError::connect));
+    fn open(&self, route: &Route) -> Result<ClientConn> {
+        let stream = self.connector.connect(route, &*self.config.router)?;
+        let conn = ClientConn::with_config(stream, self.config.conn.clone());
+        conn.map_err(|error| Error::new(Phase::Connect, error))
+    }
+
+    fn dialed(self: &Arc<Self>, id: ConnId, conn: Result<ClientConn>) {
         let now = clock::now();
         match conn {
             Ok(conn) => self.tell(None, |state| {
                 state.conns.insert(id, Arc::new(conn));
                 state.pool.handle_dialed(id, 1, now);
             }),
-            Err(error) => self.tell(Some(&error), |state| state.pool.handle_dial_failed(id, now, random())),
+            Err(error) => self.tell(Some(error), |state| state.pool.handle_dial_failed(id, now, random())),
         }
     }
 }
 
 impl State {
     /// Says whether anybody was answered.
-    fn carry_out(&mut self, todo: &mut Todo, failed: Option<&DialError>) -> bool {
-        let mut any = false;
+    fn carry_out(&mut self, todo: &mut Todo, failed: Option<Error>) -> bool {
+        let mut answers = Vec::new();
+        let mut unreached = Vec::new();
         while let Some(action) = self.pool.poll_action() {
-            let (waiter, answer) = match action {
+            match action {
                 Action::Dial { conn, key } => {
                     let place = self.places.get(&key).map(|(place, _)| place.clone());
                     todo.dials.extend(place.map(|place| (conn, place)));
-                    continue;
                 }
-                Action::Close { conn, .. } => {
-                    todo.closed.extend(self.conns.remove(&conn));
-                    continue;
+                Action::Close { conn, .. } => todo.closed.extend(self.conns.remove(&conn)),
+                Action::Hand { waiter, conn, reused } => {
+                    let open = self.conns.get(&conn).cloned();
+                    answers.extend(open.map(|open| (waiter, Ok((conn, open, reused)))));
                 }
-                Action::Hand { waiter, conn, reused } => match self.conns.get(&conn) {
-                    Some(open) => (waiter, Ok((conn, open.clone(), reused))),
-                    None => continue,
-                },
-                Action::Fail { waiter, error } => {
-                    let error = match (&error, failed) {
-                        (PoolError::DialFailed { .. }, Some(cause)) => cause.to_error(),
-                        (PoolError::DialFailed { .. }, None) => Error::new(Phase::Connect, error),
-                        _ => Error::new(Phase::Wait, error),
-                    };
-                    (waiter, Err(error))
+                Action::Fail { waiter, error: PoolError::DialFailed { .. } } if failed.is_some() => {
+                    unreached.push(waiter)
                 }
-                _ => continue,
-            };
+                Action::Fail { waiter, error } => answers.push((waiter, Err(Error::new(Phase::Wait, error)))),
+                _ => {}
+            }
+        }
+        if let Some(error) = failed.filter(|_| !unreached.is_empty()) {
+            let errors = shared(error, unreached.len());
+            answers.extend(unreached.into_iter().zip(errors.into_iter().map(Err)));
+        }
+        let any = !answers.is_empty();
+        for (waiter, answer) in answers {
             if let Some(waiting) = self.waiting.get_mut(&waiter) {
                 *waiting = Some(answer);
-                any = true;
             }
         }
         any

@@ -89,10 +89,10 @@ impl<R: Role> State<R> {
         Self {
             machine: conn,
             arrived: Arrived::default(),
+            ready: Directions { read: stream.holds_input(), write: true },
             stream: Some(Arc::new(stream)),
             inbox,
             paused: false,
-            ready: Directions { read: false, write: true },
             open: Directions { read: true, write: true },
             peer_done: false,
             fault: None,

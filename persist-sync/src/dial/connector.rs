@@ -1,0 +1,183 @@
+//! Walks a route: the socket, then for each further hop its handshake, and TLS wherever a hop leads to an `https` destination.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use persist_core::{
+    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme, SocketConfig,
+};
+
+use super::resolver::{Resolver, SystemResolver};
+use super::socket::{Dialer, SocketDialer, addresses};
+use super::timer::DialTimer;
+use super::tunnel;
+use crate::error::{Error, Result};
+use crate::stream::Stream;
+
+/// Makes the stream of a route. Cheap to clone.
+///
+/// ```no_run
+/// use persist_sync::persist_core::{Direct, Router};
+/// use persist_sync::Connector;
+///
+/// let route = Direct.route(&"http://127.0.0.1:8080".parse()?)?;
+/// let stream = Connector::default().connect(&route, &Direct)?;
+/// println!("connected to {:?}", stream.peer_addr());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Connector {
+    dial: DialConfig,
+    dialer: Arc<dyn Dialer>,
+    /// Ours, as long as nobody gave another one.
+    sockets: Option<SocketDialer>,
+    resolver: Arc<dyn Resolver>,
+}
+
+/// The addresses of a hop whose name is resolved here, and which of them is tried.
+type Choice = Option<(Vec<SocketAddr>, usize)>;
+
+impl Connector {
+    /// Sockets as the configuration says, the system's resolver.
+    pub fn new(config: &ClientConfig) -> Self {
+        Self::of_parts(config.dial, config.socket)
+    }
+
+    /// The same, of the two parts that it needs.
+    pub fn of_parts(dial: DialConfig, socket: SocketConfig) -> Self {
+        let resolver: Arc<dyn Resolver> = Arc::new(SystemResolver);
+        let sockets = SocketDialer::new(resolver.clone(), socket, dial.happy_eyeballs);
+        Self { dial, dialer: Arc::new(sockets.clone()), sockets: Some(sockets), resolver }
+    }
+
+    /// Opens the first hop by other means. A resolver that is set afterwards serves only hops whose names are resolved here.
+    #[must_use]
+    pub fn with_dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = dialer;
+        self.sockets = None;
+        self
+    }
+
+    /// Resolves names by other means.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        if let Some(sockets) = self.sockets.take() {
+            let sockets = sockets.with_resolver(resolver.clone());
+            self.dialer = Arc::new(sockets.clone());
+            self.sockets = Some(sockets);
+        }
+        self.resolver = resolver;
+        self
+    }
+
+    /// Makes the stream of a route: blocks until it is there, at most as long as [`DialConfig`] allows. `router` gives the handshakes.
+    ///
+    /// # Errors
+    /// [`Error`] with the phase, the hop's destination, and the cause as a value. Nothing was sent for any request.
+    pub fn connect(&self, route: &Route, router: &dyn Router) -> Result<Stream> {
+        let hops = &route.hops;
+        self.check(hops)?;
+        let mut timer = DialTimer::new(self.dial);
+        let mut choices: Vec<Choice> = Vec::new();
+        for hop in hops {
+            choices.push(self.choice(hop, &mut timer).map_err(|error| error.at(&hop.to))?);
+        }
+        loop {
+            let (reached, error) = match self.walk(hops, &choices, router, &mut timer) {
+                Ok(stream) => {
+                    // Fails on a dead socket only, which reads and writes will tell.
+                    let _ = stream.detach();
+                    return Ok(stream);
+                }
+                Err(failed) => failed,
+            };
+            let error = error.at(&hops[reached].to);
+            // A proxy that could not reach one address may reach the next; but it has to be asked anew.
+            match &mut choices[reached] {
+                Some((addresses, at)) if error.phase() == Phase::Tunnel && *at + 1 < addresses.len() => *at += 1,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// What can be said before anything is dialled.
+    fn check(&self, hops: &[Hop]) -> Result<()> {
+        if hops.first().is_none_or(|first| first.means != Means::Socket) {
+            return Err(unsupported("a route begins with a socket"));
+        }
+        for (n, hop) in hops.iter().enumerate() {
+            if n > 0 && hop.means == Means::Socket {
+                return Err(unsupported("only the first hop of a route can be a socket").at(&hop.to));
+            }
+            if hop.to.scheme() == Scheme::Https {
+                self.check_tls().map_err(|error| error.at(&hop.to))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<()> {
+        Err(unsupported("https needs TLS, which persist-sync has with its feature `tls`"))
+    }
+
+    fn choice(&self, hop: &Hop, timer: &mut DialTimer) -> Result<Choice> {
+        let here = matches!(hop.means, Means::Socks5 { resolve: Resolve::Here });
+        if !here || hop.to.host().is_none_or(|host| host.address().is_some()) {
+            return Ok(None);
+        }
+        timer.enter(Phase::Resolve);
+        addresses(&self.resolver, &hop.to, timer).map(|addresses| Some((addresses, 0)))
+    }
+
+    /// Goes all the way; or says at which hop it ended, and why.
+    fn walk(
+        &self,
+        hops: &[Hop],
+        choices: &[Choice],
+        router: &dyn Router,
+        timer: &mut DialTimer,
+    ) -> Result<Stream, (usize, Error)> {
+        let mut stream = self.dialer.dial(&hops[0].to, timer).map_err(|error| (0, error))?;
+        stream.attach().map_err(|error| (0, timer.failed(error)))?;
+        stream = self.secure(stream, &hops[0].to, timer).map_err(|error| (0, error))?;
+        for (n, hop) in hops.iter().enumerate().skip(1) {
+            timer.enter(Phase::Tunnel);
+            let leftover = self.tunnel(&stream, hop, &choices[n], router, timer).map_err(|error| (n, error))?;
+            stream = self.secure(stream.with_leftover(leftover), &hop.to, timer).map_err(|error| (n, error))?;
+        }
+        Ok(stream)
+    }
+
+    fn tunnel(
+        &self,
+        stream: &Stream,
+        hop: &Hop,
+        choice: &Choice,
+        router: &dyn Router,
+        timer: &DialTimer,
+    ) -> Result<Vec<u8>> {
+        let mut asked = hop.clone();
+        if let Some((addresses, at)) = choice {
+            let address = addresses[*at];
+            asked.to = Destination::tcp(hop.to.scheme(), Host::from(address.ip()), address.port());
+        }
+        let mut tunnel = router.tunnel(&asked).map_err(|error| Error::new(Phase::Route, error))?;
+        tunnel::carry_out(stream, &mut *tunnel, timer).map_err(|cause| timer.failed(cause))
+    }
+
+    /// TLS, if the destination asks for it.
+    fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
+        let _ = (to, timer);
+        Ok(stream)
+    }
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new(&ClientConfig::default())
+    }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::new(Phase::Prepare, what).blaming(Blame::Caller)
+}

@@ -1,0 +1,281 @@
+//! The streams that connections run over: TCP and Unix sockets.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+
+use rustix::fd::{AsFd, BorrowedFd};
+
+mod led;
+
+use led::Led;
+
+/// A connected TCP or Unix socket; perhaps one that was reached through a proxy, whose first bytes were read already.
+///
+/// While a connection drives it, the socket is in non-blocking mode and the calls of this crate wait beside it; what comes back
+/// from a [hijack](crate::ClientConn::hijack) blocks again, like any socket of the standard library.
+#[derive(Debug)]
+pub struct Stream {
+    layer: Layer,
+    /// The socket's options are as somebody wants them.
+    prepared: bool,
+}
+
+/// What reads and writes go through first.
+#[derive(Debug)]
+enum Layer {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Led(Box<Led>),
+}
+
+/// The same call, on whatever there is.
+macro_rules! on_layer {
+    ($stream:expr, $layer:ident => $call:expr) => {
+        match &$stream.layer {
+            Layer::Tcp($layer) => $call,
+            #[cfg(unix)]
+            Layer::Unix($layer) => $call,
+            Layer::Led(led) => {
+                let $layer = &**led;
+                $call
+            }
+        }
+    };
+}
+
+/// The socket at the bottom.
+enum Socket<'s> {
+    Tcp(&'s TcpStream),
+    #[cfg(unix)]
+    Unix(&'s UnixStream),
+}
+
+impl Stream {
+    fn new(layer: Layer) -> Self {
+        Self { layer, prepared: false }
+    }
+
+    /// A socket whose options are set as its user wants them.
+    pub(crate) fn prepared(socket: TcpStream) -> Self {
+        Self { layer: Layer::Tcp(socket), prepared: true }
+    }
+
+    /// Puts bytes that were read from the stream back in front of it.
+    #[must_use]
+    pub fn with_leftover(self, leftover: Vec<u8>) -> Self {
+        if leftover.is_empty() { self } else { Self::new(Layer::Led(Box::new(Led::new(leftover, self)))) }
+    }
+
+    /// The TCP socket, if the stream is just that: bytes may be read from it and written to it directly.
+    pub fn as_tcp(&self) -> Option<&TcpStream> {
+        match &self.layer {
+            Layer::Tcp(socket) => Some(socket),
+            Layer::Led(led) => led.plain().and_then(Self::as_tcp),
+            #[cfg(unix)]
+            Layer::Unix(_) => None,
+        }
+    }
+
+    /// The TCP socket, if the stream is just that; else the stream back.
+    ///
+    /// # Errors
+    /// The stream itself, when it is not TCP, or has bytes of its own in front of the socket's.
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+        match self.layer {
+            Layer::Tcp(socket) => Ok(socket),
+            Layer::Led(led) if led.plain().is_some() => led.into_inner().into_tcp(),
+            layer => Err(Self { layer, ..self }),
+        }
+    }
+
+    /// The Unix socket, if the stream is just that.
+    #[cfg(unix)]
+    pub fn as_unix(&self) -> Option<&UnixStream> {
+        match &self.layer {
+            Layer::Unix(socket) => Some(socket),
+            Layer::Led(led) => led.plain().and_then(Self::as_unix),
+            Layer::Tcp(_) => None,
+        }
+    }
+
+    /// The socket at the bottom, for what concerns only that.
+    fn socket(&self) -> Socket<'_> {
+        match &self.layer {
+            Layer::Tcp(socket) => Socket::Tcp(socket),
+            #[cfg(unix)]
+            Layer::Unix(socket) => Socket::Unix(socket),
+            Layer::Led(led) => led.inner().socket(),
+        }
+    }
+
+    /// The TCP socket at the bottom: for its addresses and options. Its bytes may be those of another layer.
+    pub(crate) fn tcp_below(&self) -> Option<&TcpStream> {
+        match self.socket() {
+            Socket::Tcp(socket) => Some(socket),
+            #[cfg(unix)]
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// Where the other end is; `None` for a Unix socket, or once the socket is gone.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp_below().and_then(|socket| socket.peer_addr().ok())
+    }
+
+    /// Where this end is; `None` for a Unix socket, or once the socket is gone.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp_below().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Takes the socket into a connection's care.
+    pub(crate) fn attach(&self) -> io::Result<()> {
+        self.set_nonblocking(true)?;
+        match (self.prepared, &self.layer) {
+            // Every write is a whole burst already: waiting for more would only delay it.
+            (false, Layer::Tcp(socket)) => socket.set_nodelay(true),
+            (_, Layer::Led(led)) => led.inner().attach(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the socket back as it is expected: blocking.
+    pub(crate) fn detach(&self) -> io::Result<()> {
+        self.set_nonblocking(false)
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self.socket() {
+            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// Reads what is there; `WouldBlock` if nothing is. Where less comes than was asked for, nothing is left that the socket would not tell of.
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.layer {
+            Layer::Led(led) => led.through(buf, |inner, buf| inner.try_read(buf)),
+            _ => retry(|| (&mut &*self).read(buf)),
+        }
+    }
+
+    /// Writes what the socket takes now; `WouldBlock` if that is nothing.
+    pub(crate) fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = match &self.layer {
+            Layer::Led(led) => led.inner().try_write(bufs),
+            _ => retry(|| (&mut &*self).write_vectored(bufs)),
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            other => other,
+        }
+    }
+
+    /// Sends what was taken by a layer above the socket and not by the socket; `WouldBlock` if that takes longer.
+    pub(crate) fn try_flush(&self) -> io::Result<()> {
+        match &self.layer {
+            Layer::Led(led) => led.inner().try_flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are bytes to be read that the socket does not tell of.
+    pub(crate) fn holds_input(&self) -> bool {
+        match &self.layer {
+            Layer::Led(led) => led.plain().is_none() || led.inner().holds_input(),
+            _ => false,
+        }
+    }
+
+    /// Ends one or both directions.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.socket() {
+            Socket::Tcp(socket) => socket.shutdown(how),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.shutdown(how),
+        }
+    }
+}
+
+/// A signal is no reason to give up.
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.socket() {
+            Socket::Tcp(socket) => socket.as_fd(),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Stream {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Self::new(Layer::Tcp(socket))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(socket: UnixStream) -> Self {
+        Self::new(Layer::Unix(socket))
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        on_layer!(self, layer => (&mut { layer }).read(buf))
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        on_layer!(self, layer => (&mut { layer }).write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        on_layer!(self, layer => (&mut { layer }).write_vectored(bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
