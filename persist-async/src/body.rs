@@ -8,6 +8,8 @@ use bytes::Bytes;
 use persist_core::{BodyLen, Fields};
 use tokio::io::AsyncRead;
 
+use crate::pump::COPY_MAX;
+
 /// The body of a message to be sent: nothing, bytes, or whatever a reader gives.
 ///
 /// ```
@@ -63,6 +65,14 @@ impl Body {
             (Content::Empty, None) => BodyLen::Empty,
             (Content::Bytes(bytes), None) => BodyLen::Length(bytes.len() as u64),
             (Content::Reader { len, .. }, None) => *len,
+        }
+    }
+
+    /// Content that is worth being copied behind its head at once.
+    pub(crate) fn at_hand(&self) -> Option<&[u8]> {
+        match (&self.content, &self.trailers) {
+            (Content::Bytes(bytes), None) if bytes.len() <= COPY_MAX => Some(bytes),
+            _ => None,
         }
     }
 

@@ -383,7 +383,6 @@ impl<S: Transport> ClientConn<S> {
             return state.failure(id).or_else(|| state.ended(Phase::Receive)).map(Err);
         };
         let interim = std::mem::take(&mut entry.interim).into();
-        state.untaken -= 1;
         let body = Incoming::open(&self.link, state, id, len);
         Some(Ok(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }))
     }

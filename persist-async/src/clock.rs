@@ -19,6 +19,11 @@ impl Clock {
         Instant::from_duration(tokio::time::Instant::now().saturating_duration_since(self.epoch))
     }
 
+    /// The same instant on tokio's clock, which all connections share.
+    pub(crate) fn at(&self, now: Instant) -> tokio::time::Instant {
+        self.epoch + now.since_epoch()
+    }
+
     /// When `deadline` is on tokio's clock; far in the future if that cannot be said.
     pub(crate) fn deadline(&self, deadline: Instant) -> tokio::time::Instant {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);

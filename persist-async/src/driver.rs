@@ -48,7 +48,7 @@ const SLICES: usize = 16;
 
 /// Where the machine's wish for input stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Appetite {
+pub(crate) enum Appetite {
     Hungry,
     /// Callers, or the machine, must act before more is read.
     Sated,
@@ -65,9 +65,11 @@ impl<R: Part, S: Transport> State<R, S> {
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
         scratch::with(|scratch| {
-            self.conn.lend(&mut scratch.output);
+            scratch.lend(&mut self.conn);
             let result = attempt(self).or_else(|| self.rounds(cx, scratch, direct, attempt));
-            self.conn.reclaim(&mut scratch.output);
+            if !self.attended {
+                scratch.reclaim(&mut self.conn);
+            }
             result
         })
     }
@@ -104,7 +106,7 @@ impl<R: Part, S: Transport> State<R, S> {
                     return Some(result);
                 }
             }
-            if !(pumped || wrote || read || self.poll_timer(cx)) {
+            if !(pumped || wrote || read || self.arm(cx)) {
                 self.drive = Drive::Parked;
                 return None;
             }
@@ -116,9 +118,9 @@ impl<R: Part, S: Transport> State<R, S> {
     /// Writes what waits without waiting for more, and gives the buffer back.
     pub(crate) fn write_through(&mut self, cx: &mut Context<'_>) {
         scratch::with(|scratch| {
-            self.conn.lend(&mut scratch.output);
+            scratch.lend(&mut self.conn);
             self.flush(cx);
-            self.conn.reclaim(&mut scratch.output);
+            scratch.reclaim(&mut self.conn);
         });
     }
 
@@ -127,40 +129,44 @@ impl<R: Part, S: Transport> State<R, S> {
         self.feed_inbox(&mut None);
     }
 
-    /// Tells the machine the time if a deadline has passed.
+    /// Tells the machine the time if a deadline may have passed since the timer was set.
     pub(crate) fn pass_deadline(&mut self) {
         let now = self.now();
-        if self.conn.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        if self.armed.is_some_and(|armed| armed <= now) {
             self.conn.handle_timeout(now);
         }
     }
 
-    /// Waits for the next deadline. True if it has passed. A timer that is set too early is left alone, since deadlines mostly move away.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.stream.is_none() {
+    /// Sets the timer for the next deadline. True if that has passed. A timer that is set too early is left alone, since deadlines mostly
+    /// move away: it fires in vain, and is set anew then.
+    pub(crate) fn arm(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.now();
+        let Some(deadline) = self.conn.poll_timeout().filter(|_| self.stream.is_some()) else { return false };
+        if self.armed.is_some_and(|armed| now < armed && armed <= deadline) {
             return false;
         }
-        let Some(deadline) = self.conn.poll_timeout() else { return false };
-        let due = self.clock.deadline(deadline);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        loop {
-            if timer.deadline() > due {
-                timer.as_mut().reset(due);
-            }
+        if now < deadline {
+            let due = self.clock.deadline(deadline);
+            self.armed = Some(deadline);
+            let timer = match &mut self.timer {
+                Some(timer) => {
+                    timer.as_mut().reset(due);
+                    timer
+                }
+                None => self.timer.insert(Box::pin(tokio::time::sleep_until(due))),
+            };
             if timer.as_mut().poll(cx).is_pending() {
                 return false;
             }
-            if timer.deadline() >= due {
-                // Whatever happens next sets it anew; a fired timer must not be polled again.
-                self.timer = None;
-                return true;
-            }
-            timer.as_mut().reset(due);
+            self.tick();
         }
+        self.armed = None;
+        self.conn.handle_timeout(self.now());
+        true
     }
 
     /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
-    fn feed_inbox(&mut self, direct: &mut Option<Direct<'_, '_>>) -> Appetite {
+    pub(crate) fn feed_inbox(&mut self, direct: &mut Option<Direct<'_, '_>>) -> Appetite {
         let inbox = mem::take(&mut self.inbox);
         let mut input = &inbox[self.inbox_at..];
         let appetite = self.feed(&mut input, direct);
@@ -224,6 +230,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 self.tidy(id);
             }
             Event::Ended { id, failure } => {
+                R::on_ended(self, id);
                 let gone = self.entry(id).and_then(|entry| {
                     entry.failure = Some(failure);
                     entry.outgoing.take()
@@ -274,7 +281,7 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Writes what waits. True if something moved.
-    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.now();
         let Some(stream) = self.stream.as_mut() else { return false };
         let mut moved = false;
@@ -347,7 +354,12 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Reads once, straight into the caller's buffer where that pays. True if something came.
-    fn fill(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, direct: &mut Option<Direct<'_, '_>>) -> bool {
+    pub(crate) fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        direct: &mut Option<Direct<'_, '_>>,
+    ) -> bool {
         let now = self.now();
         let Some(stream) = self.stream.as_mut() else { return false };
         if self.read_side == Readable::Ended {

@@ -15,6 +15,7 @@ use crate::wakers::Slot;
 pub(crate) struct Entry<R: Role> {
     pub(crate) id: ExchangeId,
     pub(crate) interim: VecDeque<R::Inbound>,
+    /// A client's: the reply's head, until it is taken.
     pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
     pub(crate) content: BytesMut,
     /// The peer's message is complete; its trailers until they are taken.
@@ -29,6 +30,14 @@ pub(crate) struct Entry<R: Role> {
     pub(crate) outbound_held: bool,
     /// Content that came after the receiving end was dropped.
     pub(crate) discarded: u64,
+}
+
+/// A request whose head is here, for whoever takes it.
+pub(crate) struct Arrived<R: Role> {
+    pub(crate) id: ExchangeId,
+    pub(crate) head: R::Inbound,
+    pub(crate) ticket: R::Ticket,
+    pub(crate) len: BodyLen,
 }
 
 impl<R: Role> Entry<R> {

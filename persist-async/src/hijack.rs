@@ -137,6 +137,7 @@ pub(crate) fn detach<R: Part, S: Transport>(link: &Link<R, S>) -> Result<Hijacke
         state.inbox = Vec::new();
         state.inbox_at = 0;
         state.timer = None;
+        state.armed = None;
         for (id, failure) in &parts.failures {
             let gone = state.entry(*id).and_then(|entry| {
                 entry.failure = Some(Box::new(failure.clone()));

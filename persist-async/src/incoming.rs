@@ -107,6 +107,11 @@ impl Incoming {
         }
     }
 
+    /// The body of a message that has none.
+    pub(crate) fn nothing() -> Self {
+        Self { len: BodyLen::Empty, source: Source::Done, trailers: None, lease: None }
+    }
+
     /// How the body is framed, and so how long it is if that was said.
     pub fn len(&self) -> BodyLen {
         self.len

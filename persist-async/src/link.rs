@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
-use crate::entry::Entry;
+use crate::date::Stamp;
+use crate::entry::{Arrived, Entry};
 use crate::error::{self, Error};
 use crate::part::Part;
 use crate::pump::Outgoing;
@@ -35,6 +36,10 @@ pub(crate) struct Link<R: Role, S> {
     pub(crate) wakers: Arc<Wakers>,
     /// Stands for the connection towards the socket and the timer.
     waker: Waker,
+    /// Whether a server's task drives the connection (`server/task.rs`), rather than whoever awaits something of it (`wakers.rs`).
+    has_task: AtomicBool,
+    /// What is added to each response.
+    pub(crate) stamp: Option<Arc<Stamp>>,
     /// The connection's number in this process.
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
@@ -45,15 +50,16 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) conn: Conn<R>,
     /// Gone once the connection is closed or taken apart.
     pub(crate) stream: Option<S>,
-    /// Exchanges that somebody still holds, or whose body is still to be sent; in the order of their numbers.
+    /// Exchanges that somebody still holds, or whose body is still to be sent; in the order of their numbers. A server's have their place here only
+    /// while there is something to be kept of them: content, a failure, or somebody who waits.
     pub(crate) entries: VecDeque<Entry<R>>,
+    /// A server's next request, until it is taken.
+    pub(crate) arrived: Option<Arrived<R>>,
     /// Bytes that were read and could not be taken yet; `inbox_at` of them are consumed.
     pub(crate) inbox: Vec<u8>,
     pub(crate) inbox_at: usize,
     /// Content in all entries together.
     pub(crate) buffered: usize,
-    /// Heads that nobody has taken.
-    pub(crate) untaken: usize,
     /// The exchange whose content comes in now.
     pub(crate) receiving: Option<ExchangeId>,
     pub(crate) read_side: Readable,
@@ -62,6 +68,12 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) closed: Option<CloseReason>,
     pub(crate) switched: bool,
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer fires: never after the machine's deadline, often before it.
+    pub(crate) armed: Option<Instant>,
+    /// The connection's task is in its poll, and will look at everything before it waits: nobody has to wake it.
+    pub(crate) attended: bool,
+    /// The reader of a body to be sent was polled in this poll of the task, and has nothing yet.
+    pub(crate) reader_waits: bool,
     pub(crate) clock: Clock,
     /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
     time: Instant,
@@ -73,6 +85,8 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) drive: Drive,
     /// The place of whoever is polling, who needs no waking.
     polling: Option<Slot>,
+    /// One of the following is to be seen to when the lock is released.
+    after: bool,
     wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
     #[expect(clippy::vec_box, reason = "they come boxed, and unboxing them would only move them")]
@@ -144,7 +158,6 @@ impl<R: Role, S> State<R, S> {
             return;
         }
         self.buffered -= entry.content.len();
-        self.untaken -= usize::from(entry.head.is_some());
         self.entries.remove(at);
         if self.entries.is_empty() && self.entries.capacity() > 2 {
             self.entries = VecDeque::new();
@@ -157,6 +170,20 @@ impl<R: Role, S> State<R, S> {
             self.entries.reserve_exact(1);
         }
         self.entries.push_back(entry);
+    }
+
+    /// The place of an exchange that may have none: there was nothing to be kept of it before.
+    pub(crate) fn entry_or_new(&mut self, id: ExchangeId) -> &mut Entry<R> {
+        let at = match self.entries.binary_search_by_key(&id, |entry| entry.id) {
+            Ok(at) => at,
+            Err(at) => {
+                let mut entry = Entry::new(id);
+                entry.inbound_held = false;
+                self.entries.insert(at, entry);
+                at
+            }
+        };
+        &mut self.entries[at]
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -186,27 +213,33 @@ impl<R: Role, S> State<R, S> {
     }
 
     pub(crate) fn wake_everybody(&mut self) {
+        self.after = true;
         self.wakes = Wakes::Everybody;
     }
 
     fn wake_slot(&mut self, slot: Option<Slot>) {
-        match (&mut self.wakes, slot.filter(|slot| self.polling != Some(*slot))) {
-            (Wakes::Nobody, Some(slot)) => self.wakes = Wakes::One(slot),
-            (Wakes::One(first), Some(slot)) if *first != slot => self.wakes = Wakes::Some(vec![*first, slot]),
-            (Wakes::Some(slots), Some(slot)) if !slots.contains(&slot) => slots.push(slot),
+        let Some(slot) = slot.filter(|slot| self.polling != Some(*slot)) else { return };
+        self.after = true;
+        match &mut self.wakes {
+            Wakes::Nobody => self.wakes = Wakes::One(slot),
+            Wakes::One(first) if *first != slot => self.wakes = Wakes::Some(vec![*first, slot]),
+            Wakes::Some(slots) if !slots.contains(&slot) => slots.push(slot),
             _ => {}
         }
     }
 
     /// Drops a body once the lock is released.
     pub(crate) fn discard(&mut self, outgoing: Option<Box<Outgoing>>) {
+        self.after |= outgoing.is_some();
         self.trash.extend(outgoing);
     }
 
     /// The stream is closed once the lock is released.
     pub(crate) fn discard_stream(&mut self) {
         self.dead_stream = self.stream.take();
+        self.after = true;
         self.timer = None;
+        self.armed = None;
     }
 
     /// Why the connection has ended, if it has: for whoever asks something of it in `phase`.
@@ -246,6 +279,10 @@ impl<R: Role, S> State<R, S> {
 
 impl<R: Part, S: Transport> Link<R, S> {
     pub(crate) fn new(conn: Conn<R>, clock: Clock, stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self::bare((conn, clock), stream, peer, inbox))
+    }
+
+    fn bare((conn, clock): (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let wakers = Arc::new(Wakers::default());
         let state = State {
@@ -255,7 +292,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             inbox,
             inbox_at: 0,
             buffered: 0,
-            untaken: 0,
+            arrived: None,
             receiving: None,
             read_side: Readable::Open,
             write_side: Writable::Open,
@@ -263,23 +300,53 @@ impl<R: Part, S: Transport> Link<R, S> {
             closed: None,
             switched: false,
             timer: None,
+            armed: None,
+            attended: false,
+            reader_waits: false,
             clock,
             time: clock.now(),
             turns: VecDeque::new(),
             watcher: None,
             drive: Drive::NotNeeded,
             polling: None,
+            after: false,
             wakes: Wakes::Nobody,
             trash: Vec::new(),
             dead_stream: None,
         };
-        Arc::new(Self {
+        Self {
             state: Mutex::new(state),
             waker: Waker::from(wakers.clone()),
             wakers,
+            has_task: AtomicBool::new(false),
+            stamp: None,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             peer,
-        })
+        }
+    }
+
+    /// A connection that a task is about to drive; `stamp` is added to its responses.
+    pub(crate) fn with_task(
+        machine: (Conn<R>, Clock),
+        stream: S,
+        peer: Option<SocketAddr>,
+        stamp: Arc<Stamp>,
+    ) -> Arc<Self> {
+        let mut link = Self::bare(machine, stream, peer, Vec::new());
+        link.stamp = Some(stamp);
+        *link.has_task.get_mut() = true;
+        Arc::new(link)
+    }
+
+    /// Whether a task drives the connection. One that has just gone is no harm: its place is free then, and whoever waits is woken.
+    pub(crate) fn has_task(&self) -> bool {
+        self.has_task.load(Ordering::Acquire)
+    }
+
+    /// The task is gone: from here on whoever waits drives.
+    pub(crate) fn task_gone(&self) {
+        self.has_task.store(false, Ordering::Release);
+        self.wakers.desert();
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, R, S> {
@@ -293,8 +360,11 @@ impl<R: Part, S: Transport> Link<R, S> {
         state.tick();
         let result = change(&mut state);
         state.settle();
+        let attended = state.attended;
         drop(state);
-        self.wakers.kick();
+        if !attended {
+            self.wakers.kick();
+        }
         result
     }
 
@@ -313,6 +383,9 @@ impl<R: Part, S: Transport> Link<R, S> {
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
     ) -> Poll<T> {
+        if self.has_task() {
+            return self.poll_beside_task(wait, cx, step);
+        }
         let (slot, interest, hold) = wait;
         let mut own = Context::from_waker(&self.waker);
         let was_due = self.wakers.begin();
@@ -344,6 +417,40 @@ impl<R: Part, S: Transport> Link<R, S> {
             self.wakers.wait(slot, cx.waker(), hold);
             return Poll::Pending;
         }
+    }
+
+    /// The same where a task drives: what this poll leaves undone is the task's.
+    fn poll_beside_task<T>(
+        &self,
+        (slot, interest, _): (&mut Option<Slot>, Interest, Hold),
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
+    ) -> Poll<T> {
+        let mut own = Context::from_waker(&self.waker);
+        let mut state = self.lock();
+        let attended = state.attended;
+        if !attended {
+            state.tick();
+        }
+        state.polling = *slot;
+        let result = step(&mut state, &mut own, *slot);
+        state.polling = None;
+        let poll = match result {
+            Some(result) => {
+                self.leave(state, slot);
+                Poll::Ready(result)
+            }
+            None => {
+                state.note(interest, self.wakers.reserve(slot));
+                drop(state);
+                self.wakers.wait(slot, cx.waker(), Hold::Loose);
+                Poll::Pending
+            }
+        };
+        if !attended {
+            self.wakers.kick();
+        }
+        poll
     }
 
     /// Leaves the list of those who wait, and hands on what is to be done.
@@ -384,6 +491,10 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
+        if !state.after {
+            return;
+        }
+        state.after = false;
         let wakes = std::mem::take(&mut state.wakes);
         let trash = std::mem::take(&mut state.trash);
         let stream = state.dead_stream.take();

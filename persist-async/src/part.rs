@@ -2,7 +2,7 @@
 
 use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
 
-use crate::entry::Entry;
+use crate::entry::{Arrived, Entry};
 use crate::link::{BUFFERED_MAX, State};
 
 /// One end of a connection.
@@ -13,6 +13,9 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
 
     /// A head came.
     fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen));
+
+    /// An exchange ended without completing.
+    fn on_ended<S>(state: &mut State<Self, S>, id: ExchangeId);
 
     /// Whether nothing further may be taken from the peer until a caller acts.
     fn is_blocked<S>(state: &State<Self, S>) -> bool;
@@ -33,9 +36,10 @@ impl Part for Client {
     fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen)) {
         let Some(entry) = state.entry(id) else { return };
         entry.head = Some(head);
-        state.untaken += 1;
         state.wake_exchange(id);
     }
+
+    fn on_ended<S>(_: &mut State<Self, S>, _: ExchangeId) {}
 
     /// Replies may wait for their callers up to a limit of bytes; their number is limited by the pipelining depth.
     fn is_blocked<S>(state: &State<Self, S>) -> bool {
@@ -56,20 +60,40 @@ impl Part for Client {
 impl Part for Server {
     const END_AWAITS_UPLOAD: bool = false;
 
-    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen)) {
-        let mut entry = Entry::new(id);
-        entry.head = Some(head);
-        entry.outbound_held = true;
-        state.enter(entry);
-        state.untaken += 1;
+    fn on_head<S>(
+        state: &mut State<Self, S>,
+        id: ExchangeId,
+        (head, ticket, len): (Self::Inbound, Self::Ticket, BodyLen),
+    ) {
+        if len != BodyLen::Empty {
+            let mut entry = Entry::new(id);
+            entry.outbound_held = true;
+            state.enter(entry);
+        }
+        state.arrived = Some(Arrived { id, head, ticket, len });
         state.wake_watcher();
+    }
+
+    /// A request that nobody has taken is not worth taking any more. Any other is noted, so that its responder hears of it.
+    fn on_ended<S>(state: &mut State<Self, S>, id: ExchangeId) {
+        match state.arrived.take_if(|arrived| arrived.id == id) {
+            // Nobody holds either end of it.
+            Some(_) => {
+                if let Some(entry) = state.entry(id) {
+                    entry.inbound_held = false;
+                    entry.outbound_held = false;
+                }
+            }
+            None if state.entry(id).is_none() => state.entry_or_new(id).outbound_held = true,
+            None => {}
+        }
     }
 
     /// One request may wait for the caller, with the beginning of its content. Content that nobody wants is dropped up to the drain budget; from there on the peer waits for the
     /// response, after which the machine drains what is left or closes.
     fn is_blocked<S>(state: &State<Self, S>) -> bool {
         let budget = state.conn.config().limits.drain_bytes_max;
-        (state.untaken > 0 && state.receiving.is_none())
+        (state.arrived.is_some() && state.receiving.is_none())
             || state.buffered >= BUFFERED_MAX
             || state.entries.iter().any(|entry| entry.discarded > budget && entry.outbound_held)
     }

@@ -14,7 +14,7 @@ use crate::link::State;
 use crate::part::Part;
 
 /// At most so many bytes are copied into the machine's outbox; longer pieces go out from where they are.
-const COPY_MAX: usize = 8 * 1024;
+pub(crate) const COPY_MAX: usize = 8 * 1024;
 
 /// A reader is asked for so many bytes at once.
 const PIECE: usize = 64 * 1024;
@@ -97,9 +97,7 @@ impl<R: Part, S> State<R, S> {
             Ok(Pumped::All) if matches!(outgoing.source, Source::Exhausted) => {}
             Ok(Pumped::All) => self.discard(Some(Box::new(outgoing))),
             outcome => {
-                if let Some(entry) = self.entry(id) {
-                    entry.outgoing = Some(Box::new(outgoing));
-                }
+                self.entry_or_new(id).outgoing = Some(Box::new(outgoing));
                 if let Err(error) = outcome {
                     self.break_off(id, error);
                 }

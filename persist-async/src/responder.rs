@@ -6,9 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use persist_core::{
-    BodyLen, ExchangeId, Field, FieldName, FieldValue, Phase, Refused, Response, SendError, Server, Ticket,
-};
+use persist_core::{ExchangeId, Field, Phase, Refused, Response, SendError, Server, Ticket};
 
 use crate::body::Body;
 use crate::date::Stamp;
@@ -24,7 +22,6 @@ use crate::wakers::{Hold, Slot};
 pub struct Responder {
     outlet: Arc<dyn Outlet>,
     ticket: Option<Ticket>,
-    stamp: Option<Arc<Stamp>>,
 }
 
 /// The sending end of a server's connection, whatever its stream is.
@@ -39,15 +36,14 @@ pub(crate) trait Outlet: Send + Sync {
 
 /// A response on its way into the machine.
 pub(crate) struct Answer<'a> {
-    ticket: Option<Ticket>,
+    ticket: &'a mut Option<Ticket>,
     response: &'a Response,
-    body: Option<Body>,
-    stamp: Option<&'a Stamp>,
+    body: &'a mut Body,
 }
 
 impl Responder {
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket, stamp: Option<Arc<Stamp>>) -> Self {
-        Self { outlet, ticket: Some(ticket), stamp }
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket) -> Self {
+        Self { outlet, ticket: Some(ticket) }
     }
 
     /// The number of the exchange on its connection.
@@ -63,14 +59,8 @@ impl Responder {
     /// # Errors
     /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the exchange has failed.
     pub async fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
-        let (outlet, stamp) = (self.outlet.clone(), self.stamp.clone());
-        let answer = Answer {
-            ticket: self.ticket.take(),
-            response: response.borrow(),
-            body: Some(body.into()),
-            stamp: stamp.as_deref(),
-        };
-        Sending { outlet: &*outlet, answer, slot: None }.await
+        let mut body = body.into();
+        Sending { responder: &mut self, response: response.borrow(), body: &mut body, slot: None }.await
     }
 
     /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left. Its
@@ -105,10 +95,11 @@ impl Drop for Responder {
     }
 }
 
-/// Waits until the machine has taken a response. Dropped before that, the exchange is abandoned.
+/// Waits until the machine has taken a response. Dropped before that, its responder abandons the exchange.
 struct Sending<'a> {
-    outlet: &'a dyn Outlet,
-    answer: Answer<'a>,
+    responder: &'a mut Responder,
+    response: &'a Response,
+    body: &'a mut Body,
     slot: Option<Slot>,
 }
 
@@ -116,16 +107,15 @@ impl Future for Sending<'_> {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = self.get_mut();
-        this.outlet.poll_answer(&mut this.answer, &mut this.slot, cx)
+        let Self { responder: Responder { outlet, ticket }, response, body, slot } = self.get_mut();
+        outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx)
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.outlet.leave(&mut self.slot);
-        if let Some(ticket) = self.answer.ticket.take() {
-            self.outlet.abandon(ticket.id());
+        if self.slot.is_some() {
+            self.responder.outlet.leave(&mut self.slot);
         }
     }
 }
@@ -153,26 +143,24 @@ impl Drop for Flushing<'_> {
 
 impl Answer<'_> {
     /// Gives the response to the machine; `None` while it must wait for its turn.
-    fn give<S: Transport>(&mut self, state: &mut State<Server, S>) -> Option<Result<()>> {
+    fn give<S: Transport>(&mut self, stamp: Option<&Stamp>, state: &mut State<Server, S>) -> Option<Result<()>> {
         let Some(ticket) = self.ticket.take() else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
-        let (id, now) = (ticket.id(), state.now());
-        let date = self.stamp.filter(|stamp| stamp.wants_date(self.response)).map(Stamp::date);
-        let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
-        let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });
-        let server = self.stamp.and_then(|stamp| stamp.server(self.response));
-        let fields = self.response.fields.iter().chain(date).chain(server);
-        let len = self.body.as_ref().map_or(BodyLen::Empty, Body::len);
-        match state.conn.send_response(ticket, self.response.status, fields, len, now) {
+        let id = ticket.id();
+        let (response, body) = (self.response, &mut *self.body);
+        let given = match stamp {
+            None => Self::hand_over(response, body, state, ticket, response.fields.iter()),
+            Some(stamp) => stamp.with(response, state.clock.at(state.now()), |added| {
+                Self::hand_over(response, body, state, ticket, response.fields.iter().chain(added.iter()))
+            }),
+        };
+        match given {
             Ok(()) => {
-                if let Some(entry) = state.entry(id) {
-                    entry.outbound_held = false;
-                }
-                state.begin_body(id, self.body.take().unwrap_or_default());
-                state.tidy(id);
+                release(state, id);
                 Some(Ok(()))
             }
             Err(Refused { ticket, error: SendError::ParkedFull { .. } }) => {
-                self.ticket = Some(ticket);
+                *self.ticket = Some(ticket);
+                state.entry_or_new(id).outbound_held = true;
                 None
             }
             Err(Refused { error: SendError::NoSuchExchange, .. }) => {
@@ -181,11 +169,29 @@ impl Answer<'_> {
                 Some(Err(error.unwrap_or_else(|| error::refused(SendError::NoSuchExchange))))
             }
             Err(Refused { error, .. }) => {
+                let now = state.now();
                 state.conn.abandon(id, now);
                 release(state, id);
                 Some(Err(error::refused(error)))
             }
         }
+    }
+
+    /// Content at hand goes with its head, anything else as fast as the machine takes it.
+    fn hand_over<'f, S: Transport>(
+        response: &Response,
+        body: &mut Body,
+        state: &mut State<Server, S>,
+        ticket: Ticket,
+        fields: impl Iterator<Item = Field<'f>>,
+    ) -> Result<(), Refused> {
+        let (status, now, id) = (response.status, state.now(), ticket.id());
+        if let Some(content) = body.at_hand() {
+            return state.conn.send_whole_response(ticket, status, fields, content, now);
+        }
+        state.conn.send_response(ticket, status, fields, body.len(), now)?;
+        state.begin_body(id, std::mem::take(body));
+        Ok(())
     }
 }
 
@@ -202,8 +208,28 @@ impl<S: Transport> Outlet for Link<Server, S> {
         let Some(id) = answer.ticket.as_ref().map(Ticket::id) else {
             return Poll::Ready(Err(error::refused(SendError::NoSuchExchange)));
         };
+        let stamp = self.stamp.as_deref();
+        if self.has_task() {
+            // The task sends it, together with whatever else its handlers answer.
+            let mut state = self.lock();
+            if !state.attended {
+                state.tick();
+            }
+            if let Some(result) = answer.give(stamp, &mut state) {
+                let attended = state.attended;
+                if slot.is_some() {
+                    Link::leave(self, state, slot);
+                } else {
+                    drop(state);
+                }
+                if !attended {
+                    self.wakers.kick();
+                }
+                return Poll::Ready(result);
+            }
+        }
         self.poll((slot, Interest::Exchange(id), Hold::Firm), cx, |state, cx, _| {
-            state.drive(cx, &mut None, &mut |state| answer.give(state))
+            state.drive(cx, &mut None, &mut |state| answer.give(stamp, state))
         })
     }
 

@@ -4,19 +4,17 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Context;
 
-use persist_core::{CloseReason, Config, Phase, RequestHead, Response, Server};
+use persist_core::{BodyLen, CloseReason, Config, Phase, RequestHead, Response, Server};
 
 use crate::address;
 use crate::body::Body;
-use crate::date::Stamp;
+use crate::entry::Arrived;
 use crate::error::Result;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Interest, Link, State, Transport, fresh};
 use crate::responder::Responder;
-use crate::wakers::{Hold, Slot};
 
 /// The server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any task.
 ///
@@ -41,7 +39,6 @@ use crate::wakers::{Hold, Slot};
 /// Neither `Date` nor `Server` is added to responses: a [`Server`](crate::Server) does that.
 pub struct ServerConn<S> {
     link: Arc<Link<Server, S>>,
-    stamp: Option<Arc<Stamp>>,
 }
 
 /// A request that came in.
@@ -71,24 +68,15 @@ impl<S: Transport> ServerConn<S> {
     /// The same, configured. Deadlines in `config` need a tokio runtime with its timer enabled.
     pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
-        Self::accepted(stream, peer, config.into(), None)
+        let (conn, clock) = fresh(config.into());
+        Self { link: Link::new(conn, clock, stream, peer, Vec::new()) }
     }
 
     /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
     pub fn from_parts(stream: S, leftover: Vec<u8>, unsent: Vec<u8>, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
         let (conn, clock) = hijack::restore(config.into(), unsent);
-        Self { link: Link::new(conn, clock, stream, peer, leftover), stamp: None }
-    }
-
-    pub(crate) fn accepted(
-        stream: S,
-        peer: Option<SocketAddr>,
-        config: Arc<Config>,
-        stamp: Option<Arc<Stamp>>,
-    ) -> Self {
-        let (conn, clock) = fresh(config);
-        Self { link: Link::new(conn, clock, stream, peer, Vec::new()), stamp }
+        Self { link: Link::new(conn, clock, stream, peer, leftover) }
     }
 
     /// The next request; `None` after a graceful end, or when no further one can come. Dropping the future loses nothing.
@@ -100,25 +88,11 @@ impl<S: Transport> ServerConn<S> {
     /// If the connection ended otherwise: a deadline, a failing stream, a peer that broke the protocol (and has been told so).
     pub async fn read(&self) -> Result<Option<Received>> {
         self.link
-            .wait(Interest::Connection, |state, _| match self.take(state) {
+            .wait(Interest::Connection, |state, _| match take(&self.link, state) {
                 Some(received) => Some(Ok(Some(received))),
                 None => self.end(state),
             })
             .await
-    }
-
-    fn take(&self, state: &mut State<Server, S>) -> Option<Received> {
-        if state.untaken == 0 {
-            return None;
-        }
-        let entry = state.entries.iter_mut().find(|entry| entry.head.is_some())?;
-        let id = entry.id;
-        let (head, ticket, len) = entry.head.take()?;
-        state.untaken -= 1;
-        let body = Incoming::open(&self.link, state, id, len);
-        let responder = Responder::new(self.link.clone(), ticket, self.stamp.clone());
-        let (connection, reused, peer) = (self.link.id, id.number() > 0, self.link.peer);
-        Some(Received { head, body, responder, connection, reused, peer })
     }
 
     /// How it ended, if it has.
@@ -142,19 +116,6 @@ impl<S: Transport> ServerConn<S> {
         body: impl Into<Body>,
     ) -> Result<()> {
         responder.send(response, body).await
-    }
-
-    /// Polls the connection on behalf of a task that is busy with a handler: sends what waits, and reads ahead as far as the limits allow.
-    pub(crate) fn poll_drive(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) {
-        let _ = self.link.poll((slot, Interest::Connection, Hold::Firm), cx, |state, cx, _| {
-            state.drive(cx, &mut None, &mut |_| None::<()>)
-        });
-    }
-
-    pub(crate) fn leave(&self, slot: &mut Option<Slot>) {
-        if slot.is_some() {
-            Link::leave(&self.link, self.link.lock(), slot);
-        }
     }
 
     /// Exchanges that are not complete, those with unread bodies included.
@@ -232,10 +193,14 @@ impl<S: Transport> ServerConn<S> {
     pub fn into_stream(self) -> Result<Detached<S>> {
         self.hijack().map(Hijacked::into_stream)
     }
+}
 
-    pub(crate) fn link(&self) -> &Arc<Link<Server, S>> {
-        &self.link
-    }
+/// Takes the request that has arrived.
+pub(crate) fn take<S: Transport>(link: &Arc<Link<Server, S>>, state: &mut State<Server, S>) -> Option<Received> {
+    let Arrived { id, head, ticket, len } = state.arrived.take()?;
+    let body = if len == BodyLen::Empty { Incoming::nothing() } else { Incoming::open(link, state, id, len) };
+    let responder = Responder::new(link.clone(), ticket);
+    Some(Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer })
 }
 
 impl<S: Transport> Link<Server, S> {
@@ -251,6 +216,22 @@ impl<S: Transport> Link<Server, S> {
             let now = state.now();
             state.conn.abort(now);
         });
+    }
+
+    /// The task that drove it is gone. A connection that is to speak another protocol is left to whoever granted that; any other is closed,
+    /// and whoever still holds a request of it finds it gone.
+    pub(crate) fn desert(&self) {
+        let mut state = self.lock();
+        state.attended = false;
+        if state.stream.is_some() && !state.switched {
+            state.tick();
+            let now = state.now();
+            state.conn.abort(now);
+            state.settle();
+            state.discard_stream();
+        }
+        drop(state);
+        self.task_gone();
     }
 }
 

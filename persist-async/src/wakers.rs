@@ -31,6 +31,8 @@ pub(crate) struct Wakers {
 #[derive(Debug, Default)]
 struct List {
     places: Vec<Place>,
+    /// A task that drives and does nothing else, if the connection has one: a server's.
+    attendant: Option<Waker>,
     driver: Option<(Slot, Hold)>,
 }
 
@@ -45,6 +47,18 @@ enum Place {
 impl Wakers {
     fn list(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on `task` drives, and is about to.
+    pub(crate) fn attend(&self, task: Waker) {
+        self.list().attendant = Some(task);
+        self.due.store(false, Ordering::SeqCst);
+    }
+
+    /// The task is gone: whoever waits is its heir.
+    pub(crate) fn desert(&self) {
+        self.list().attendant = None;
+        self.kick();
     }
 
     /// A drive begins: what was due is being done. Whether anything was.
@@ -103,9 +117,14 @@ impl Wakers {
 
     /// Makes somebody drive, soon.
     pub(crate) fn kick(&self) {
-        self.due.store(true, Ordering::SeqCst);
         let mut list = self.list();
-        let waker = list.take_driver();
+        let waker = match &list.attendant {
+            Some(task) => Some(task.clone()),
+            None => {
+                self.due.store(true, Ordering::SeqCst);
+                list.take_driver()
+            }
+        };
         drop(list);
         if let Some(waker) = waker {
             waker.wake();

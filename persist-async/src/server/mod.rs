@@ -4,23 +4,24 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use persist_core::{Config, FieldValue, InvalidField};
+use persist_core::{Config, Conn, FieldValue, InvalidField};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::date::Stamp;
 use crate::link::Link;
 use crate::race::{Either, race};
-use crate::server_conn::{Received, ServerConn};
+use crate::server_conn::Received;
 use crate::stream::Stream;
-use crate::wakers::Slot;
+
+mod task;
+
+use task::{Service, Task};
 
 /// The first and the longest pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -196,7 +197,8 @@ impl Server {
         let Self { listener, config, shared } = self;
         let stamp = Stamp::new(config.server.as_deref().and_then(|name| FieldValue::new(name).ok()));
         let places = Arc::new(Semaphore::new(config.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let (handler, stamp, config) = (Arc::new(handler), Arc::new(stamp), Arc::new(config.conn));
+        let service = Arc::new(Service::new(handler, 1));
+        let (stamp, config, clock) = (Arc::new(stamp), Arc::new(config.conn), Clock::start());
         let mut served = Served::default();
         let mut told = shared.deadline.subscribe();
         let mut pause = ACCEPT_PAUSE.0;
@@ -218,12 +220,13 @@ impl Server {
                 }
             };
             pause = ACCEPT_PAUSE.0;
-            let conn = ServerConn::accepted(stream, peer, config.clone(), Some(stamp.clone()));
+            let conn = Conn::new(config.clone(), clock.now());
+            let link = Link::with_task((conn, clock), stream, peer, stamp.clone());
             served.connections += 1;
-            let registered = Registered::new(&shared, &conn, place);
-            let handler = handler.clone();
+            let registered = Registered::new(&shared, &link, place);
+            let task = Task::new(service.clone(), link);
             tokio::spawn(async move {
-                run(&conn, &*handler).await;
+                task.await;
                 drop(registered);
             });
         };
@@ -304,9 +307,13 @@ struct Registered {
 }
 
 impl Registered {
-    fn new(shared: &Arc<Shared>, conn: &ServerConn<Stream>, place: Option<OwnedSemaphorePermit>) -> Self {
-        shared.connections().insert(conn.id(), Arc::downgrade(conn.link()));
-        Self { shared: shared.clone(), id: conn.id(), _place: place }
+    fn new(
+        shared: &Arc<Shared>,
+        link: &Arc<Link<persist_core::Server, Stream>>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        shared.connections().insert(link.id, Arc::downgrade(link));
+        Self { shared: shared.clone(), id: link.id, _place: place }
     }
 }
 
@@ -319,50 +326,6 @@ impl Drop for Registered {
             drop(connections);
             self.shared.empty.notify_one();
         }
-    }
-}
-
-/// One connection, from its first request to its end.
-async fn run<H, F>(conn: &ServerConn<Stream>, handler: &H)
-where
-    H: Fn(Received) -> F,
-    F: Future,
-{
-    // How a connection ended is the machine's and the peer's affair: both have been told.
-    while let Ok(Some(received)) = conn.read().await {
-        // A panic while the future is made counts as one in it. (Not made inside another future: that would hold the request twice.)
-        let Ok(handling) = std::panic::catch_unwind(AssertUnwindSafe(|| handler(received))) else { continue };
-        Handling { conn, handling: std::pin::pin!(handling), slot: None }.await;
-    }
-}
-
-/// Polls a handler, and the connection beneath it whenever the handler waits.
-struct Handling<'a, F> {
-    conn: &'a ServerConn<Stream>,
-    handling: Pin<&'a mut F>,
-    slot: Option<Slot>,
-}
-
-impl<F: Future> Future for Handling<'_, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        // A handler that panicked is never polled again: its responder is dropped with it, which answers 500 and closes.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| this.handling.as_mut().poll(cx)));
-        match polled {
-            Ok(Poll::Pending) => {
-                this.conn.poll_drive(&mut this.slot, cx);
-                Poll::Pending
-            }
-            Ok(Poll::Ready(_)) | Err(_) => Poll::Ready(()),
-        }
-    }
-}
-
-impl<F> Drop for Handling<'_, F> {
-    fn drop(&mut self) {
-        self.conn.leave(&mut self.slot);
     }
 }
 

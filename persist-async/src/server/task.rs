@@ -1,0 +1,276 @@
+//! The task of one connection of a server: drives it, and polls the handlers of its requests.
+//!
+//! Handlers answer under the connection's lock and go on; the task sends what they said, together, once no further request can be begun from
+//! what was read. Whoever changes something from elsewhere wakes the task, unless it is in its poll already, for it looks at everything once more
+//! before it waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use persist_core::Server;
+
+use crate::driver::Appetite;
+use crate::link::{Link, Locked, State, Transport};
+use crate::pump::Job;
+use crate::scratch;
+use crate::server_conn::{self, Received};
+
+/// Turns before others get theirs, if the peer is always ready.
+const TURNS_MAX: u32 = 64;
+
+/// Places for handlers' futures that are kept for the next requests, all connections together.
+const SPARE_MAX: usize = 64;
+
+/// A place for a handler's future: its memory is used again and again.
+type Place<F> = Pin<Box<Option<F>>>;
+
+/// What all connections of a server have in common.
+pub(super) struct Service<H, F> {
+    handler: H,
+    /// Handlers of one connection that run at the same time.
+    handlers_max: usize,
+    spare: Mutex<Vec<Place<F>>>,
+}
+
+/// The handlers of one connection that wait for something.
+struct Running<F> {
+    /// Most connections run one at a time, and pay for no list.
+    first: Option<Place<F>>,
+    others: Vec<Place<F>>,
+}
+
+/// The task.
+pub(super) struct Task<H, F, S: Transport> {
+    running: Running<F>,
+    service: Arc<Service<H, F>>,
+    link: Arc<Link<Server, S>>,
+    /// The waker that the connection has.
+    waker: Option<Waker>,
+}
+
+/// Why [`State::turn`] stopped.
+enum Turn {
+    /// A request can be begun.
+    Request,
+    /// A body's reader is to be polled, without the lock.
+    Body(Job),
+    /// Nothing moves.
+    Parked,
+    /// Nothing will ever move again.
+    Over,
+}
+
+impl<H, F> Service<H, F>
+where
+    H: Fn(Received) -> F,
+    F: Future,
+{
+    pub(super) fn new(handler: H, handlers_max: usize) -> Self {
+        Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default() }
+    }
+
+    fn take_place(&self) -> Place<F> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Box::pin(None))
+    }
+
+    /// The handler is done, or panicked: its future is dropped, and with it a responder that it did not use, which answers `500` and closes.
+    fn give_back(&self, mut place: Place<F>) {
+        if catch_unwind(AssertUnwindSafe(|| place.set(None))).is_err() {
+            return;
+        }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(place);
+        }
+    }
+
+    /// Calls the handler and polls it once; its place, unless it is done. Panics are the handler's own affair.
+    fn begin(&self, received: Received, cx: &mut Context<'_>) -> Option<Place<F>> {
+        let mut place = self.take_place();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            place.set(Some((self.handler)(received)));
+            poll_in(&mut place, cx)
+        }));
+        if matches!(polled, Ok(Poll::Pending)) {
+            return Some(place);
+        }
+        self.give_back(place);
+        None
+    }
+
+    /// Polls a handler again; its place, unless it is done.
+    fn go_on(&self, mut place: Place<F>, cx: &mut Context<'_>) -> Option<Place<F>> {
+        if matches!(catch_unwind(AssertUnwindSafe(|| poll_in(&mut place, cx))), Ok(Poll::Pending)) {
+            return Some(place);
+        }
+        self.give_back(place);
+        None
+    }
+}
+
+fn poll_in<F: Future>(place: &mut Place<F>, cx: &mut Context<'_>) -> Poll<()> {
+    match place.as_mut().as_pin_mut() {
+        Some(handling) => handling.poll(cx).map(drop),
+        None => Poll::Ready(()),
+    }
+}
+
+impl<F: Future> Running<F> {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    fn add(&mut self, place: Place<F>) {
+        match &self.first {
+            None => self.first = Some(place),
+            Some(_) => self.others.push(place),
+        }
+    }
+
+    /// Polls all of them: any may have been woken, since all share the task's waker.
+    fn poll<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>, cx: &mut Context<'_>) {
+        self.first = self.first.take().and_then(|place| service.go_on(place, cx));
+        if self.others.capacity() > 0 {
+            let others = std::mem::take(&mut self.others);
+            self.others.extend(others.into_iter().filter_map(|place| service.go_on(place, cx)));
+        }
+    }
+}
+
+impl<H, F, S> Task<H, F, S>
+where
+    S: Transport,
+{
+    pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>) -> Self {
+        Self { running: Running { first: None, others: Vec::new() }, service, link, waker: None }
+    }
+}
+
+impl<H, F, S> Future for Task<H, F, S>
+where
+    H: Fn(Received) -> F,
+    F: Future,
+    S: Transport,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { running, service, link, waker } = self.get_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+            link.wakers.attend(cx.waker().clone());
+        }
+        let mut state = link.lock();
+        state.attended = true;
+        state.tick();
+        state.pass_deadline();
+        if running.len() > 0 {
+            state = beside(link, state, || running.poll(service, cx));
+        }
+        for _ in 0..TURNS_MAX {
+            match state.turn(cx, running.len() < service.handlers_max) {
+                Turn::Request => {
+                    let Some(received) = server_conn::take(link, &mut state) else { continue };
+                    state = beside(link, state, || {
+                        if let Some(place) = service.begin(received, cx) {
+                            running.add(place);
+                        }
+                    });
+                }
+                Turn::Body(job) => {
+                    let mut done = None;
+                    state = beside(link, state, || done = Some(job.run(cx)));
+                    if done.is_some_and(|job| !state.put_back(job)) {
+                        // The reader wakes the task. Until then there may be other things to do, but not for this one.
+                        state.reader_waits = true;
+                    }
+                }
+                Turn::Parked => {
+                    state.leave_alone();
+                    return Poll::Pending;
+                }
+                Turn::Over => {
+                    // Handlers may have things to do still; their responders and bodies tell them how it ended.
+                    state.leave_alone();
+                    return if running.len() == 0 { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+        }
+        state.leave_alone();
+        drop(state);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Runs users' code without the lock.
+fn beside<'l, S: Transport>(
+    link: &'l Link<Server, S>,
+    state: Locked<'l, persist_core::Server, S>,
+    run: impl FnOnce(),
+) -> Locked<'l, persist_core::Server, S> {
+    drop(state);
+    run();
+    link.lock()
+}
+
+impl<S: Transport> State<Server, S> {
+    /// The task is about to wait, or to let others go first.
+    fn leave_alone(&mut self) {
+        self.attended = false;
+        self.reader_waits = false;
+        scratch::with(|scratch| scratch.reclaim(&mut self.conn));
+    }
+
+    /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves.
+    fn turn(&mut self, cx: &mut Context<'_>, room: bool) -> Turn {
+        scratch::with(|scratch| {
+            scratch.lend(&mut self.conn);
+            loop {
+                // Requests that were read already come first: their answers leave together.
+                if !self.inbox.is_empty() {
+                    self.feed_inbox(&mut None);
+                    if room && self.arrived.is_some() {
+                        return Turn::Request;
+                    }
+                }
+                let pumped = !self.entries.is_empty() && self.pump();
+                let wrote = self.flush(cx);
+                let appetite = self.feed_inbox(&mut None);
+                if self.closed.is_some() || self.stream.is_none() || self.switched {
+                    return Turn::Over;
+                }
+                if room && self.arrived.is_some() {
+                    return Turn::Request;
+                }
+                let read = appetite == Appetite::Hungry && self.fill(cx, scratch, &mut None);
+                if room && self.arrived.is_some() {
+                    return Turn::Request;
+                }
+                let more = pumped || read || wrote && (!self.inbox.is_empty() || self.conn.wants_write());
+                if more {
+                    continue;
+                }
+                if !self.entries.is_empty()
+                    && !self.reader_waits
+                    && let Some(job) = self.take_job()
+                {
+                    return Turn::Body(job);
+                }
+                if !self.arm(cx) {
+                    return Turn::Parked;
+                }
+            }
+        })
+    }
+}
+
+/// A task that is dropped before its connection ended takes the connection with it: nobody would drive it.
+impl<H, F, S: Transport> Drop for Task<H, F, S> {
+    fn drop(&mut self) {
+        self.link.desert();
+    }
+}
