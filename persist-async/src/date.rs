@@ -110,7 +110,7 @@ mod tests {
     fn the_date_is_rendered_once_a_second() {
         let stamp = Stamp::new(None);
         let now = Instant::now();
-        let first = stamp.with(&Response::ok(), now, |fields| std::ptr::from_ref(fields));
+        let first = stamp.with(&Response::ok(), now, std::ptr::from_ref);
         let until = stamp.with(&Response::ok(), now, |fields| {
             assert_eq!(std::ptr::from_ref(fields), first, "the same fields, not rendered again");
             RENDERED.take()
