@@ -105,6 +105,9 @@ impl Connect {
             Some((refusal, challenges)) if refusal.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 HandshakeError::AuthenticationRequired { challenges, refusal }
             }
+            Some((refusal, _)) if matches!(refusal.status.as_u16(), 502..=504) => {
+                HandshakeError::TargetUnreachable { refusal }
+            }
             Some((refusal, _)) => HandshakeError::Refused { refusal },
         }
     }

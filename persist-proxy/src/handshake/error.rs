@@ -61,6 +61,13 @@ pub enum HandshakeError {
         /// Its answer.
         refusal: Box<Refusal>,
     },
+    /// 502, 503 or 504: the proxy would have let us through, but cannot reach the target (RFC 9110 §15.6.3 to §15.6.5). Some say 500 for that,
+    /// which is a `Refused`.
+    #[error("the proxy cannot reach the target: {refusal}")]
+    TargetUnreachable {
+        /// Its answer.
+        refusal: Box<Refusal>,
+    },
     /// SOCKS 4 said no.
     #[error("the proxy refused: {0}")]
     Socks4(#[from] Socks4Error),
@@ -103,6 +110,38 @@ pub enum HandshakeError {
     Over,
 }
 
+impl HandshakeError {
+    /// The proxy's whole answer, where it was one in HTTP.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::AuthenticationRequired { refusal, .. }
+            | Self::Refused { refusal }
+            | Self::TargetUnreachable { refusal } => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the proxy says that it cannot reach the target: it did its part, and another target may do.
+    pub fn is_targets(&self) -> bool {
+        match self {
+            Self::TargetUnreachable { .. } => true,
+            Self::Socks5(error) => error.is_targets(),
+            _ => false,
+        }
+    }
+
+    /// Whether the proxy wants credentials, or others.
+    pub fn wants_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::AuthenticationRequired { .. }
+                | Self::NoAcceptableMethod { .. }
+                | Self::CredentialsRejected { .. }
+                | Self::Socks4(Socks4Error::NoIdentd | Socks4Error::UserMismatch)
+        )
+    }
+}
+
 /// One `Proxy-Authenticate` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
@@ -117,8 +156,8 @@ impl Challenge {
     }
 }
 
-/// How a proxy refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a proxy refused. `Debug` shows how long the content is, not what it says: some echo the request.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its status.
     pub status: StatusCode,
@@ -134,6 +173,13 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = if self.reason.is_empty() { self.status.reason() } else { &self.reason };
         write!(f, "{} {reason}", self.status)
+    }
+}
+
+impl std::fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cut = if self.body_is_cut { ", cut" } else { "" };
+        write!(f, "Refusal({self}, {} bytes of content{cut})", self.body.len())
     }
 }
 

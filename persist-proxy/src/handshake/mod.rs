@@ -18,6 +18,8 @@
 
 mod connect;
 mod error;
+#[cfg(test)]
+mod hostile_tests;
 mod socks4;
 mod socks5;
 #[cfg(test)]
@@ -40,6 +42,8 @@ pub(crate) use socks5::login as socks5_login;
 #[derive(Debug)]
 pub struct Handshake {
     dialect: Dialect,
+    /// It has failed, or the stream is the target's.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,10 @@ enum Dialect {
 }
 
 impl Handshake {
+    fn new(dialect: Dialect) -> Self {
+        Self { dialect, over: false }
+    }
+
     /// `CONNECT` to an HTTP proxy (RFC 9110 §9.3.6), with Basic credentials (RFC 7617) and fields of the caller's.
     ///
     /// # Errors
@@ -61,7 +69,7 @@ impl Handshake {
         fields: &Fields,
     ) -> Result<Self, InvalidHandshake> {
         let connect = connect::Connect::new(host, port, credentials, fields)?;
-        Ok(Self { dialect: Dialect::Connect(Box::new(connect)) })
+        Ok(Self::new(Dialect::Connect(Box::new(connect))))
     }
 
     /// SOCKS 4a: IPv4 addresses, and names that the proxy resolves. Of credentials only the user name is sent.
@@ -69,7 +77,7 @@ impl Handshake {
     /// # Errors
     /// [`InvalidHandshake`]: an IPv6 address, an over-long name or user, or one with a NUL.
     pub fn socks4a(host: &Host, port: u16, credentials: Option<&Credentials>) -> Result<Self, InvalidHandshake> {
-        Ok(Self { dialect: Dialect::Socks4(socks4::Socks4::new(host, port, credentials)?) })
+        Ok(Self::new(Dialect::Socks4(socks4::Socks4::new(host, port, credentials)?)))
     }
 
     /// SOCKS 5 (RFC 1928), without authentication or with user and password (RFC 1929). A name is resolved by the proxy (`socks5h`);
@@ -78,7 +86,7 @@ impl Handshake {
     /// # Errors
     /// [`InvalidHandshake`]: a name, user or password that is empty or longer than 255 bytes.
     pub fn socks5(host: &Host, port: u16, credentials: Option<&Credentials>) -> Result<Self, InvalidHandshake> {
-        Ok(Self { dialect: Dialect::Socks5(socks5::Socks5::new(host, port, credentials)?) })
+        Ok(Self::new(Dialect::Socks5(socks5::Socks5::new(host, port, credentials)?)))
     }
 
     /// The handshake of one hop of a route; `None` for a plain socket.
@@ -120,20 +128,32 @@ impl Handshake {
         }
     }
 
-    /// What the proxy sent. Consumes the handshake's own bytes off the front of `input`, and no other.
+    /// What the proxy sent. Consumes the handshake's own bytes off the front of `input`, and no other; none while there is something to transmit.
     ///
     /// # Errors
     /// [`HandshakeError`]: the stream is of no use any more.
     pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
-        match &mut self.dialect {
+        if self.over {
+            return Err(HandshakeError::Over);
+        }
+        if !self.transmit().is_empty() {
+            // Whatever came, it is no answer yet; and a tunnel that began now would swallow the rest of the request.
+            return Ok(TunnelStep::Pending);
+        }
+        let step = match &mut self.dialect {
             Dialect::Connect(connect) => connect.handle_input(input),
             Dialect::Socks4(socks4) => socks4.handle_input(input),
             Dialect::Socks5(socks5) => socks5.handle_input(input),
-        }
+        };
+        self.over = step != Ok(TunnelStep::Pending);
+        step
     }
 
     /// The proxy closed the stream before the handshake was done. A refusal whose body ends there is complete.
     pub fn handle_eof(&mut self) -> HandshakeError {
+        if std::mem::replace(&mut self.over, true) {
+            return HandshakeError::Over;
+        }
         match &mut self.dialect {
             Dialect::Connect(connect) => connect.handle_eof(),
             Dialect::Socks4(_) => HandshakeError::Closed { waiting_for: "its SOCKS 4 reply" },

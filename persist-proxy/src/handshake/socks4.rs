@@ -56,9 +56,6 @@ impl Socks4 {
     }
 
     pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
-        if self.reply.len() >= 8 {
-            return Err(HandshakeError::Over);
-        }
         let complete = fill(&mut self.reply, 8, input);
         if let Some(&byte) = self.reply.first().filter(|&&version| version != 0) {
             return Err(HandshakeError::Garbage { protocol: PROTOCOL, expected: "version 0 of the reply", byte });

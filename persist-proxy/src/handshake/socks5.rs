@@ -25,7 +25,6 @@ enum Step {
     Method,
     Authentication,
     Reply,
-    Over,
 }
 
 /// Why a SOCKS 5 proxy refused (RFC 1928 §6).
@@ -105,23 +104,24 @@ impl Socks5 {
         match self.step {
             Step::Method => "its choice of a SOCKS 5 method",
             Step::Authentication => "its verdict on user and password",
-            Step::Reply | Step::Over => "its SOCKS 5 reply",
+            Step::Reply => "its SOCKS 5 reply",
         }
     }
 
     pub(super) fn handle_input(&mut self, input: &mut &[u8]) -> Result<TunnelStep, HandshakeError> {
-        loop {
+        // After each step there may be something to send, and what came is no answer to it.
+        while self.out.rest().is_empty() {
             let Some(result) = self.step(input)? else { return Ok(TunnelStep::Pending) };
             if result == TunnelStep::Done {
                 return Ok(result);
             }
         }
+        Ok(TunnelStep::Pending)
     }
 
     /// One reply; `None` if it is not complete.
     fn step(&mut self, input: &mut &[u8]) -> Result<Option<TunnelStep>, HandshakeError> {
         let needed = match self.step {
-            Step::Over => return Err(HandshakeError::Over),
             Step::Method | Step::Authentication => 2,
             Step::Reply => match self.reply.get(3..5) {
                 // RFC 1928 §6: the address that the proxy bound tells nothing, but its length must be known.
@@ -134,10 +134,6 @@ impl Socks5 {
                 _ => 5,
             },
         };
-        if !self.out.rest().is_empty() {
-            // It cannot be an answer yet.
-            return Ok(None);
-        }
         let complete = fill(&mut self.reply, needed, input);
         self.check_version()?;
         // RFC 1928 §6: some proxies refuse without a proper address, so the code alone counts.
@@ -154,10 +150,7 @@ impl Socks5 {
                 status => return Err(HandshakeError::CredentialsRejected { status }),
             },
             Step::Reply if needed == 5 => return Ok(Some(TunnelStep::Pending)),
-            Step::Reply | Step::Over => {
-                self.step = Step::Over;
-                return Ok(Some(TunnelStep::Done));
-            }
+            Step::Reply => return Ok(Some(TunnelStep::Done)),
         }
         self.reply.clear();
         Ok(Some(TunnelStep::Pending))
