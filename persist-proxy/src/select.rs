@@ -50,7 +50,31 @@ impl Proxies {
         Self { http: Some(proxy.clone()), https: Some(proxy), no_proxy: NoProxy::default() }
     }
 
-    /// The same, but for what `list` matches.
+    /// The same, with this proxy for `http` destinations.
+    #[must_use]
+    pub fn http(mut self, proxy: Proxy) -> Self {
+        self.http = Some(proxy);
+        self
+    }
+
+    /// The same, with this proxy for `https` destinations.
+    #[must_use]
+    pub fn https(mut self, proxy: Proxy) -> Self {
+        self.https = Some(proxy);
+        self
+    }
+
+    /// The same, with each proxy changed: given credentials, say, or put behind another.
+    ///
+    /// # Errors
+    /// What `change` says.
+    pub fn map<E>(mut self, mut change: impl FnMut(Proxy) -> Result<Proxy, E>) -> Result<Self, E> {
+        self.http = self.http.map(&mut change).transpose()?;
+        self.https = self.https.map(change).transpose()?;
+        Ok(self)
+    }
+
+    /// The same, but for what `list` matches; it replaces any such list from before.
     #[must_use]
     pub fn except(mut self, list: NoProxy) -> Self {
         self.no_proxy = list;
@@ -67,26 +91,27 @@ impl Proxies {
 
     /// From variables as `get` gives them: `http_proxy`, `https_proxy`, then `all_proxy` for what has none; `no_proxy`.
     /// Lower case first, then upper case; but `HTTP_PROXY` not under CGI, where a request's `Proxy` field would set it (httpoxy). An empty
-    /// variable means no proxy.
+    /// variable is like none, as in curl.
     ///
     /// # Errors
     /// [`InvalidVariable`].
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidVariable> {
         let is_cgi = get("REQUEST_METHOD").is_some();
-        let read = |names: [&'static str; 2]| {
-            let names = names.into_iter().filter(|name| !(is_cgi && *name == "HTTP_PROXY"));
-            let Some((variable, text)) = names.filter_map(|name| Some((name, get(name)?))).next() else {
-                return Ok(None);
-            };
-            let text = text.trim();
-            let proxy = if text.is_empty() { Ok(None) } else { text.parse().map(Some) };
-            proxy.map(Some).map_err(|error| InvalidVariable { variable, error })
+        let set = |names: [&'static str; 2]| {
+            let mut names = names.into_iter().filter(|name| !(is_cgi && *name == "HTTP_PROXY"));
+            names.find_map(|name| get(name).filter(|text| !text.trim().is_empty()).map(|text| (name, text)))
         };
-        let all = read(["all_proxy", "ALL_PROXY"])?.flatten();
-        let list = get("no_proxy").or_else(|| get("NO_PROXY")).unwrap_or_default();
+        let read = |names| match set(names) {
+            Some((variable, text)) => {
+                text.trim().parse().map(Some).map_err(|error| InvalidVariable { variable, error })
+            }
+            None => Ok(None),
+        };
+        let all: Option<Proxy> = read(["all_proxy", "ALL_PROXY"])?;
+        let list = set(["no_proxy", "NO_PROXY"]).map(|(_, list)| list).unwrap_or_default();
         Ok(Self {
-            http: read(["http_proxy", "HTTP_PROXY"])?.unwrap_or_else(|| all.clone()),
-            https: read(["https_proxy", "HTTPS_PROXY"])?.unwrap_or(all),
+            http: read(["http_proxy", "HTTP_PROXY"])?.or_else(|| all.clone()),
+            https: read(["https_proxy", "HTTPS_PROXY"])?.or(all),
             no_proxy: NoProxy::parse(&list),
         })
     }
@@ -145,8 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_means_no_proxy_even_beside_all_proxy() {
-        assert_eq!(chosen(&[("http_proxy", ""), ("all_proxy", "p")], "http://x"), None);
+    fn an_empty_variable_is_like_none() {
+        let variables =
+            [("http_proxy", " "), ("HTTP_PROXY", ""), ("all_proxy", "p"), ("no_proxy", ""), ("NO_PROXY", "y")];
+        assert_eq!(chosen(&variables, "http://x").as_deref(), Some("http://p:1080"));
+        assert_eq!(chosen(&variables, "http://y"), None);
+        assert_eq!(chosen(&[("http_proxy", "")], "http://x"), None);
+    }
+
+    #[test]
+    fn proxies_are_told_by_scheme_and_changed_all_together() {
+        let proxies = Proxies::none().http("p".parse().expect("a proxy")).https("q".parse().expect("a proxy"));
+        let near: Proxy = "socks5h://s".parse().expect("a proxy");
+        let changed = proxies.map(|proxy| Ok::<_, ()>(proxy.via(near.clone()))).expect("nothing fails");
+        for (url, proxy) in [("http://x", "http://p:1080"), ("https://x", "http://q:1080")] {
+            let chosen = changed.proxy_for(&url.parse().expect("a destination")).expect("there is one");
+            assert_eq!((chosen.to_string().as_str(), chosen.before()), (proxy, Some(&near)));
+        }
     }
 
     #[test]
