@@ -145,6 +145,17 @@ impl<R: Role> Arrived<R> {
         n
     }
 
+    /// Moves at most `most` bytes of waiting content out, without copying where that is all.
+    pub(crate) fn read_some(&mut self, id: ExchangeId, most: usize) -> Vec<u8> {
+        let waiting = self.get_mut(id).map_or(0, |exchange| exchange.waiting());
+        if waiting <= most {
+            return self.read_all(id);
+        }
+        let mut data = vec![0; most];
+        self.read(id, &mut data);
+        data
+    }
+
     /// Moves all waiting content out, without copying where nothing of it was read yet; empty if none waits.
     pub(crate) fn read_all(&mut self, id: ExchangeId) -> Vec<u8> {
         let Some(exchange) = self.get_mut(id) else { return Vec::new() };

@@ -14,9 +14,9 @@ use persist_core::{
 };
 
 use crate::body::Body;
-use crate::client_conn::Reply;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
+use crate::exchange::Reply;
 
 mod lease;
 mod shared;

@@ -4,18 +4,22 @@ use std::borrow::Borrow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
 
 use persist_core::{
-    BodyLen, Client, CloseReason, Config, ExchangeId, Parts, Phase, Request, ResponseHead, SendError, Slot,
+    BodyLen, Client, CloseReason, Closed, Config, Delivery, KeepAliveProbes, Parts, Phase, Request, ResponseHead,
+    SendError,
 };
 
 use crate::body::Body;
+use crate::body_writer::BodyWriter;
 use crate::clock;
-use crate::driver::{Lending, Link, State};
+use crate::driver::{Lending, Link, StreamRef};
 use crate::error::{self, Error, Result};
+use crate::events::Events;
+use crate::exchange::{Exchange, Reply, Reservation, must_wait};
 use crate::hijack::{Detached, Hijacked};
-use crate::incoming::Incoming;
-use crate::outgoing::{Outgoing, Sent};
+use crate::outgoing::Outgoing;
 use crate::stream::Stream;
 
 /// A client's end of one connection. All methods take `&self`: write and read from different threads at once.
@@ -49,34 +53,21 @@ pub struct ClientConn {
     link: Arc<Link<Client>>,
 }
 
-/// A request that was written, and whose reply is still to be read: give it to [`ClientConn::read`].
-///
-/// Dropping it [cancels](ClientConn::cancel) the exchange.
-#[derive(Debug)]
-#[must_use = "read its reply; dropping it cancels the exchange"]
-pub struct Exchange {
-    link: Arc<Link<Client>>,
-    id: ExchangeId,
-    /// The rest of the request's body, if a reply began before all of it was sent.
-    outgoing: Option<Outgoing>,
-    open: bool,
+/// What comes behind a request's head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    Nothing,
+    /// A body that is at hand, and leaves together with the head.
+    AtOnce,
+    /// A body that the calling thread sends now, so that others wait for their turn.
+    Soon,
+    /// A body that somebody writes when it suits him.
+    Later,
 }
 
-/// What answers a request.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Reply {
-    /// The final response's head.
-    pub head: ResponseHead,
-    /// The interim responses (1xx) that came before it, `100 Continue` among them; without those that [`ClientConn::interim`] gave.
-    pub interim: Vec<ResponseHead>,
-    /// The content.
-    pub body: Incoming,
-    /// The connection's number in this process.
-    pub connection: u64,
-    /// Whether the connection had completed an exchange before this one.
-    pub reused: bool,
-}
+/// When closing first looks whether all has arrived, and how long it waits at most between two looks.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_LATER: Duration = Duration::from_millis(50);
 
 impl ClientConn {
     /// A connection over a fresh stream, one request at a time.
@@ -137,8 +128,22 @@ impl ClientConn {
         self.write_in(Some(reservation), request.borrow(), body.into())
     }
 
+    /// Sends a request's head, and gives the right to write its body: `len` bytes of it, or any number, chunked, if that is `None`.
+    ///
+    /// The two handles may go to different threads, so that the reply is read while the request is written. Whoever does both with one thread
+    /// finishes the body first. Until then, further requests are refused with [`SendError::BodyUnfinished`].
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_streaming(&self, request: impl Borrow<Request>, len: Option<u64>) -> Result<(Exchange, BodyWriter)> {
+        let framing = len.map_or(BodyLen::Chunked, BodyLen::Length);
+        let exchange = self.begin(None, request.borrow(), framing, Follows::Later, || None)?;
+        let body = BodyWriter::new(self.link.clone(), exchange.id(), len);
+        Ok((exchange, body))
+    }
+
     fn write_in(&self, reservation: Option<Reservation>, request: &Request, body: Body) -> Result<Exchange> {
-        let mut exchange = self.begin(reservation, request, &mut Some(body))?;
+        let mut exchange = self.begin_with(reservation, request, &mut Some(body))?;
         exchange.send_body(|_| None::<()>)?;
         // The reply may begin meanwhile, and fail: reading it will tell.
         self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
@@ -169,7 +174,7 @@ impl ClientConn {
 
     /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request.
     pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
-        self.begin(None, request, body)?.into_reply()
+        self.begin_with(None, request, body)?.into_reply()
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -178,7 +183,7 @@ impl ClientConn {
     /// As [`read`](Self::read).
     pub fn interim(&self, exchange: &mut Exchange) -> Result<Option<ResponseHead>> {
         self.own(&exchange.link)?;
-        let id = exchange.id;
+        let id = exchange.id();
         let next = self.link.wait(|state| {
             let Some(arrived) = state.arrived.get_mut(id) else {
                 return Some(Err(error::refused(SendError::NoSuchExchange)));
@@ -239,7 +244,7 @@ impl ClientConn {
     /// With [`SendError::Closed`] or [`SendError::Full`] as the cause.
     pub fn reserve(&self) -> Result<Reservation> {
         let slot = self.link.act(|state| state.conn_mut().reserve()).map_err(error::refused)?;
-        Ok(Reservation { link: self.link.clone(), slot: Some(slot) })
+        Ok(Reservation::new(self.link.clone(), slot))
     }
 
     /// Gives a reserved place back, as dropping it does.
@@ -259,14 +264,59 @@ impl ClientConn {
 
     /// Whether no further request can be written.
     pub fn is_closing(&self) -> bool {
-        let state = self.link.look();
-        state.stream().is_none() || state.conn().is_closing()
+        self.link.is_closing()
+    }
+
+    /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
+    pub fn is_broken(&self) -> bool {
+        self.link.is_broken()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        let state = self.link.look();
-        state.arrived.closed.clone().or_else(|| state.conn().close_reason().cloned())
+        self.link.close_reason()
+    }
+
+    /// Why no further request can be written, as the error that writing one would give; `None` while one can. A full pipeline is no such reason.
+    pub fn err(&self) -> Option<Error> {
+        self.link.err()
+    }
+
+    /// What changes from here on: how many requests may be written, how many are in flight, and the end.
+    pub fn events(&self) -> Events {
+        Events::new(self.link.clone())
+    }
+
+    /// Bytes that were written here and have not reached the peer's system: those in our outbox, and on Linux those in the kernel's send queue
+    /// that are not acknowledged (of a Unix socket: not read, in bytes of memory). Elsewhere only the outbox is known.
+    ///
+    /// # Errors
+    /// If the connection has ended or failed: then nobody will ever know.
+    pub fn unsent_bytes(&self) -> Result<u64> {
+        self.link.unsent_bytes()
+    }
+
+    /// When bytes last came from the peer; `None` before the first.
+    pub fn last_read(&self) -> Option<Moment> {
+        self.link.last_read()
+    }
+
+    /// When the system last took bytes from us; `None` before the first.
+    pub fn last_write(&self) -> Option<Moment> {
+        self.link.last_write()
+    }
+
+    /// Has the system probe a silent peer ([`KeepAliveProbes`]), or ends that with `None`.
+    ///
+    /// # Errors
+    /// What the system says; a Unix socket has no probes, and a closed connection has no socket.
+    pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
+        self.link.set_keep_alive(probes)
+    }
+
+    /// The stream, for its addresses and options; `None` once the connection is closed.
+    pub fn get_ref(&self) -> Option<StreamRef<'_>> {
+        self.link.stream_ref()
     }
 
     /// The connection's number in this process, as in [`Reply::connection`].
@@ -276,12 +326,12 @@ impl ClientConn {
 
     /// Where the peer is; `None` for a Unix socket, and once the connection is closed.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.link.look().stream().and_then(Stream::peer_addr)
+        self.link.peer_addr()
     }
 
     /// Where this end is; `None` for a Unix socket, and once the connection is closed.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.link.look().stream().and_then(Stream::local_addr)
+        self.link.local_addr()
     }
 
     /// Looks at the socket before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
@@ -299,18 +349,35 @@ impl ClientConn {
         self.link.wait(|state| state.arrived.closed.clone())
     }
 
-    /// Ends the connection in an orderly way: what is pending is finished, our side is shut down, and the peer has
-    /// [`Timeouts::linger`](persist_core::Timeouts::linger) to close its own.
+    /// Ends the connection in an orderly way: what is pending is finished, everything is written, our side is shut down, and then this waits
+    /// until the peer has closed its own side or its system has acknowledged every byte (on Linux), at most for
+    /// [`Timeouts::linger`](persist_core::Timeouts::linger).
     ///
-    /// Returns why the connection ended. Waits for pending exchanges, whose handles other threads hold: drop those of this thread first.
+    /// Says why the connection ended, and whether all had arrived. Waits for pending exchanges, whose handles other threads hold: drop those of
+    /// this thread first. Closing again says the same again.
     ///
     /// # Errors
     /// If it did not end gracefully.
-    pub fn close(&self) -> Result<CloseReason> {
+    pub fn close(&self) -> Result<Closed> {
         self.link.act(|state| state.conn_mut().close(clock::now()));
-        match self.closed() {
-            Some(reason) if reason.is_graceful() => Ok(reason),
-            reason => Err(error::ended(Phase::Close, reason, self.link.look().fault())),
+        self.link.wait(|state| (state.is_lingering() || state.arrived.closed.is_some()).then_some(()));
+        let mut pause = LOOK_FIRST;
+        loop {
+            let arrived = self.link.look().delivery() == Delivery::Acknowledged;
+            if arrived {
+                // Its orderly end is complete, whenever the peer closes.
+                self.link.act(|state| state.conn_mut().abort(clock::now()));
+            }
+            let limit = clock::now() + pause;
+            self.link.wait_until(Some(limit), |state| state.arrived.closed.is_some().then_some(()));
+            let state = self.link.look();
+            if state.stream().is_none() {
+                return match &state.arrived.closed {
+                    Some(reason) if reason.is_graceful() => Ok(Closed::new(reason.clone(), state.delivery())),
+                    reason => Err(error::ended(Phase::Close, reason.clone(), state.fault())),
+                };
+            }
+            pause = (pause * 2).min(LOOK_LATER);
         }
     }
 
@@ -348,10 +415,30 @@ impl ClientConn {
         }
     }
 
-    /// Sends the head.
-    fn begin(&self, reservation: Option<Reservation>, request: &Request, body: &mut Option<Body>) -> Result<Exchange> {
-        let (len, has_body) = body.as_ref().map_or((BodyLen::Empty, false), |body| (body.len(), !body.is_empty()));
-        let in_memory = has_body && body.as_ref().is_some_and(Body::is_in_memory);
+    fn begin_with(
+        &self,
+        reservation: Option<Reservation>,
+        request: &Request,
+        body: &mut Option<Body>,
+    ) -> Result<Exchange> {
+        let (len, follows) = match body {
+            Some(body) if body.is_empty() => (body.len(), Follows::Nothing),
+            Some(body) if body.is_in_memory() => (body.len(), Follows::AtOnce),
+            Some(body) => (body.len(), Follows::Soon),
+            None => (BodyLen::Empty, Follows::Nothing),
+        };
+        self.begin(reservation, request, len, follows, || body.take())
+    }
+
+    /// Sends the head. The body stays where it is unless the connection takes the request.
+    fn begin(
+        &self,
+        reservation: Option<Reservation>,
+        request: &Request,
+        len: BodyLen,
+        follows: Follows,
+        body: impl FnOnce() -> Option<Body>,
+    ) -> Result<Exchange> {
         let mut slot = reservation.map(Reservation::into_slot);
         let begun = self.link.wait(|state| {
             let now = clock::now();
@@ -365,17 +452,16 @@ impl ClientConn {
             };
             if let Ok(id) = sent {
                 state.arrived.sent(id);
-                state.writing = has_body.then_some(id);
-                if in_memory {
-                    // It follows at once, and leaves together with the head.
+                state.writing = matches!(follows, Follows::AtOnce | Follows::Soon).then_some(id);
+                if follows == Follows::AtOnce {
                     state.cork();
                 }
             }
             Some(sent)
         });
         let id = begun.unwrap_or(Err(SendError::Closed)).map_err(|cause| self.refused(cause))?;
-        let outgoing = body.take().and_then(|body| Outgoing::new(id, body));
-        Ok(Exchange { link: self.link.clone(), id, outgoing, open: true })
+        let outgoing = body().and_then(|body| Outgoing::new(id, body));
+        Ok(Exchange::new(self.link.clone(), id, outgoing))
     }
 
     /// A refusal, with the reason why the connection is over if it is.
@@ -399,105 +485,5 @@ impl ClientConn {
 impl Drop for ClientConn {
     fn drop(&mut self) {
         self.link.act(|state| state.conn_mut().close(clock::now()));
-    }
-}
-
-impl Exchange {
-    /// Its number on the connection, from 0.
-    pub fn id(&self) -> ExchangeId {
-        self.id
-    }
-
-    /// Sends the request's body, which [`ClientConn::begin`] has announced to other threads, until `until` gives something.
-    fn send_body<T>(&mut self, until: impl FnMut(&mut State<Client>) -> Option<T>) -> Result<Option<T>> {
-        let Some(outgoing) = &mut self.outgoing else { return Ok(None) };
-        let sent = outgoing.send(&self.link, until);
-        self.link.act(|state| {
-            // Another thread may have taken its turn since.
-            state.writing = state.writing.filter(|writing| *writing != self.id);
-            state.tell();
-        });
-        match sent {
-            Ok(Sent::Interrupted(first)) => Ok(Some(first)),
-            Ok(Sent::Whole | Sent::Unwanted) => {
-                self.outgoing = None;
-                Ok(None)
-            }
-            Err(cause) => Err(self.link.broken_off(self.id, cause)),
-        }
-    }
-
-    fn into_reply(mut self) -> Result<Reply> {
-        let id = self.id;
-        let early = self.send_body(|state| final_head(state, id))?;
-        let head = match early {
-            Some(head) => Some(head),
-            None => self.link.wait(|state| final_head(state, id)),
-        };
-        let (head, interim, len, reused) = head.unwrap_or_else(|| Err(self.link.gone(Phase::Receive)))?;
-        // From here on the body is the exchange's handle.
-        self.open = false;
-        let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take());
-        body.finish_if_at_end();
-        Ok(Reply { head, interim, body, connection: self.link.id(), reused })
-    }
-}
-
-/// Whether a request need only wait, because others are about to make room: a thread in the middle of writing its own, or a
-/// reply that was dropped and is being drained. Anything else that holds it back may be in the hands of the calling thread.
-fn must_wait(state: &State<Client>) -> bool {
-    match state.conn().may_send() {
-        Err(SendError::BodyUnfinished) => state.writing.is_some(),
-        Err(SendError::Full { .. } | SendError::AnswerFirst) => state.conn().pending() > state.arrived.held(),
-        _ => false,
-    }
-}
-
-type FinalHead = (ResponseHead, Vec<ResponseHead>, BodyLen, bool);
-
-/// The final head or the failure of an exchange, once one of them is there.
-fn final_head(state: &mut State<Client>, id: ExchangeId) -> Option<Result<FinalHead>> {
-    let fault = state.fault();
-    let reused = id.number() > 0 || state.is_continued();
-    let Some(exchange) = state.arrived.get_mut(id) else {
-        return Some(Err(error::refused(SendError::NoSuchExchange)));
-    };
-    if let Some((head, len, ())) = exchange.head.take() {
-        return Some(Ok((head, std::mem::take(&mut exchange.interim), len, reused)));
-    }
-    let failure = exchange.failure.clone()?;
-    Some(Err(error::failed(failure, fault)))
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if self.open {
-            self.link.act(|state| {
-                state.conn_mut().cancel(self.id, clock::now());
-                state.arrived.release(self.id);
-            });
-        }
-    }
-}
-
-/// A reserved place in the pipeline. Dropping it gives it back.
-#[derive(Debug)]
-#[must_use = "use it with `write_reserved`; dropping it gives the place back"]
-pub struct Reservation {
-    link: Arc<Link<Client>>,
-    slot: Option<Slot>,
-}
-
-impl Reservation {
-    fn into_slot(mut self) -> Slot {
-        self.slot.take().expect("taken by this consuming method only")
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.link.act(|state| state.conn_mut().release(slot));
-        }
     }
 }

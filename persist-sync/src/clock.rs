@@ -7,8 +7,17 @@ use persist_core::Instant;
 
 /// Now, in the machine's terms. One epoch for the whole process, so that instants of different connections compare.
 pub(crate) fn now() -> Instant {
+    Instant::from_duration(epoch().elapsed())
+}
+
+/// One of our instants, in the standard library's terms.
+pub(crate) fn moment(instant: Instant) -> Moment {
+    epoch() + instant.since_epoch()
+}
+
+fn epoch() -> Moment {
     static EPOCH: OnceLock<Moment> = OnceLock::new();
-    Instant::from_duration(EPOCH.get_or_init(Moment::now).elapsed())
+    *EPOCH.get_or_init(Moment::now)
 }
 
 /// How long to wait until `deadline`: zero once it has passed, `None` for ever.

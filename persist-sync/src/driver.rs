@@ -15,9 +15,11 @@ use crate::clock;
 use crate::ready::{Directions, Waker, wait_for};
 use crate::stream::Stream;
 
+mod facts;
 mod parking;
 mod state;
 
+pub use facts::StreamRef;
 pub(crate) use parking::Parked;
 pub(crate) use state::{Lending, State};
 
@@ -72,7 +74,16 @@ impl<R: Role> Link<R> {
     /// Drives the connection until `done` gives something; `None` once the connection is gone and `done` still gave nothing.
     ///
     /// `done` may change the state; what it changed is moved along before the call returns.
-    pub(crate) fn wait<T>(&self, mut done: impl FnMut(&mut State<R>) -> Option<T>) -> Option<T> {
+    pub(crate) fn wait<T>(&self, done: impl FnMut(&mut State<R>) -> Option<T>) -> Option<T> {
+        self.wait_until(None, done)
+    }
+
+    /// The same, but no longer than until `limit`: then `None`, too.
+    pub(crate) fn wait_until<T>(
+        &self,
+        limit: Option<Instant>,
+        mut done: impl FnMut(&mut State<R>) -> Option<T>,
+    ) -> Option<T> {
         let mut state = self.look();
         loop {
             state.advance();
@@ -86,15 +97,20 @@ impl<R: Role> Link<R> {
             if state.fill() || state.uncork() || state.advance() {
                 continue;
             }
-            state = if state.is_driven() { self.follow(state) } else { self.drive(state) };
+            if limit.is_some_and(|limit| limit <= clock::now()) {
+                self.leave(state);
+                return None;
+            }
+            state = if state.is_driven() { self.follow(state, limit) } else { self.drive(state, limit) };
         }
     }
 
     /// Waits for the stream, the next deadline, or a wake-up, outside the lock.
-    fn drive<'l>(&'l self, mut state: MutexGuard<'l, State<R>>) -> MutexGuard<'l, State<R>> {
+    fn drive<'l>(&'l self, mut state: MutexGuard<'l, State<R>>, limit: Option<Instant>) -> MutexGuard<'l, State<R>> {
         let Some(stream) = state.stream.clone() else { return state };
         let waker = Waker::of_this_thread();
-        let (wanted, deadline) = (state.wanted(), state.conn().poll_timeout());
+        let deadline = [state.conn().poll_timeout(), limit].into_iter().flatten().min();
+        let wanted = state.wanted();
         state.driver = Some(Driver { waker: waker.clone(), wanted, deadline });
         self.spread(&mut state);
         drop(state);
@@ -112,11 +128,14 @@ impl<R: Role> Link<R> {
     }
 
     /// Waits for news from the thread that drives.
-    fn follow<'l>(&'l self, mut state: MutexGuard<'l, State<R>>) -> MutexGuard<'l, State<R>> {
+    fn follow<'l>(&'l self, mut state: MutexGuard<'l, State<R>>, limit: Option<Instant>) -> MutexGuard<'l, State<R>> {
         self.spread(&mut state);
         state.nudge();
         state.waiting += 1;
-        let mut state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut state = match clock::until(limit) {
+            None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => self.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+        };
         state.waiting -= 1;
         state
     }
@@ -138,12 +157,12 @@ impl<R: Role> Link<R> {
     pub(crate) fn dismantle(&self) -> Option<(Stream, Parts)> {
         let mut state = self.look();
         state.advance();
-        let stream = state.stream.take()?;
-        while state.driver.is_some() {
-            state = self.follow(state);
+        let shared = state.stream.take()?;
+        // The thread that drives holds a second reference, and so does whoever looks at the stream.
+        while state.driver.is_some() || Arc::strong_count(&shared) > 1 {
+            state = self.follow(state, None);
         }
-        // Only a driver ever holds a second reference, and there is none.
-        let stream = Arc::into_inner(stream)?;
+        let stream = Arc::into_inner(shared)?;
         let parts = state.dismantle();
         state.news = true;
         self.leave(state);

@@ -13,7 +13,7 @@ use crate::error::{self, Error, TooLong};
 use crate::outgoing::{BodyError, Outgoing, Sent};
 use crate::part::Part;
 
-/// Bytes that [`Incoming::chunk`] gives at most.
+/// Bytes that [`Incoming::chunk`] gives at most, unless told otherwise.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The body of a message that is coming in: read it with [`Read`], in pieces with [`chunk`](Self::chunk), or whole with [`bytes`](Self::bytes).
@@ -24,6 +24,7 @@ pub struct Incoming {
     source: Option<Source>,
     len: BodyLen,
     trailers: Option<Fields>,
+    chunk_bytes_max: usize,
 }
 
 /// Where the rest comes from; gone once the end was reached.
@@ -51,8 +52,8 @@ pub(crate) enum Piece {
 pub(crate) trait Inbound: Send + Sync {
     /// Content into `buf`, which is not empty.
     fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error>;
-    /// Content that is there already, without a copy; and whether that is the end, which makes it the last call.
-    fn read_ready(&self, id: ExchangeId) -> (Vec<u8>, Option<End>);
+    /// At most `most` bytes of content that is there already, without a copy if that is all; and whether that is the end, which makes it the last call.
+    fn read_ready(&self, id: ExchangeId, most: usize) -> (Vec<u8>, Option<End>);
     /// Reading begins.
     fn ask(&self, id: ExchangeId);
     /// The body is at its end, or nobody wants the rest.
@@ -61,7 +62,13 @@ pub(crate) trait Inbound: Send + Sync {
 
 impl Incoming {
     pub(crate) fn new(link: Arc<dyn Inbound>, id: ExchangeId, len: BodyLen, outgoing: Option<Outgoing>) -> Self {
-        Self { source: Some(Source { link, id, asked: false, outgoing, lease: None }), len, trailers: None }
+        let source = Some(Source { link, id, asked: false, outgoing, lease: None });
+        Self { source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
+    }
+
+    /// Has [`chunk`](Self::chunk) give no more than `bytes` at once, at least 1. 64 KiB by default.
+    pub fn set_chunk_bytes_max(&mut self, bytes: usize) {
+        self.chunk_bytes_max = bytes.max(1);
     }
 
     /// Keeps `lease` until nothing more comes, which may be now.
@@ -71,7 +78,7 @@ impl Incoming {
         }
     }
 
-    /// The next piece, at most 64 KiB of it; `None` at the end.
+    /// The next piece, at most [so much](Self::set_chunk_bytes_max) of it; `None` at the end.
     ///
     /// # Errors
     /// [`Error`] with the exchange's [`Failure`](persist_core::Failure): the body is not complete, and will not be.
@@ -79,7 +86,7 @@ impl Incoming {
         if let Some(source) = &mut self.source {
             source.ask();
             if source.outgoing.is_none() {
-                let (ready, end) = source.link.read_ready(source.id);
+                let (ready, end) = source.link.read_ready(source.id, self.chunk_bytes_max);
                 if let Some(trailers) = end {
                     self.trailers = trailers;
                     self.source = None;
@@ -89,11 +96,11 @@ impl Incoming {
                 }
             }
         }
-        let mut piece = vec![0; self.most(CHUNK_BYTES)];
+        let mut piece = vec![0; self.most(self.chunk_bytes_max)];
         let n = self.fill(&mut piece)?;
         piece.truncate(n);
         // A small piece must not hold a large buffer.
-        if n < CHUNK_BYTES / 4 {
+        if n < piece.capacity() / 4 {
             piece.shrink_to_fit();
         }
         Ok((n > 0).then(|| piece.into()))
@@ -254,11 +261,11 @@ impl<R: Part> Inbound for Link<R> {
         }
     }
 
-    fn read_ready(&self, id: ExchangeId) -> (Vec<u8>, Option<End>) {
+    fn read_ready(&self, id: ExchangeId, most: usize) -> (Vec<u8>, Option<End>) {
         self.act(|state| {
-            let data = state.arrived.read_all(id);
-            let end =
-                state.arrived.get_mut(id).filter(|exchange| exchange.complete).map(|exchange| exchange.trailers.take());
+            let data = state.arrived.read_some(id, most);
+            let over = state.arrived.get_mut(id).filter(|exchange| exchange.complete && exchange.waiting() == 0);
+            let end = over.map(|exchange| exchange.trailers.take());
             if end.is_some() {
                 state.arrived.release(id);
             }

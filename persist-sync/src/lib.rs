@@ -11,6 +11,7 @@
 
 mod arrived;
 mod body;
+mod body_writer;
 mod client;
 mod client_conn;
 mod clock;
@@ -18,6 +19,8 @@ mod date;
 mod dial;
 mod driver;
 pub mod error;
+mod events;
+mod exchange;
 mod hijack;
 mod incoming;
 mod outgoing;
@@ -27,17 +30,22 @@ mod ready;
 mod server;
 mod server_conn;
 mod stream;
+mod sys;
 pub use body::Body;
+pub use body_writer::BodyWriter;
 pub use client::Client;
-pub use client_conn::{ClientConn, Exchange, Reply, Reservation};
+pub use client_conn::ClientConn;
 pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SharedCause, SocketDialer, SystemResolver};
+pub use driver::StreamRef;
 pub use error::{Error, Result};
+pub use events::Events;
+pub use exchange::{Exchange, Reply, Reservation};
 pub use hijack::{Detached, Hijacked};
 pub use incoming::Incoming;
 pub use persist_core;
 pub use persist_core::{
-    BodyLen, ClientConfig, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request,
-    RequestHead, Response, ResponseHead, SendError, StatusCode,
+    BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
+    KeepAliveProbes, Method, Phase, Request, RequestHead, Response, ResponseHead, SendError, StateEvent, StatusCode,
 };
 #[cfg(unix)]
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};

@@ -172,7 +172,7 @@ impl Outgoing {
     }
 }
 
-fn too_short(missing: u64) -> io::Error {
+pub(crate) fn too_short(missing: u64) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, format!("the body's reader ended {missing} bytes early"))
 }
 

@@ -4,17 +4,19 @@ use std::borrow::Borrow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant as Moment;
 
 use persist_core::{
-    CloseReason, Config, ExchangeId, Field, FieldName, FieldValue, Parts, Phase, Refused, RequestHead, Response,
-    SendError, Server, Ticket,
+    BodyLen, CloseReason, Closed, Config, ExchangeId, Field, FieldName, FieldValue, KeepAliveProbes, Parts, Phase,
+    Refused, RequestHead, Response, SendError, Server, Ticket,
 };
 
 use crate::body::Body;
+use crate::body_writer::BodyWriter;
 use crate::clock;
 use crate::date::Stamp;
-use crate::driver::{Lending, Link, State};
-use crate::error::{self, Result};
+use crate::driver::{Lending, Link, State, StreamRef};
+use crate::error::{self, Error, Result};
 use crate::hijack::{Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Sent};
@@ -173,14 +175,59 @@ impl ServerConn {
 
     /// Whether no further request can come.
     pub fn is_closing(&self) -> bool {
-        let state = self.link.look();
-        state.stream().is_none() || state.conn().is_closing()
+        self.link.is_closing()
+    }
+
+    /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
+    pub fn is_broken(&self) -> bool {
+        self.link.is_broken()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        let state = self.link.look();
-        state.arrived.closed.clone().or_else(|| state.conn().close_reason().cloned())
+        self.link.close_reason()
+    }
+
+    /// Why no further request can come, as an error; `None` while one can.
+    pub fn err(&self) -> Option<Error> {
+        self.link.err()
+    }
+
+    /// How many exchanges completed.
+    pub fn completed(&self) -> u64 {
+        self.link.look().conn().completed()
+    }
+
+    /// Bytes that were written here and have not reached the peer's system: those in our outbox, and on Linux those in the kernel's send queue
+    /// that are not acknowledged (of a Unix socket: not read, in bytes of memory). Elsewhere only the outbox is known.
+    ///
+    /// # Errors
+    /// If the connection has ended or failed: then nobody will ever know.
+    pub fn unsent_bytes(&self) -> Result<u64> {
+        self.link.unsent_bytes()
+    }
+
+    /// When bytes last came from the peer; `None` before the first.
+    pub fn last_read(&self) -> Option<Moment> {
+        self.link.last_read()
+    }
+
+    /// When the system last took bytes from us; `None` before the first.
+    pub fn last_write(&self) -> Option<Moment> {
+        self.link.last_write()
+    }
+
+    /// Has the system probe a silent peer ([`KeepAliveProbes`]), or ends that with `None`.
+    ///
+    /// # Errors
+    /// What the system says; a Unix socket has no probes, and a closed connection has no socket.
+    pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
+        self.link.set_keep_alive(probes)
+    }
+
+    /// The stream, for its addresses and options; `None` once the connection is closed.
+    pub fn get_ref(&self) -> Option<StreamRef<'_>> {
+        self.link.stream_ref()
     }
 
     /// No further request is taken: what is pending is finished, and the last response says `Connection: close`.
@@ -200,22 +247,22 @@ impl ServerConn {
 
     /// Where this end is; `None` for a Unix socket, and once the connection is closed.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.link.look().stream().and_then(Stream::local_addr)
+        self.link.local_addr()
     }
 
     /// Ends the connection in an orderly way: what is pending is answered, our side is shut down, and the peer has
     /// [`Timeouts::linger`](persist_core::Timeouts::linger) to close its own.
     ///
-    /// Returns why the connection ended. Waits for pending requests, whose responders other threads hold: answer those of this thread first.
+    /// Says why the connection ended, and whether all had arrived. Waits for pending requests, whose responders other threads hold: answer those of this thread first.
     ///
     /// # Errors
     /// If it did not end gracefully.
-    pub fn close(&self) -> Result<CloseReason> {
+    pub fn close(&self) -> Result<Closed> {
         self.listener_gone();
         self.link.wait(|state| state.arrived.closed.is_some().then_some(()));
         let state = self.link.look();
         match &state.arrived.closed {
-            Some(reason) if reason.is_graceful() => Ok(reason.clone()),
+            Some(reason) if reason.is_graceful() => Ok(Closed::new(reason.clone(), state.delivery())),
             reason => Err(error::ended(Phase::Close, reason.clone(), state.fault())),
         }
     }
@@ -281,6 +328,22 @@ impl Responder {
         self.answer(response.borrow(), body.into())
     }
 
+    /// Begins an answer whose content is written by the caller: `len` bytes of it, or any number, chunked, if that is `None`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_streaming(mut self, response: impl Borrow<Response>, len: Option<u64>) -> Result<BodyWriter> {
+        let Some(ticket) = self.ticket.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
+        let id = ticket.id();
+        match self.send_head(ticket, response.borrow(), len.map_or(BodyLen::Chunked, BodyLen::Length)) {
+            Ok(()) => Ok(BodyWriter::new(self.link.clone(), id, len)),
+            Err(error) => {
+                self.link.act(|state| state.arrived.release(id));
+                Err(error)
+            }
+        }
+    }
+
     /// Sends an interim response (`102 Processing`, `103 Early Hints`) ahead of the answer.
     ///
     /// # Errors
@@ -309,13 +372,13 @@ impl Responder {
     fn answer(&mut self, response: &Response, body: Body) -> Result<()> {
         let Some(ticket) = self.ticket.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
         let id = ticket.id();
-        let result = self.send_head(ticket, response, &body).and_then(|()| self.send_body(id, body));
+        let result = self.send_head(ticket, response, body.len()).and_then(|()| self.send_body(id, body));
         self.link.act(|state| state.arrived.release(id));
         result
     }
 
-    fn send_head(&mut self, ticket: Ticket, response: &Response, body: &Body) -> Result<()> {
-        let (id, len) = (ticket.id(), body.len());
+    fn send_head(&mut self, ticket: Ticket, response: &Response, len: BodyLen) -> Result<()> {
+        let id = ticket.id();
         let date = self.stamp.as_deref().filter(|stamp| stamp.wants_date(response)).map(Stamp::date);
         let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
         let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });

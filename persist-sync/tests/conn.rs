@@ -26,7 +26,7 @@ fn requests_and_replies_pass_in_both_directions() {
     assert_eq!(reply.head.status(), StatusCode::OK);
     assert!(!reply.reused && reply.interim.is_empty());
     assert_eq!(reply.body.bytes(100).expect("a body"), "hello");
-    assert_eq!(client.close().expect("a graceful end"), CloseReason::OurClose);
+    assert_eq!(client.close().expect("a graceful end").reason, CloseReason::OurClose);
     serving.join().expect("the server is content");
 }
 

@@ -8,11 +8,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use common::{Running, echo, get, post, read_head, wide_open};
+use common::{LONG, Running, echo, get, post, read_head, wide_open};
 use persist_sync::persist_core::{Config, Response, StatusCode};
 use persist_sync::{Body, ClientConn, Received, Server, ServerConfig};
-
-const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn connections_are_kept_and_responses_stamped() {

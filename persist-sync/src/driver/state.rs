@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use bytes::Buf;
-use persist_core::{Config, Conn, ExchangeId, Instant, Next, Parts, Role, Side};
+use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Next, Parts, Role, Side};
 
 use super::Driver;
 use super::parking::Place;
@@ -52,6 +52,13 @@ pub(crate) struct State<R: Role> {
     peer_done: bool,
     /// The first failure of the stream.
     pub(super) fault: Option<Arc<io::Error>>,
+    /// When bytes last came, and last left.
+    pub(super) last_read: Option<Instant>,
+    pub(super) last_write: Option<Instant>,
+    /// Our side was shut down: everything was written, and the peer has yet to close its own.
+    half_closed: bool,
+    /// Whether all had arrived when the stream was closed.
+    pub(super) delivered: Delivery,
     /// Where bytes wait until a burst is complete.
     corked: bool,
     /// The machine goes on where another one was taken apart.
@@ -96,6 +103,10 @@ impl<R: Role> State<R> {
             open: Directions { read: true, write: true },
             peer_done: false,
             fault: None,
+            last_read: None,
+            last_write: None,
+            half_closed: false,
+            delivered: Delivery::Unknown,
             corked: false,
             writing: None,
             continued,
@@ -134,6 +145,7 @@ impl<R: Role> State<R> {
             let wrote = self.flush(now);
             let shut = self.machine.poll_shutdown();
             if shut {
+                self.half_closed = true;
                 self.open.write = false;
                 if let Some(stream) = &self.stream {
                     // Fails on a dead socket only, which reading will tell.
@@ -145,7 +157,11 @@ impl<R: Role> State<R> {
                 break;
             }
         }
-        if self.arrived.closed.is_some() && self.stream.take().is_some() {
+        if self.arrived.closed.is_some() && self.stream.is_some() {
+            if self.half_closed {
+                self.delivered = self.delivery();
+            }
+            self.stream = None;
             self.inbox = Vec::new();
             moved = true;
         }
@@ -251,6 +267,7 @@ impl<R: Role> State<R> {
                 None
             }
             Ok(n) => {
+                self.last_read = Some(now);
                 // A short read has emptied the socket: asking again would only cost a call.
                 self.ready.read = n == capacity || self.peer_done;
                 Some(n)
@@ -281,7 +298,10 @@ impl<R: Role> State<R> {
                 slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
             let result = stream.try_write(&slices[..filled]);
             match result {
-                Ok(n) => outbox.advance(n),
+                Ok(n) => {
+                    outbox.advance(n);
+                    self.last_write = Some(now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready.write = false;
                     break;
@@ -372,6 +392,11 @@ impl<R: Role> State<R> {
         self.peer_done |= closed;
         // Or a deadline has passed meanwhile.
         self.unsettled = true;
+    }
+
+    /// Whether the peer has yet to answer our orderly end with its own.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.half_closed && self.stream.is_some()
     }
 
     pub(crate) fn is_corked(&self) -> bool {

@@ -10,6 +10,9 @@ use std::time::Duration;
 use persist_sync::persist_core::{Config, Gate, Method, Overlap, Request, Response};
 use persist_sync::{ClientConn, Handler, Received, Served, Server, ServerConfig, ServerConn, ServerHandle};
 
+/// Far longer than anything here takes.
+pub const LONG: Duration = Duration::from_secs(30);
+
 /// `GET path`
 pub fn get(path: &str) -> Request {
     Request::get(path).field("Host", "localhost").expect("a field")

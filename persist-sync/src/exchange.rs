@@ -1,0 +1,148 @@
+//! One exchange of a client: the request that was written, its place in the pipeline, and its reply.
+
+use std::sync::Arc;
+
+use persist_core::{BodyLen, Client, ExchangeId, Phase, ResponseHead, SendError, Slot};
+
+use crate::clock;
+use crate::driver::{Link, State};
+use crate::error::{self, Result};
+use crate::incoming::Incoming;
+use crate::outgoing::{Outgoing, Sent};
+
+/// A request that was written, and whose reply is still to be read: give it to [`ClientConn::read`](crate::ClientConn::read).
+///
+/// Dropping it [cancels](crate::ClientConn::cancel) the exchange.
+#[derive(Debug)]
+#[must_use = "read its reply; dropping it cancels the exchange"]
+pub struct Exchange {
+    pub(crate) link: Arc<Link<Client>>,
+    id: ExchangeId,
+    /// The rest of the request's body, if a reply began before all of it was sent.
+    outgoing: Option<Outgoing>,
+    open: bool,
+}
+
+/// What answers a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The final response's head.
+    pub head: ResponseHead,
+    /// The interim responses (1xx) that came before it, `100 Continue` among them; without those that [`ClientConn::interim`](crate::ClientConn::interim) gave.
+    pub interim: Vec<ResponseHead>,
+    /// The content.
+    pub body: Incoming,
+    /// The connection's number in this process.
+    pub connection: u64,
+    /// Whether the connection had completed an exchange before this one.
+    pub reused: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>) -> Self {
+        Self { link, id, outgoing, open: true }
+    }
+
+    /// Its number on the connection, from 0.
+    pub fn id(&self) -> ExchangeId {
+        self.id
+    }
+
+    /// Sends the request's body, which the sending of the head has announced to other threads, until `until` gives something.
+    pub(crate) fn send_body<T>(&mut self, until: impl FnMut(&mut State<Client>) -> Option<T>) -> Result<Option<T>> {
+        let Some(outgoing) = &mut self.outgoing else { return Ok(None) };
+        let sent = outgoing.send(&self.link, until);
+        self.link.act(|state| {
+            // Another thread may have taken its turn since.
+            state.writing = state.writing.filter(|writing| *writing != self.id);
+            state.tell();
+        });
+        match sent {
+            Ok(Sent::Interrupted(first)) => Ok(Some(first)),
+            Ok(Sent::Whole | Sent::Unwanted) => {
+                self.outgoing = None;
+                Ok(None)
+            }
+            Err(cause) => Err(self.link.broken_off(self.id, cause)),
+        }
+    }
+
+    pub(crate) fn into_reply(mut self) -> Result<Reply> {
+        let id = self.id;
+        let early = self.send_body(|state| final_head(state, id))?;
+        let head = match early {
+            Some(head) => Some(head),
+            None => self.link.wait(|state| final_head(state, id)),
+        };
+        let (head, interim, len, reused) = head.unwrap_or_else(|| Err(self.link.gone(Phase::Receive)))?;
+        // From here on the body is the exchange's handle.
+        self.open = false;
+        let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take());
+        body.finish_if_at_end();
+        Ok(Reply { head, interim, body, connection: self.link.id(), reused })
+    }
+}
+
+/// Whether a request need only wait, because others are about to make room: a thread in the middle of writing its own, or a
+/// reply that was dropped and is being drained. Anything else that holds it back may be in the hands of the calling thread.
+pub(crate) fn must_wait(state: &State<Client>) -> bool {
+    match state.conn().may_send() {
+        Err(SendError::BodyUnfinished) => state.writing.is_some(),
+        Err(SendError::Full { .. } | SendError::AnswerFirst) => state.conn().pending() > state.arrived.held(),
+        _ => false,
+    }
+}
+
+type FinalHead = (ResponseHead, Vec<ResponseHead>, BodyLen, bool);
+
+/// The final head or the failure of an exchange, once one of them is there.
+fn final_head(state: &mut State<Client>, id: ExchangeId) -> Option<Result<FinalHead>> {
+    let fault = state.fault();
+    let reused = id.number() > 0 || state.is_continued();
+    let Some(exchange) = state.arrived.get_mut(id) else {
+        return Some(Err(error::refused(SendError::NoSuchExchange)));
+    };
+    if let Some((head, len, ())) = exchange.head.take() {
+        return Some(Ok((head, std::mem::take(&mut exchange.interim), len, reused)));
+    }
+    let failure = exchange.failure.clone()?;
+    Some(Err(error::failed(failure, fault)))
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.open {
+            self.link.act(|state| {
+                state.conn_mut().cancel(self.id, clock::now());
+                state.arrived.release(self.id);
+            });
+        }
+    }
+}
+
+/// A reserved place in the pipeline. Dropping it gives it back.
+#[derive(Debug)]
+#[must_use = "use it with `write_reserved`; dropping it gives the place back"]
+pub struct Reservation {
+    pub(crate) link: Arc<Link<Client>>,
+    slot: Option<Slot>,
+}
+
+impl Reservation {
+    pub(crate) fn new(link: Arc<Link<Client>>, slot: Slot) -> Self {
+        Self { link, slot: Some(slot) }
+    }
+
+    pub(crate) fn into_slot(mut self) -> Slot {
+        self.slot.take().expect("taken by this consuming method only")
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.link.act(|state| state.conn_mut().release(slot));
+        }
+    }
+}
