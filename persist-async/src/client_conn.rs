@@ -272,19 +272,10 @@ impl<S: Transport> ClientConn<S> {
         self.link.lock().stream.as_ref().and_then(address::local)
     }
 
-    /// Looks at the socket before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
-    /// request (RFC 9112 §9.2). Never waits. Streams other than tokio's sockets are judged by what was read before.
+    /// Looks at the stream before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
+    /// request (RFC 9112 §9.2). One read, through TLS where there is TLS; never waits. A connection that fails the look is ended.
     pub fn is_reusable(&self) -> bool {
-        let mut state = self.link.lock();
-        let quiet = state.stream.as_ref().is_some_and(|stream| address::is_quiet(stream) != Some(false));
-        state.tick();
-        state.pass_deadline();
-        if state.conn.is_idle() && !quiet {
-            let now = state.now();
-            state.conn.abort(now);
-        }
-        state.settle();
-        quiet && !state.conn.is_closing()
+        self.link.look()
     }
 
     /// Waits until the connection has ended, driving it: an idle connection that should notice its peer's close needs somebody to wait here.

@@ -12,6 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The cause is a value behind [`source`](std::error::Error::source): a [`SendError`] where this program asked for what cannot be, an
 /// [`io::Error`] where the layer below failed, [`Ended`] where the connection was over, [`TooLong`] where a limit of the caller's was reached.
+pub use crate::dial::ConnectFailures;
 pub use persist_core::ExchangeError as Error;
 pub use persist_core::{Ended, TooLong};
 

@@ -70,7 +70,7 @@
 //!
 //! # Dependencies
 //!
-//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `httpdate`, `socket2` and what the core brings: 17 crates in all, the two of this project included (Linux).
+//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `httpdate`, `socket2`, `async-trait` and what the core brings: 17 crates in all, the two of this project included (Linux).
 #![deny(unsafe_code)]
 
 mod address;
@@ -87,6 +87,7 @@ mod exchange;
 mod hijack;
 mod incoming;
 mod link;
+mod look;
 mod part;
 mod pump;
 mod race;
@@ -98,9 +99,11 @@ mod stream;
 mod wait;
 mod wakers;
 
+pub use async_trait::async_trait;
 pub use body::Body;
-pub use client::{Client, ClientConfig};
+pub use client::Client;
 pub use client_conn::{ClientConn, Reservation};
+pub use dial::{Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
 pub use error::{Error, Result};
 pub use exchange::{Exchange, Reply};
 pub use hijack::{Detached, Hijacked};
@@ -108,8 +111,8 @@ pub use incoming::Incoming;
 pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
-    BodyLen, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request, RequestHead,
-    Response, ResponseHead, SendError, StatusCode,
+    BodyLen, ClientConfig, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request,
+    RequestHead, Response, ResponseHead, SendError, StatusCode,
 };
 pub use responder::Responder;
 pub use server::{Listener, Served, Server, ServerConfig, ServerHandle};

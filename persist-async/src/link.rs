@@ -35,7 +35,7 @@ pub(crate) struct Link<R: Role, S> {
     state: Mutex<State<R, S>>,
     pub(crate) wakers: Arc<Wakers>,
     /// Stands for the connection towards the socket and the timer.
-    waker: Waker,
+    pub(crate) waker: Waker,
     /// Whether a server's task drives the connection (`server/task.rs`), rather than whoever awaits something of it (`wakers.rs`).
     has_task: AtomicBool,
     /// What is added to each response.

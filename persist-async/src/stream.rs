@@ -1,84 +1,184 @@
-//! A socket of either kind, as the pooled client and the server use it.
+//! The streams that the pooled client and the server run over: sockets, TLS sessions over them, and whatever else a dialer brings.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-/// A TCP or Unix socket.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Stream {
-    /// TCP.
+use crate::link::Transport;
+
+/// A TCP or Unix socket, something over one (TLS, a tunnel through a proxy), or any other stream that a [`Dialer`](crate::Dialer) made.
+pub struct Stream(Kind);
+
+enum Kind {
     Tcp(TcpStream),
-    /// A Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    Other(Box<dyn Other>),
+    /// Bytes that were read already come first; the stream takes this place once they are gone.
+    Behind(Box<Behind>),
 }
 
-impl Stream {
-    /// The peer's address, if it is TCP.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            #[cfg(unix)]
-            Self::Unix(_) => None,
-        }
-    }
-
-    /// Our own address, if it is TCP.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            #[cfg(unix)]
-            Self::Unix(_) => None,
-        }
-    }
+struct Behind {
+    ahead: Bytes,
+    stream: Stream,
 }
 
-impl From<TcpStream> for Stream {
-    fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream)
-    }
-}
+trait Other: Transport + Sync {}
 
-#[cfg(unix)]
-impl From<UnixStream> for Stream {
-    fn from(stream: UnixStream) -> Self {
-        Self::Unix(stream)
-    }
-}
+impl<T: Transport + Sync> Other for T {}
 
-macro_rules! on_either {
+macro_rules! on_kind {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Tcp(stream) => {
+        match &mut $self.get_mut().0 {
+            Kind::Tcp(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
             #[cfg(unix)]
-            Stream::Unix(stream) => {
+            Kind::Unix(stream) => {
                 let $stream = Pin::new(stream);
+                $call
+            }
+            Kind::Other(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $call
+            }
+            Kind::Behind(behind) => {
+                let $stream = Pin::new(&mut behind.stream);
                 $call
             }
         }
     };
 }
 
+impl Stream {
+    /// Any stream. Sockets of tokio's are better converted with `from`, so that they are known for what they are.
+    pub fn new(stream: impl Transport + Sync) -> Self {
+        Self(Kind::Other(Box::new(stream)))
+    }
+
+    /// The TCP socket, if there is one at the bottom of it. To be asked and configured; it is not to be read or written beneath a TLS session.
+    pub fn as_tcp(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Kind::Tcp(stream) => Some(stream),
+            Kind::Behind(behind) => behind.stream.as_tcp(),
+            _ => None,
+        }
+    }
+
+    /// The TCP socket, if that is all there is to this stream.
+    ///
+    /// # Errors
+    /// The stream back.
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+        match self.0 {
+            Kind::Tcp(stream) => Ok(stream),
+            kind => Err(Self(kind)),
+        }
+    }
+
+    /// The Unix socket, if there is one at the bottom of it.
+    #[cfg(unix)]
+    pub fn as_unix(&self) -> Option<&UnixStream> {
+        match &self.0 {
+            Kind::Unix(stream) => Some(stream),
+            Kind::Behind(behind) => behind.stream.as_unix(),
+            _ => None,
+        }
+    }
+
+    /// The address of the peer of the TCP socket: a proxy's, if it leads through one.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.as_tcp()?.peer_addr().ok()
+    }
+
+    /// Our own address, if it is TCP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.as_tcp()?.local_addr().ok()
+    }
+
+    /// The same stream, behind bytes that were read from it already: they are read first.
+    #[must_use]
+    pub fn with_leftover(self, leftover: impl Into<Bytes>) -> Self {
+        let ahead = leftover.into();
+        if ahead.is_empty() { self } else { Self(Kind::Behind(Box::new(Behind { ahead, stream: self }))) }
+    }
+
+    /// One read that never waits, of what is there now. `cx` is woken for streams that are no sockets of this system.
+    ///
+    /// Not through tokio where that can be had: its readiness is as old as its last look at epoll.
+    pub(crate) fn read_now(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Kind::Tcp(stream) => receive(&SockRef::from(&*stream), buf),
+            #[cfg(unix)]
+            Kind::Unix(stream) => receive(&SockRef::from(&*stream), buf),
+            Kind::Other(stream) => poll_now(Pin::new(&mut **stream), cx, buf),
+            Kind::Behind(_) => poll_now(Pin::new(self), cx, buf),
+        }
+    }
+}
+
+pub(crate) fn receive(mut socket: &socket2::Socket, buf: &mut [u8]) -> io::Result<usize> {
+    io::Read::read(&mut socket, buf)
+}
+
+/// One poll; `WouldBlock` if nothing is there.
+pub(crate) fn poll_now<S: AsyncRead + ?Sized>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> io::Result<usize> {
+    let mut buf = ReadBuf::new(buf);
+    match stream.poll_read(cx, &mut buf) {
+        Poll::Ready(outcome) => outcome.map(|()| buf.filled().len()),
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self(Kind::Tcp(stream))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self(Kind::Unix(stream))
+    }
+}
+
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, stream => stream.poll_read(cx, buf))
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Kind::Behind(behind) = &mut self.0 {
+            let n = behind.ahead.len().min(buf.remaining());
+            if n > 0 || buf.remaining() == 0 {
+                buf.put_slice(&behind.ahead[..n]);
+                behind.ahead.advance(n);
+                return Poll::Ready(Ok(()));
+            }
+            // They are all gone.
+            let placeholder = Kind::Other(Box::new(tokio::io::empty()));
+            if let Kind::Behind(behind) = std::mem::replace(&mut self.0, placeholder) {
+                *self = behind.stream;
+            }
+        }
+        on_kind!(self, stream => stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on_either!(self, stream => stream.poll_write(cx, buf))
+        on_kind!(self, stream => stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -86,18 +186,36 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_either!(self, stream => stream.poll_write_vectored(cx, bufs))
+        on_kind!(self, stream => stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        match &self.0 {
+            Kind::Tcp(_) => true,
+            #[cfg(unix)]
+            Kind::Unix(_) => true,
+            Kind::Other(stream) => stream.is_write_vectored(),
+            Kind::Behind(behind) => behind.stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, stream => stream.poll_flush(cx))
+        on_kind!(self, stream => stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_either!(self, stream => stream.poll_shutdown(cx))
+        on_kind!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Tcp(stream) => f.debug_tuple("Tcp").field(stream).finish(),
+            #[cfg(unix)]
+            Kind::Unix(stream) => f.debug_tuple("Unix").field(stream).finish(),
+            Kind::Other(_) => f.write_str("Other"),
+            Kind::Behind(behind) => behind.stream.fmt(f),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::error::Error;
 use core::fmt;
 
 use crate::close::CloseReason;
@@ -54,15 +56,19 @@ pub enum Phase {
 /// );
 /// # Ok::<(), persist_core::UrlError>(())
 /// ```
+///
+/// It can be cloned: one failed dial is told to everybody who waited for it. Clones share the cause.
+#[derive(Clone)]
 pub struct ExchangeError(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     phase: Phase,
     destination: Option<Destination>,
     failure: Option<Box<Failure>>,
     blame: Blame,
     hint: Option<Cow<'static, str>>,
-    source: Option<BoxError>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl ExchangeError {
@@ -74,7 +80,7 @@ impl ExchangeError {
             failure: None,
             blame: phase.usual_blame(),
             hint: phase.usual_hint().map(Cow::Borrowed),
-            source: Some(cause.into()),
+            source: Some(Arc::from(cause.into())),
         }))
     }
 
@@ -104,7 +110,7 @@ impl ExchangeError {
     /// Gives the cause from the layer below (an `io::Error`) that the failure's reason stands for.
     #[must_use]
     pub fn because(mut self, cause: impl Into<BoxError>) -> Self {
-        self.0.source = Some(cause.into());
+        self.0.source = Some(Arc::from(cause.into()));
         self
     }
 

@@ -5,17 +5,15 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
-use persist_core::pool::{Counts, Loss, PoolConfig, Use, Want};
+use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, Blame, Config, Contradiction, Decision, Destination, Direct, Phase, Repeatable, Replay, Request,
-    RetryPolicy, Route, Router,
+    Attempts, ClientConfig, Contradiction, Decision, Destination, Phase, Repeatable, Replay, Request, Route,
 };
 
 use crate::body::Body;
-use crate::dial;
+use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 
@@ -24,37 +22,6 @@ mod shared;
 
 pub(crate) use lease::Lease;
 use shared::Shared;
-
-/// How a [`Client`] works.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientConfig {
-    /// Each connection: limits, deadlines, leniency, pipelining depth. On each connection the first reply is awaited before anything is pipelined behind it.
-    pub conn: Config,
-    /// How many connections there may be, and for how long.
-    pub pool: PoolConfig,
-    /// What is sent again after a failure.
-    pub retry: RetryPolicy,
-    /// How long resolving a name and connecting may take together; `None` for no limit of ours. 10 s.
-    pub connect_timeout: Option<Duration>,
-    /// How long a request waits for its connection at most; `None` for no limit.
-    pub wait_timeout: Option<Duration>,
-    /// How destinations are reached: [`Direct`], or through a proxy of `persist-proxy`.
-    pub router: Arc<dyn Router>,
-}
-
-impl Default for ClientConfig {
-    fn default() -> Self {
-        Self {
-            conn: Config::client(),
-            pool: PoolConfig::default(),
-            retry: RetryPolicy::default(),
-            connect_timeout: Some(Duration::from_secs(10)),
-            wait_timeout: None,
-            router: Arc::new(Direct),
-        }
-    }
-}
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
@@ -72,7 +39,7 @@ impl Default for ClientConfig {
 /// Connections have no task of their own. Two kinds of short or idle work are spawned onto the runtime: one task per *dial*, so that a dropped
 /// request does not waste a connection that is nearly there, and one per client that wakes when an idle connection is due to be closed.
 ///
-/// A failed request is sent again where [`RetryPolicy`] says that it is safe. Redirects, cookies and caches are not its job.
+/// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe. Redirects, cookies and caches are not its job.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -90,16 +57,25 @@ impl Client {
         Self::with_config(ClientConfig::default()).expect("the defaults do not contradict each other: tested")
     }
 
-    /// A client, configured.
+    /// A client, configured. On each connection the first reply is awaited before anything is pipelined behind it.
     ///
     /// # Errors
     /// Two settings that cannot both hold.
     pub fn with_config(config: ClientConfig) -> Result<Self, Contradiction> {
-        config.retry.check()?;
-        Ok(Self { shared: Shared::new(config)? })
+        let connector = Connector::new(&config);
+        Self::with_connector(config, connector)
     }
 
-    /// Sends a request and reads its reply. The target is an absolute `http` or `http+unix` URL; `Host` is added if there is none.
+    /// The same with a connector of its own: another resolver or dialer. The connector's deadlines and sockets count, not those of `config`.
+    ///
+    /// # Errors
+    /// As [`with_config`](Self::with_config).
+    pub fn with_connector(config: ClientConfig, connector: Connector) -> Result<Self, Contradiction> {
+        config.check()?;
+        Ok(Self { shared: Shared::new(config, connector)? })
+    }
+
+    /// Sends a request and reads its reply. The target is an absolute URL: `http`, `https` (feature `tls`), `http+unix` or `https+unix`; `Host` is added if there is none.
     ///
     /// The connection goes back to the pool when the reply's body was read to its end or dropped.
     ///
@@ -113,7 +89,11 @@ impl Client {
         let route =
             config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
         let wire = route.request(request, &destination, &target)?;
-        self.attempts(&route, &wire, body.into()).await.map_err(|error| error.at(&destination))
+        self.attempts(&Arc::new(route), &wire, body.into()).await.map_err(|error| match error.destination() {
+            // A proxy on the way keeps its name.
+            Some(_) => error,
+            None => error.at(&destination),
+        })
     }
 
     /// What the pool holds.
@@ -121,15 +101,14 @@ impl Client {
         self.shared.counts()
     }
 
-    async fn attempts(&self, route: &Route, wire: &Request, body: Body) -> Result<Reply> {
+    async fn attempts(&self, route: &Arc<Route>, wire: &Request, body: Body) -> Result<Reply> {
         let Shared { config, .. } = &*self.shared;
-        let hop = dial::only_hop(route)?;
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         loop {
-            let lease = self.shared.acquire(&route.pool_key, hop, want).await?;
+            let lease = self.shared.acquire(route, want).await?;
             let error = match self.attempt(&lease, wire, &mut body).await {
                 Ok(mut reply) => {
                     let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
@@ -183,11 +162,6 @@ impl Client {
 /// Any number, for jitter: the seed that the standard library draws for its hash maps.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// An error of the caller's making, before anything was done.
-pub(crate) fn unsupported(what: &'static str) -> Error {
-    Error::new(Phase::Prepare, what).blaming(Blame::Caller)
 }
 
 impl fmt::Debug for Client {

@@ -8,14 +8,14 @@ use std::task::{Context, Poll, Waker};
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
-use persist_core::{Config, Contradiction, Destination, Phase, PoolKey};
+use persist_core::{ClientConfig, Config, Contradiction, Phase, PoolKey, Route};
 use tokio::sync::Notify;
 
 use super::lease::Lease;
-use super::{ClientConfig, random};
+use super::random;
 use crate::client_conn::ClientConn;
 use crate::clock::Clock;
-use crate::dial::{self, DialError};
+use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::race::race;
 use crate::stream::Stream;
@@ -24,6 +24,7 @@ use crate::stream::Stream;
 pub(crate) struct Shared {
     pub(super) config: ClientConfig,
     conn_config: Arc<Config>,
+    connector: Connector,
     state: Mutex<State>,
     /// The upkeep has something new to wait for.
     sooner: Arc<Notify>,
@@ -34,8 +35,8 @@ struct State {
     pool: Pool,
     conns: HashMap<ConnId, Arc<ClientConn<Stream>>>,
     waiting: HashMap<WaiterId, Waiting>,
-    /// What to dial under each key that somebody waits for, and how many do.
-    places: HashMap<PoolKey, (Destination, usize)>,
+    /// How to dial under each key that somebody waits for, and how many do.
+    routes: HashMap<PoolKey, (Arc<Route>, usize)>,
     upkeep: Upkeep,
 }
 
@@ -56,13 +57,13 @@ type Handed = (ConnId, Arc<ClientConn<Stream>>, bool);
 /// What is to be done once the lock is released.
 #[derive(Default)]
 struct Todo {
-    dials: Vec<(ConnId, Destination)>,
+    dials: Vec<(ConnId, Arc<Route>)>,
     wakers: Vec<Waker>,
     closed: Vec<Arc<ClientConn<Stream>>>,
 }
 
 impl Shared {
-    pub(super) fn new(config: ClientConfig) -> Result<Arc<Self>, Contradiction> {
+    pub(super) fn new(config: ClientConfig, connector: Connector) -> Result<Arc<Self>, Contradiction> {
         let pool = Pool::new(config.pool)?;
         // RFC 9112 §9.3.2: nobody knows, before its first reply, whether a peer can be pipelined to.
         let conn_config = Arc::new(config.conn.clone().replacement());
@@ -70,11 +71,11 @@ impl Shared {
             pool,
             conns: HashMap::new(),
             waiting: HashMap::new(),
-            places: HashMap::new(),
+            routes: HashMap::new(),
             upkeep: Upkeep::NotStarted,
         };
         let (state, sooner, clock) = (Mutex::new(state), Arc::new(Notify::new()), Clock::start());
-        Ok(Arc::new(Self { config, conn_config, state, sooner, clock }))
+        Ok(Arc::new(Self { config, conn_config, connector, state, sooner, clock }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,7 +87,7 @@ impl Shared {
     }
 
     /// Tells the pool something, and carries out what it decides.
-    fn tell<T>(self: &Arc<Self>, failed: Option<&DialError>, change: impl FnOnce(&mut State) -> T) -> T {
+    fn tell<T>(self: &Arc<Self>, failed: Option<&Error>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let before = state.pool.poll_timeout();
         let result = change(&mut state);
@@ -100,21 +101,22 @@ impl Shared {
             self.sooner.notify_one();
         }
         drop(state);
-        for (id, destination) in todo.dials {
-            tokio::spawn(dial_for(self.clone(), id, destination));
+        for (id, route) in todo.dials {
+            tokio::spawn(dial_for(self.clone(), id, route));
         }
         todo.wakers.into_iter().for_each(Waker::wake);
         result
     }
 
     /// A connection for one exchange, in its turn.
-    pub(super) async fn acquire(self: &Arc<Self>, key: &PoolKey, place: &Destination, want: Want) -> Result<Lease> {
+    pub(super) async fn acquire(self: &Arc<Self>, route: &Arc<Route>, want: Want) -> Result<Lease> {
+        let key = &route.pool_key;
         loop {
             let now = self.clock.now();
             let deadline = self.config.wait_timeout.map(|timeout| now + timeout);
             let waiter = self.tell(None, |state| {
                 let waiter = state.pool.acquire(key, want, deadline, now)?;
-                state.places.entry(key.clone()).or_insert_with(|| (place.clone(), 0)).1 += 1;
+                state.routes.entry(key.clone()).or_insert_with(|| (route.clone(), 0)).1 += 1;
                 state.waiting.insert(waiter, Waiting { waker: None, outcome: None });
                 Ok::<_, PoolError>(waiter)
             });
@@ -150,7 +152,7 @@ impl Shared {
         drop(gone);
     }
 
-    fn dialed(self: &Arc<Self>, id: ConnId, outcome: Result<Stream, DialError>) {
+    fn dialed(self: &Arc<Self>, id: ConnId, outcome: Result<Stream>) {
         let now = self.clock.now();
         match outcome {
             Ok(stream) => {
@@ -169,12 +171,12 @@ impl Shared {
 }
 
 impl State {
-    fn carry_out(&mut self, todo: &mut Todo, failed: Option<&DialError>) {
+    fn carry_out(&mut self, todo: &mut Todo, failed: Option<&Error>) {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Dial { conn, key } => {
-                    if let Some((place, _)) = self.places.get(&key) {
-                        todo.dials.push((conn, place.clone()));
+                    if let Some((route, _)) = self.routes.get(&key) {
+                        todo.dials.push((conn, route.clone()));
                     }
                 }
                 Action::Hand { waiter, conn, reused } => {
@@ -186,7 +188,7 @@ impl State {
                 Action::Close { conn, .. } => todo.closed.extend(self.conns.remove(&conn)),
                 Action::Fail { waiter, error } => {
                     let outcome = match (&error, failed) {
-                        (PoolError::DialFailed { .. }, Some(cause)) => Err(cause.to_error()),
+                        (PoolError::DialFailed { .. }, Some(cause)) => Err(cause.clone()),
                         (PoolError::DialFailed { .. }, None) => Err(Error::new(Phase::Connect, error)),
                         _ => Err(Error::new(Phase::Wait, error)),
                     };
@@ -233,10 +235,10 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let now = self.shared.clock.now();
         self.shared.tell(None, |state| {
-            if let Some((_, waiting)) = state.places.get_mut(self.key) {
+            if let Some((_, waiting)) = state.routes.get_mut(self.key) {
                 *waiting -= 1;
                 if *waiting == 0 {
-                    state.places.remove(self.key);
+                    state.routes.remove(self.key);
                 }
             }
             match state.waiting.remove(&self.waiter).map(|waiting| waiting.outcome) {
@@ -248,8 +250,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-async fn dial_for(shared: Arc<Shared>, id: ConnId, destination: Destination) {
-    let outcome = dial::dial(&destination, shared.config.connect_timeout).await;
+async fn dial_for(shared: Arc<Shared>, id: ConnId, route: Arc<Route>) {
+    let outcome = shared.connector.connect(&route, &*shared.config.router).await;
     shared.dialed(id, outcome);
 }
 

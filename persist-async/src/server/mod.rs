@@ -262,10 +262,10 @@ async fn accept(
         Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
             // Responses leave when they are complete; waiting for more to send only delays them. Failing to say so does no harm.
             let _ = stream.set_nodelay(true);
-            (Stream::Tcp(stream), Some(peer))
+            (Stream::from(stream), Some(peer))
         }),
         #[cfg(unix)]
-        Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+        Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None)),
     };
     (accepted, place)
 }

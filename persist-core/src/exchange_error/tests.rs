@@ -82,6 +82,14 @@ fn the_layer_below_is_the_source_when_it_gave_one() {
 }
 
 #[test]
+fn a_clone_has_the_same_cause_as_a_value() {
+    let original = ExchangeError::new(Phase::Handshake, crate::Ended { reason: None });
+    let copy = original.clone();
+    assert_eq!(copy.to_string(), original.to_string());
+    assert!(copy.source().is_some_and(|source| source.is::<crate::Ended>()));
+}
+
+#[test]
 fn errors_are_small_and_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     crosses::<ExchangeError>();

@@ -1,0 +1,178 @@
+//! Walks a whole route: a socket, then each hop's handshake, and TLS wherever a hop leads to an `https` destination.
+
+use std::sync::Arc;
+
+use persist_core::{
+    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme, SocketConfig,
+};
+
+use super::resolver::{Resolver, SystemResolver};
+use super::socket::{Dialer, SocketDialer};
+use super::{DialTimer, tunnel};
+use crate::error::{Error, Result};
+use crate::stream::Stream;
+
+/// Makes streams of routes. Cheap to clone.
+///
+/// Each step has its deadline ([`DialConfig`]), and so has the whole. Bytes that came behind a proxy's last reply stand in front of the stream.
+///
+/// ```no_run
+/// use persist_async::persist_core::{ClientConfig, Direct, Route};
+/// use persist_async::{ClientConn, Connector};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = Connector::new(&ClientConfig::default());
+/// let route = Route::direct(&"http://127.0.0.1:8080".parse()?);
+/// let conn = ClientConn::new(connector.connect(&route, &Direct).await?);
+/// # let _ = conn;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Connector {
+    dial: DialConfig,
+    sockets: SocketDialer,
+    /// Instead of `sockets`, for the first hop.
+    dialer: Option<Arc<dyn Dialer>>,
+}
+
+/// Addresses of a name that are tried for one hop whose proxy cannot resolve it. Each costs the whole way up to there.
+const HOP_ADDRESSES_MAX: usize = 4;
+
+impl Connector {
+    /// Sockets as the configuration says, the system's resolver.
+    pub fn new(config: &ClientConfig) -> Self {
+        Self::of_parts(config.dial, config.socket)
+    }
+
+    /// The same, of the two parts that it needs.
+    pub fn of_parts(dial: DialConfig, socket: SocketConfig) -> Self {
+        let sockets = SocketDialer::new(Arc::new(SystemResolver), socket, dial.happy_eyeballs);
+        Self { dial, sockets, dialer: None }
+    }
+
+    /// Opens the first hop by other means. The resolver then serves only hops whose names are resolved here.
+    #[must_use]
+    pub fn with_dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
+    /// Resolves names by other means.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.sockets = self.sockets.with_resolver(resolver);
+        self
+    }
+
+    /// A stream by this route, ready for requests. `router` gives the handshakes of hops that are no socket.
+    ///
+    /// # Errors
+    /// Phase, destination of the hop that failed, and the cause as a value: an [`io::Error`](std::io::Error), a
+    /// [`DialTimeout`](persist_core::DialTimeout), or whatever the hop's [`Tunnel`](persist_core::Tunnel) says.
+    pub async fn connect(&self, route: &Route, router: &dyn Router) -> Result<Stream> {
+        let mut timer = DialTimer::new(self.dial);
+        let (first, rest) = self.check(&route.hops)?;
+        let mut choices = Vec::with_capacity(rest.len());
+        for hop in rest {
+            choices.push(self.choices(hop, &mut timer).await.map_err(|error| error.at(&hop.to))?);
+        }
+        loop {
+            match self.walk(first, rest, &choices, router, &mut timer).await {
+                Ok(stream) => return Ok(stream),
+                // The proxy did not get to this address: again with the next one, all the way.
+                Err((at, error)) => match choices.get_mut(at).filter(|left| left.len() > 1) {
+                    Some(left) if !error_is_final(&error) => drop(left.remove(0)),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// What can be said before anything is dialled.
+    fn check<'a>(&self, hops: &'a [Hop]) -> Result<(&'a Hop, &'a [Hop])> {
+        let Some((first, rest)) = hops.split_first().filter(|(first, _)| first.means == Means::Socket) else {
+            return Err(unsupported("a route begins with a socket"));
+        };
+        if let Some(hop) = rest.iter().find(|hop| hop.means == Means::Socket) {
+            return Err(unsupported("only the first hop of a route can be a socket").at(&hop.to));
+        }
+        if let Some(hop) = hops.iter().find(|hop| hop.to.scheme() == Scheme::Https) {
+            self.check_tls().map_err(|error| error.at(&hop.to))?;
+        }
+        Ok((first, rest))
+    }
+
+    fn check_tls(&self) -> Result<()> {
+        Err(unsupported("https needs TLS, which persist-async has with its feature `tls`"))
+    }
+
+    /// What the hop's proxy may be asked for, best first.
+    async fn choices(&self, hop: &Hop, timer: &mut DialTimer) -> Result<Vec<Hop>> {
+        let (Means::Socks5 { resolve: Resolve::Here }, Some(host), Some(port)) =
+            (hop.means, hop.to.host(), hop.to.port())
+        else {
+            return Ok(vec![hop.clone()]);
+        };
+        if host.address().is_some() {
+            return Ok(vec![hop.clone()]);
+        }
+        let addresses = self.sockets.resolve(host, port, timer).await?;
+        let at = |address: std::net::SocketAddr| {
+            let host = match address.ip() {
+                std::net::IpAddr::V4(address) => Host::V4(address),
+                std::net::IpAddr::V6(address) => Host::V6(address),
+            };
+            let to = Destination::tcp(hop.to.scheme(), host, port);
+            Hop::through(hop.means, to, hop.credentials.clone())
+        };
+        Ok(addresses.into_iter().take(HOP_ADDRESSES_MAX).map(at).collect())
+    }
+
+    /// Once along the route, with the first choice of each hop. A failure comes with the number of its hop behind the first.
+    async fn walk(
+        &self,
+        first: &Hop,
+        rest: &[Hop],
+        choices: &[Vec<Hop>],
+        router: &dyn Router,
+        timer: &mut DialTimer,
+    ) -> Result<Stream, (usize, Error)> {
+        let nowhere = usize::MAX;
+        let dialer: &dyn Dialer = self.dialer.as_deref().unwrap_or(&self.sockets);
+        let dialed = dialer.dial(&first.to, timer).await;
+        let mut stream = dialed.map_err(|error| (nowhere, error.at(&first.to)))?;
+        stream = self.secure(stream, &first.to, timer).await.map_err(|error| (nowhere, error.at(&first.to)))?;
+        for (at, (hop, choices)) in rest.iter().zip(choices).enumerate() {
+            let failed = |error: Error| (at, error.at(&hop.to));
+            let tunnel = router.tunnel(&choices[0]).map_err(|error| failed(Error::new(Phase::Tunnel, error)))?;
+            stream = timer.within(Phase::Tunnel, tunnel::pass(stream, tunnel)).await.map_err(failed)?;
+            stream = self.secure(stream, &hop.to, timer).await.map_err(|error| (nowhere, error.at(&hop.to)))?;
+        }
+        Ok(stream)
+    }
+
+    /// TLS with `to`, if it is an `https` destination.
+    #[expect(clippy::unused_async, reason = "with the feature `tls`, there is a handshake")]
+    async fn secure(&self, stream: Stream, to: &Destination, _timer: &mut DialTimer) -> Result<Stream> {
+        match to.scheme() {
+            Scheme::Http => Ok(stream),
+            Scheme::Https => self.check_tls().map(|()| stream),
+        }
+    }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::new(Phase::Prepare, what).blaming(Blame::Caller)
+}
+
+/// There would be no time for another try.
+fn error_is_final(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<persist_core::DialTimeout>())
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new(&ClientConfig::default())
+    }
+}

@@ -1,0 +1,68 @@
+//! The look at an idle connection before it is used again: one read that never waits, judged by the core.
+
+use std::any::Any;
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+
+use persist_core::{Client, CloseReason, Glance, Verdict};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::link::{Link, Transport};
+use crate::stream::{Stream, poll_now, receive};
+
+/// Line ends that a peer may have sent after its last response, each in a read of its own.
+const LOOKS_MAX: u32 = 4;
+
+impl<S: Transport> Link<Client, S> {
+    /// Whether an idle connection may carry another exchange: nothing has come that answers no request, not even an end of file. If it may
+    /// not, it is ended. One system call, or one step through a TLS session; never waits.
+    pub(crate) fn look(&self) -> bool {
+        let mut cx = Context::from_waker(&self.waker);
+        let mut state = self.lock();
+        state.tick();
+        state.pass_deadline();
+        if state.conn.is_idle() {
+            let verdict = state.stream.as_mut().map(|stream| verdict(stream, &mut cx));
+            if !matches!(verdict, Some(Verdict::Usable)) {
+                let now = state.now();
+                state.conn.abort(now);
+            }
+        }
+        state.settle();
+        state.stream.is_some() && !state.conn.is_closing()
+    }
+}
+
+fn verdict<S: Transport>(stream: &mut S, cx: &mut Context<'_>) -> Verdict {
+    let mut buf = [0; 512];
+    for _ in 0..LOOKS_MAX {
+        let glance = match read_now(stream, cx, &mut buf) {
+            Ok(0) => Glance::Eof,
+            Ok(n) => Glance::Bytes(&buf[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Glance::Nothing,
+            Err(_) => Glance::Failed,
+        };
+        match glance.verdict() {
+            Verdict::LookAgain => {}
+            verdict => return verdict,
+        }
+    }
+    Verdict::Stale(CloseReason::Poisoned)
+}
+
+fn read_now<S: Transport>(stream: &mut S, cx: &mut Context<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let any: &mut dyn Any = stream;
+    if let Some(stream) = any.downcast_mut::<Stream>() {
+        return stream.read_now(cx, buf);
+    }
+    if let Some(stream) = any.downcast_ref::<TcpStream>() {
+        return receive(&SockRef::from(stream), buf);
+    }
+    #[cfg(unix)]
+    if let Some(stream) = any.downcast_ref::<tokio::net::UnixStream>() {
+        return receive(&SockRef::from(stream), buf);
+    }
+    poll_now(Pin::new(stream), cx, buf)
+}
