@@ -26,8 +26,10 @@ pub(crate) fn run(options: &[String]) -> Outcome {
 
 /// Copies the program of a crate to a folder of its own, lets it use the crate that lies in `source`, and runs it.
 pub(crate) fn run_on(name: &str, source: &Path, place: &Path, target_dir: &Path) -> Outcome {
-    let (_, unwanted) =
-        CRATES.iter().find(|(known, _)| *known == name).ok_or_else(|| format!("{name} has no program in tests/standalone"))?;
+    let (_, unwanted) = CRATES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| format!("{name} has no program in tests/standalone"))?;
     let program = shell::root().join("tests/standalone").join(name);
     let copy = place.join(format!("uses-{name}"));
     let fail = |what: PathBuf| move |error| format!("cannot copy {}: {error}", what.display());
@@ -63,7 +65,9 @@ fn require_absent(name: &str, tree: &str, unwanted: &[&str]) -> Outcome {
     let brought = |unwanted: &&&str| tree.lines().any(|line| line.split(' ').next() == Some(**unwanted));
     match unwanted.iter().find(brought) {
         None => Ok(()),
-        Some(found) => Err(format!("{name} pulls in {found}, and must not: `cargo tree -p {name} -i {found}` shows by which way")),
+        Some(found) => {
+            Err(format!("{name} pulls in {found}, and must not: `cargo tree -p {name} -i {found}` shows by which way"))
+        }
     }
 }
 

@@ -62,7 +62,8 @@ fn section<'t>(text: &'t str, heading: &str) -> Option<&'t str> {
 mod tests {
     use super::*;
 
-    const LOG: &str = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- a thing\n\n## [0.1.0] - 2026-01-02\n\n- the first\n";
+    const LOG: &str =
+        "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- a thing\n\n## [0.1.0] - 2026-01-02\n\n- the first\n";
 
     fn version(text: &str) -> Version {
         text.parse().expect("a version")

@@ -15,7 +15,7 @@ pub(crate) enum Checked {
     /// It does not: one line.
     Fails(String),
     /// It could not be looked at here, and why. Neither good nor bad: it is said again at the end.
-    NotChecked(String),
+    LeftOut(String),
 }
 
 impl From<Result<String, String>> for Checked {
@@ -44,7 +44,10 @@ fn quick(repo: &Repo, version: &Version, crates: &[Crate], require_msrv: bool, r
     report.add("working tree", git::require_clean(&repo.root).map(|()| "everything is committed".to_owned()).into());
     report.add("changelog", changelog_is_ready(repo, version).into());
     let released = git::released(&repo.root);
-    report.add("semver", released.map_or_else(Checked::Fails, |released| semver(repo, version, &released, has_semver_checks())));
+    report.add(
+        "semver",
+        released.map_or_else(Checked::Fails, |released| semver(repo, version, &released, has_semver_checks())),
+    );
 
     let names: Vec<String> = crates.iter().map(|it| it.name.clone()).collect();
     let rust = oldest_rust(repo);
@@ -105,7 +108,7 @@ fn oldest_rust(repo: &Repo) -> String {
 fn with_oldest_rust(repo: &Repo, rust: &str, names: &[String], required: bool) -> Checked {
     let installed = shell::output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     if let Err(why) = require_toolchain(&installed, rust) {
-        return if required { Checked::Fails(why) } else { Checked::NotChecked(why) };
+        return if required { Checked::Fails(why) } else { Checked::LeftOut(why) };
     }
     let mut check = Command::new("rustup");
     check.current_dir(&repo.root).env_remove("CARGO").env("CARGO_TARGET_DIR", shell::target_dir().join("oldest"));
@@ -118,7 +121,8 @@ fn with_oldest_rust(repo: &Repo, rust: &str, names: &[String], required: bool) -
 
 /// Whether a list of rustup's has a toolchain of that version.
 fn require_toolchain(list: &str, rust: &str) -> Result<(), String> {
-    let is_it = |line: &str| line.strip_prefix(rust).is_some_and(|rest| rest.starts_with(['-', '.', ' ']) || rest.is_empty());
+    let is_it =
+        |line: &str| line.strip_prefix(rust).is_some_and(|rest| rest.starts_with(['-', '.', ' ']) || rest.is_empty());
     let is_installed = list.lines().any(is_it);
     if is_installed { Ok(()) } else { Err(format!("Rust {rust} is not installed: rustup toolchain install {rust}")) }
 }
@@ -134,7 +138,7 @@ impl Report {
     fn add(&mut self, name: &'static str, checked: Checked) {
         match checked {
             Checked::Holds(what) => println!("{name}: {what}"),
-            Checked::NotChecked(why) => {
+            Checked::LeftOut(why) => {
                 println!("{name}: NOT CHECKED: {why}");
                 self.not_checked.push(name);
             }

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn each_crate_comes_after_what_it_needs() {
-        let crates = vec![of("cli", &["async", "core"]), of("async", &["core"]), of("core", &[]), of("sync", &["core"])];
+        let crates =
+            vec![of("cli", &["async", "core"]), of("async", &["core"]), of("core", &[]), of("sync", &["core"])];
         assert_eq!(names(&in_order(crates).expect("there is an order")), ["core", "async", "cli", "sync"]);
     }
 

@@ -45,7 +45,8 @@ pub(crate) fn foreign(metadata: &Value, ours: &[String]) -> Vec<Foreign> {
         array(&metadata["resolve"]["nodes"]).filter_map(|node| Some((node["id"].as_str()?, node))).collect();
     let packages: BTreeMap<&str, &Value> =
         array(&metadata["packages"]).filter_map(|package| Some((package["id"].as_str()?, package))).collect();
-    let is_ours = |package: &Value| ours.iter().any(|name| package["name"] == name.as_str()) && package["source"].is_null();
+    let is_ours =
+        |package: &Value| ours.iter().any(|name| package["name"] == name.as_str()) && package["source"].is_null();
     let mut left: Vec<&str> = packages.iter().filter(|(_, package)| is_ours(package)).map(|(id, _)| *id).collect();
     let mut seen = BTreeSet::new();
     while let Some(id) = left.pop() {
@@ -82,7 +83,9 @@ pub(crate) fn require_allowed(foreign: &[Foreign]) -> Result<String, String> {
         .collect();
     match refused.is_empty() {
         true => Ok(format!("{} crates of others, each under a licence of the list", foreign.len())),
-        false => Err(format!("not under a licence of the list in xtask/src/release/licences.rs: {}", refused.join(", "))),
+        false => {
+            Err(format!("not under a licence of the list in xtask/src/release/licences.rs: {}", refused.join(", ")))
+        }
     }
 }
 
@@ -96,8 +99,11 @@ pub(crate) fn require_single(foreign: &[Foreign]) -> Result<String, String> {
     versions.retain(|_, versions| versions.len() > 1);
     let show = |(name, versions): (&str, &Vec<&str>)| format!("{name} {}", versions.join(" and "));
     let reason = |name: &str| DUPLICATES.iter().find(|(known, _)| *known == name).map(|(_, reason)| *reason);
-    let unexplained: Vec<String> =
-        versions.iter().filter(|(name, _)| reason(name).is_none()).map(|(name, versions)| show((name, versions))).collect();
+    let unexplained: Vec<String> = versions
+        .iter()
+        .filter(|(name, _)| reason(name).is_none())
+        .map(|(name, versions)| show((name, versions)))
+        .collect();
     if !unexplained.is_empty() {
         return Err(format!(
             "twice, and without a reason in xtask/src/release/licences.rs: {}",
@@ -180,7 +186,12 @@ mod tests {
     use super::*;
 
     fn of(name: &str, version: &str, licence: &str) -> Foreign {
-        Foreign { name: name.into(), version: version.into(), licence: licence.into(), rust_version: Some("1.70".into()) }
+        Foreign {
+            name: name.into(),
+            version: version.into(),
+            licence: licence.into(),
+            rust_version: Some("1.70".into()),
+        }
     }
 
     #[test]
@@ -212,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_refused_licence_and_an_unexplained_duplicate_are_named() {
-        let list = [of("a", "1.0.0", "MIT"), of("b", "1.0.0", "AGPL-3.0"), of("b", "2.0.0", "MIT"), of("c", "1.0.0", "")];
+        let list =
+            [of("a", "1.0.0", "MIT"), of("b", "1.0.0", "AGPL-3.0"), of("b", "2.0.0", "MIT"), of("c", "1.0.0", "")];
         let why = require_allowed(&list).expect_err("b and c");
         assert!(why.ends_with(": b 1.0.0 (AGPL-3.0), c 1.0.0 (none)"), "{why}");
         let why = require_single(&list).expect_err("b");

@@ -11,7 +11,7 @@ pub(crate) fn workspace_version(manifest: &str) -> Result<Version, String> {
     let entries = entries(manifest);
     let entry = entries.iter().find(|entry| entry.section == "workspace.package" && entry.name == "version");
     let entry = entry.ok_or("Cargo.toml has no `version` under [workspace.package]")?;
-    entry.value.trim_matches('"').parse()
+    entry.value.split('"').nth(1).unwrap_or_default().parse()
 }
 
 /// The manifest with `to` as the workspace's version, and as the version by which its crates depend on each other.

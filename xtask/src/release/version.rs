@@ -92,8 +92,17 @@ mod tests {
 
     #[test]
     fn versions_have_the_order_of_the_specification() {
-        let rising =
-            ["0.1.0", "0.2.0-alpha", "0.2.0-alpha.1", "0.2.0-alpha.beta", "0.2.0-rc.2", "0.2.0-rc.11", "0.2.0", "0.10.0", "1.0.0"];
+        let rising = [
+            "0.1.0",
+            "0.2.0-alpha",
+            "0.2.0-alpha.1",
+            "0.2.0-alpha.beta",
+            "0.2.0-rc.2",
+            "0.2.0-rc.11",
+            "0.2.0",
+            "0.10.0",
+            "1.0.0",
+        ];
         let versions: Vec<Version> = rising.iter().map(|text| text.parse().expect(text)).collect();
         assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
         assert_eq!(versions.iter().map(ToString::to_string).collect::<Vec<_>>(), rising);
@@ -101,7 +110,20 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused_by_name() {
-        for text in ["", "1", "1.2", "1.2.3.4", "v1.2.3", "01.2.3", "1.2.x", "1.2.3-", "1.2.3-a..b", "1.2.3-01", "1.2.3+b", "1.2.-3"] {
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "v1.2.3",
+            "01.2.3",
+            "1.2.x",
+            "1.2.3-",
+            "1.2.3-a..b",
+            "1.2.3-01",
+            "1.2.3+b",
+            "1.2.-3",
+        ] {
             let refused = text.parse::<Version>().expect_err(text);
             assert!(refused.contains(&format!("`{text}`")), "{refused}");
         }

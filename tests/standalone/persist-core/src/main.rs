@@ -1,5 +1,6 @@
 //! A program that uses persist-core and nothing else: both ends of a connection, and a network that is two buffers.
 
+use persist_core::bytes::Buf as _;
 use persist_core::{
     BodyLen, Client, Config, Conn, Event, Field, FieldName, FieldValue, Instant, Method, Next, Role, Server, StatusCode,
 };
@@ -48,9 +49,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// What a machine has to send, all of it accepted.
 fn wire<R: Role>(conn: &mut Conn<R>, now: Instant) -> Vec<u8> {
     let mut out = conn.transmit(now);
-    let mut slices = [std::io::IoSlice::new(&[]); 8];
-    let count = out.chunks_vectored(&mut slices);
-    let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-    out.advance(bytes.len());
+    let mut bytes = Vec::with_capacity(out.remaining());
+    while out.has_remaining() {
+        let piece = out.chunk().to_vec();
+        out.advance(piece.len());
+        bytes.extend(piece);
+    }
     bytes
 }

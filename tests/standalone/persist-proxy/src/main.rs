@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use persist_proxy::Proxies;
-use persist_proxy::handshake::{Handshake, Progress};
-use persist_proxy::persist_core::{Destination, Host, Router, TargetForm};
+use persist_proxy::handshake::Handshake;
+use persist_proxy::persist_core::{Destination, Host, Router, TargetForm, TunnelStep};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         handshake.advance(sent);
         let count = stream.read(&mut read)?;
         let mut input = &read[..count];
-        if handshake.handle_input(&mut input)? == Progress::Done {
+        if handshake.handle_input(&mut input)? == TunnelStep::Done {
             break input.to_vec();
         }
     };
