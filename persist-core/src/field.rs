@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::lines::{self, FieldLines, Notes};
+
 /// A field name: a token (RFC 9110 §5.1). Keeps its case; compares without it.
 ///
 /// ```
@@ -133,7 +135,7 @@ impl<'a> FieldValue<'a> {
     }
 }
 
-const fn invalid_name_byte(name: &[u8]) -> Option<usize> {
+pub(crate) const fn invalid_name_byte(name: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < name.len() {
         if !is_token_byte(name[at]) {
@@ -144,7 +146,7 @@ const fn invalid_name_byte(name: &[u8]) -> Option<usize> {
     if name.is_empty() { Some(0) } else { None }
 }
 
-const fn invalid_value_byte(value: &[u8]) -> Option<usize> {
+pub(crate) const fn invalid_value_byte(value: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < value.len() {
         let edge = at == 0 || at + 1 == value.len();
@@ -194,14 +196,17 @@ impl fmt::Debug for FieldValue<'_> {
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields {
+    /// As lines, so that sending them is one copy.
     bytes: Vec<u8>,
+    /// Where each name begins, and where its value begins and ends.
     spans: Vec<(u32, u32, u32)>,
+    notes: Notes,
 }
 
 impl Fields {
     /// No fields, no allocation.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), spans: Vec::new() }
+        Self { bytes: Vec::new(), spans: Vec::new(), notes: FieldLines::EMPTY.notes() }
     }
 
     /// Adds a field at the end.
@@ -217,10 +222,8 @@ impl Fields {
     /// Adds a field that was checked when it was built.
     pub fn push_field(&mut self, field: Field<'_>) {
         let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(field.name.as_str().as_bytes());
-        let value = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(field.value.as_bytes());
-        self.spans.push((start, value, self.bytes.len() as u32));
+        let (value, end) = lines::push(&mut self.bytes, &mut self.notes, field);
+        self.spans.push((start, value as u32, end as u32));
     }
 
     /// The value of the first field of this name, in any case.
@@ -236,10 +239,17 @@ impl Fields {
     /// All fields, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> + Clone {
         self.spans.iter().map(|&(name, value, end)| {
-            let (name, value) = (&self.bytes[name as usize..value as usize], &self.bytes[value as usize..end as usize]);
+            let (name, value) =
+                (&self.bytes[name as usize..value as usize - ": ".len()], &self.bytes[value as usize..end as usize]);
             let name = core::str::from_utf8(name).expect("a field name is ASCII: checked when pushed");
             Field { name: FieldName(name), value: FieldValue(value) }
         })
+    }
+
+    /// All of them as they stand in a head.
+    #[inline]
+    pub fn lines(&self) -> FieldLines<'_> {
+        FieldLines::checked(&self.bytes, self.notes)
     }
 
     /// How many.

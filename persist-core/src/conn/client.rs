@@ -7,13 +7,13 @@ use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
 use super::trace::tell;
-use super::{Client, Conn, Event, Inbound, Next};
+use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Gate;
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError, SendError};
-use crate::field::Field;
 use crate::head::{BodyLen, Version};
+use crate::lines::{HeadFields, Notes};
 use crate::method::{Known, Method};
 use crate::parse::{self, Asked, ResponseStart};
 use crate::status::StatusCode;
@@ -27,11 +27,11 @@ impl Conn<Client> {
     ///
     /// # Errors
     /// The gates: `Closed`, `Full`, `AnswerFirst`, `BodyUnfinished`; and invalid requests. Nothing was sent then.
-    pub fn send_request<'f>(
+    pub fn send_request(
         &mut self,
         method: &Method,
         target: &str,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         body: BodyLen,
         now: Instant,
     ) -> Result<ExchangeId, SendError> {
@@ -44,12 +44,12 @@ impl Conn<Client> {
     ///
     /// # Errors
     /// As there, but never `Full`. The slot is given back in every case.
-    pub fn send_request_in<'f>(
+    pub fn send_request_in(
         &mut self,
         slot: Slot,
         method: &Method,
         target: &str,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         body: BodyLen,
         now: Instant,
     ) -> Result<ExchangeId, SendError> {
@@ -76,7 +76,6 @@ impl Conn<Client> {
         self.open()?;
         self.room_for_one()?;
         self.reserved += 1;
-        self.say_slots();
         Ok(Slot(()))
     }
 
@@ -166,24 +165,24 @@ impl Conn<Client> {
         Ok(())
     }
 
-    fn push_request<'f>(
+    fn push_request(
         &mut self,
         method: &Method,
         target: &str,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         body: BodyLen,
     ) -> Result<ExchangeId, SendError> {
         let known = method.known();
         let limit = u64::from(self.config.limits.head_bytes_max);
-        let mut seen = encode::Seen::default();
+        let mut said = Notes::default();
         if self.outbox.is_empty() {
             self.times.wrote = self.times.now;
         }
         let queued = self.outbox.append(|out| {
             let start = out.len();
             encode::request_line(out, method, target)?;
-            seen = encode::fields(out, fields)?;
-            match seen.hosts {
+            said = fields.write(out).without_framing()?;
+            match said.hosts() {
                 1 => {}
                 // RFC 9112 §3.2: exactly one.
                 hosts => return Err(SendError::Hosts { hosts }),
@@ -201,13 +200,13 @@ impl Conn<Client> {
         }
         let exchange = self.queue.push(known, self.times.now);
         exchange.queued = queued as u64;
-        exchange.may_switch = seen.upgrade || known == Known::Connect;
-        exchange.last = match (seen.close, spent) {
+        exchange.may_switch = said.say(Notes::UPGRADE) || known == Known::Connect;
+        exchange.last = match (said.say(Notes::CLOSE), spent) {
             (true, _) => Some(Last::OurClose),
             (false, true) => Some(Last::MaxRequests),
             (false, false) => None,
         };
-        if seen.expect_continue && !empty {
+        if said.say(Notes::EXPECT_CONTINUE) && !empty {
             exchange.expect = Expect::Waiting;
         }
         exchange.remaining = match body {
@@ -222,7 +221,6 @@ impl Conn<Client> {
         if empty {
             self.sent_whole(index);
         }
-        self.say_slots();
         Ok(id)
     }
 
@@ -251,7 +249,7 @@ impl Conn<Client> {
         let answerable = self.queue.front().filter(|front| front.receiving == Half::Idle && front.sent > 0);
         let Some(front) = answerable else { return self.unsolicited(input) };
         if input.is_empty() {
-            return Ok(Some(Next::NeedRead));
+            return Ok(Found::NeedRead);
         }
         let asked = Asked { method: front.method, upgrade: front.may_switch && front.method != Known::Connect };
         let offset = self.consumed - self.partial.len() as u64;
@@ -270,7 +268,7 @@ impl Conn<Client> {
             }
         };
         match found {
-            None => Ok(Some(Next::NeedRead)),
+            None => Ok(Found::NeedRead),
             Some(start) if start.head.status().is_interim() && !start.switches => self.interim(start, offset),
             Some(start) => Ok(self.final_head(start)),
         }
@@ -278,7 +276,7 @@ impl Conn<Client> {
 
     fn interim<'i>(&mut self, start: ResponseStart, offset: u64) -> Result<Found<'i, Client>, ProtocolError> {
         let limit = self.config.limits.interim_max;
-        let Some(front) = self.queue.front_mut() else { return Ok(None) };
+        let Some(front) = self.queue.front_mut() else { return Ok(Found::Nothing) };
         debug_assert_eq!(front.receiving.on(Step::Interim), Some(Half::Idle));
         front.interim += 1;
         front.interim_bytes = front.interim_bytes.saturating_add(start.wire_len as u32);
@@ -291,7 +289,7 @@ impl Conn<Client> {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
         }
-        Ok(if silent { None } else { Some(Next::Event(Event::Interim { id, head: start.head })) })
+        Ok(if silent { Found::Nothing } else { Found::Event(Event::Interim { id, head: start.head }) })
     }
 
     fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
@@ -301,7 +299,7 @@ impl Conn<Client> {
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
         self.mishandled |= start.head.version() == Version::Http10;
         let budget = self.config.limits.drain_bytes_max;
-        let front = self.queue.front_mut()?;
+        let Some(front) = self.queue.front_mut() else { return Found::Nothing };
         front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
         front.received += start.wire_len as u64;
         front.switched = start.switches;
@@ -334,14 +332,18 @@ impl Conn<Client> {
                 && newest.id.0 + 1 >= self.refused_from
             {
                 newest.last.get_or_insert(Last::MaxRequests);
+                self.say_slots();
             }
         }
-        self.say_slots();
+        // The gate behind a request that is not idempotent opens.
+        if self.queue.len() < self.config.pipelining.depth as usize {
+            self.say_slots();
+        }
         self.begin_body(start.body);
         if silent {
-            None
+            Found::Nothing
         } else {
-            Some(Next::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared }))
+            Found::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared })
         }
     }
 
@@ -358,7 +360,7 @@ impl Conn<Client> {
             at += blank as u64;
         }
         if input.is_empty() {
-            return Ok(Some(Next::NeedRead));
+            return Ok(Found::NeedRead);
         }
         at -= self.partial.len() as u64;
         if self.queue.is_empty() {
@@ -369,16 +371,16 @@ impl Conn<Client> {
                 // It is too late for another request, whatever this becomes.
                 self.enter(Phase::Finishing);
                 self.times.closing = self.times.now;
-                return Ok(Some(Next::NeedRead));
+                return Ok(Found::NeedRead);
             }
             if is_late {
                 self.close_now(CloseReason::PeerClosed);
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
         }
         self.error = Some(ProtocolError::new(Cause::Unsolicited, at).into());
         self.close_now(CloseReason::Poisoned);
-        Ok(None)
+        Ok(Found::Nothing)
     }
 }
 

@@ -1,24 +1,11 @@
-//! Writing heads: start lines, the caller's fields, and the framing fields that are ours alone to write.
+//! Writing heads: start lines, and the framing fields that are ours alone to write.
 
 use alloc::vec::Vec;
 
 use crate::error::SendError;
-use crate::field::Field;
 use crate::head::BodyLen;
 use crate::method::{Known, Method};
-use crate::parse::fields::{self, Kind};
 use crate::status::StatusCode;
-
-/// What the caller's fields say that the machine must know.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) close: bool,
-    pub(crate) keep_alive: bool,
-    pub(crate) connection_upgrade: bool,
-    pub(crate) upgrade: bool,
-    pub(crate) expect_continue: bool,
-    pub(crate) hosts: u8,
-}
 
 pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) -> Result<(), SendError> {
     // RFC 9112 §3.2: no white space or control character may stand in a target; a fragment is never sent.
@@ -45,43 +32,6 @@ pub(crate) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.push(b' ');
     out.extend_from_slice(status.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes the caller's fields, and notes those that steer the connection.
-pub(crate) fn fields<'f>(out: &mut Vec<u8>, fields: impl IntoIterator<Item = Field<'f>>) -> Result<Seen, SendError> {
-    let mut seen = Seen::default();
-    for Field { name, value } in fields {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        if let Some(kind) = fields::classify(name) {
-            seen.note(kind, value)?;
-        }
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
-    Ok(seen)
-}
-
-impl Seen {
-    fn note(&mut self, kind: Kind, value: &[u8]) -> Result<(), SendError> {
-        match kind {
-            Kind::Host => self.hosts = self.hosts.saturating_add(1),
-            Kind::Expect => self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Kind::Upgrade => self.upgrade = true,
-            Kind::KeepAlive => {}
-            Kind::Connection => {
-                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                    self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-                }
-            }
-            Kind::ContentLength => return Err(SendError::FramingField("content-length")),
-            Kind::TransferEncoding => return Err(SendError::FramingField("transfer-encoding")),
-        }
-        Ok(())
-    }
 }
 
 /// The framing field of a request (RFC 9112 §6).

@@ -107,7 +107,8 @@ pub enum Event<'i, R: Role> {
         /// Whose.
         id: ExchangeId,
     },
-    /// Client: `available`, `in_flight` or `pending` changed since the last such event.
+    /// Client: another request may find room that found none: an exchange or a reserved place is gone, a gate opened, or the connection takes no more.
+    /// What the caller takes itself, by sending and reserving, is not told.
     Slots,
     /// The connection speaks another protocol from here on: take it apart with [`Conn::into_parts`](super::Conn::into_parts).
     Switched {

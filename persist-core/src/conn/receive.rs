@@ -1,11 +1,10 @@
 //! Input: from bytes to events. What the two roles share; [`Receive`] is where they differ.
 
-use super::{Conn, Due, Event, Inbound, Next, Role};
+use super::{Conn, Due, Event, ExchangeId, Inbound, Next, Role};
 use crate::chunked::Decoded;
 use crate::close::CloseReason;
 use crate::disposition::Failure;
 use crate::error::{Cause, ProtocolError};
-use crate::field::Fields;
 use crate::head::BodyLen;
 use crate::time::Instant;
 
@@ -13,8 +12,24 @@ use super::exchange::Exchange;
 use super::half::{Half, Phase, Step};
 use super::trace::tell;
 
-/// What one step came to; `None`: the state changed, and there is no event for it.
-pub(super) type Found<'i, R> = Option<Next<'i, R>>;
+/// Whose content is.
+enum Content {
+    Of(ExchangeId),
+    Nobodys,
+    /// There is none: more must be read.
+    Missing,
+    TooMuch(ProtocolError),
+}
+
+/// What the reading of a head came to.
+#[derive(Debug)]
+pub enum Found<'i, R: Role> {
+    Event(Event<'i, R>),
+    /// The state changed, and there is no event for it.
+    Nothing,
+    NeedRead,
+    Paused,
+}
 
 /// Where the roles differ. Sealed: the machine has two ends.
 pub trait Receive: Sized {
@@ -80,38 +95,104 @@ impl<R: Role> Conn<R> {
     /// and `Paused`. Go on driving until [`Event::Closed`]: a server still sends earlier replies and the suggested status, and lingers.
     pub fn next<'i>(&mut self, input: &mut &'i [u8], now: Instant) -> Result<Next<'i, R>, ProtocolError> {
         self.tick(now);
+        // Each arm ends with the event it found, or goes round: an event that passed through others' hands would be copied by each.
         loop {
             if self.due.any
                 && let Some(event) = self.due_event()
             {
-                self.times.waiting = None;
-                return Ok(Next::Event(event));
+                return self.tell(event);
             }
-            let found = match self.step(input) {
-                Ok(found) => found,
-                Err(error) => {
-                    R::broken(self, error);
-                    continue;
+            match &mut self.inbound {
+                Inbound::Between => {
+                    let before = input.len();
+                    let found = R::head(self, input);
+                    self.took(before - input.len());
+                    match found {
+                        Ok(Found::Event(event)) => return self.tell(event),
+                        Ok(Found::Nothing) => {}
+                        Ok(Found::NeedRead) => return self.need_read(),
+                        Ok(Found::Paused) => return self.pause(),
+                        Err(error) => R::broken(self, error),
+                    }
                 }
-            };
-            match found {
-                Some(Next::Event(event)) => {
-                    self.times.waiting = None;
-                    return Ok(Next::Event(event));
+                Inbound::End => {
+                    if let Some(id) = self.end() {
+                        return self.tell(Event::End { id, trailers: None });
+                    }
                 }
-                None => {}
-                Some(Next::NeedRead) => {
-                    self.times.waiting.get_or_insert(self.times.now);
-                    self.is_unbroken()?;
-                    return Ok(Next::NeedRead);
+                Inbound::Length(_) | Inbound::UntilClose => {
+                    let data = self.take_content(input);
+                    match self.content(data.len(), data.len(), input) {
+                        Content::Of(id) => return self.tell(Event::Data { id, data }),
+                        Content::Nobodys => {}
+                        Content::Missing => return self.need_read(),
+                        Content::TooMuch(error) => R::broken(self, error),
+                    }
                 }
-                Some(Next::Paused) => {
-                    self.times.waiting = None;
-                    self.is_unbroken()?;
-                    return Ok(Next::Paused);
+                Inbound::Chunked(decoder) => {
+                    let given = *input;
+                    let decoded = decoder.decode(input, self.consumed, &self.config.limits);
+                    let mut taken = given.len() - input.len();
+                    match decoded {
+                        Ok(Decoded::Data(mut data)) => {
+                            if self.config.limits.body_bytes_max != u64::MAX {
+                                taken -= self.put_back(&mut data);
+                                *input = &given[taken..];
+                            }
+                            self.took(taken);
+                            match self.content(data.len(), taken, input) {
+                                Content::Of(id) => return self.tell(Event::Data { id, data }),
+                                Content::Nobodys => {}
+                                Content::Missing => return self.need_read(),
+                                Content::TooMuch(error) => R::broken(self, error),
+                            }
+                        }
+                        decoded => {
+                            self.took(taken);
+                            self.count(taken, 0);
+                            match decoded {
+                                Ok(Decoded::End(trailers)) => {
+                                    if let Some(id) = self.end() {
+                                        return self.tell(Event::End { id, trailers });
+                                    }
+                                }
+                                Ok(_) => return self.need_read(),
+                                Err(error) => R::broken(self, error),
+                            }
+                        }
+                    }
                 }
+                Inbound::Dropped => {
+                    self.drop_input(input);
+                    if !self.due.any {
+                        return if self.phase == Phase::Closed || self.eof { self.pause() } else { self.need_read() };
+                    }
+                }
+                Inbound::Switched => return self.pause(),
             }
         }
+    }
+
+    #[inline(always)]
+    fn tell<'i>(&mut self, event: Event<'i, R>) -> Result<Next<'i, R>, ProtocolError> {
+        self.times.waiting = None;
+        Ok(Next::Event(event))
+    }
+
+    #[inline(always)]
+    fn need_read<'i>(&mut self) -> Result<Next<'i, R>, ProtocolError> {
+        self.times.waiting.get_or_insert(self.times.now);
+        if self.error.is_some() { Err(self.broken_by()) } else { Ok(Next::NeedRead) }
+    }
+
+    fn pause<'i>(&mut self) -> Result<Next<'i, R>, ProtocolError> {
+        self.times.waiting = None;
+        if self.error.is_some() { Err(self.broken_by()) } else { Ok(Next::Paused) }
+    }
+
+    #[cold]
+    fn broken_by(&self) -> ProtocolError {
+        self.error.as_deref().expect("the caller saw it").clone()
     }
 
     /// An event that needs no input. Call instead of [`next`](Self::next) while callers are too slow to be given more of the peer's messages:
@@ -122,76 +203,37 @@ impl<R: Role> Conn<R> {
         if self.due.any { self.due_event() } else { None }
     }
 
-    fn is_unbroken(&self) -> Result<(), ProtocolError> {
-        match &self.error {
-            None => Ok(()),
-            Some(error) => Err((**error).clone()),
+    /// Content of a declared length, or until the end of the connection, as much as the limit allows.
+    #[inline(always)]
+    fn take_content<'i>(&mut self, input: &mut &'i [u8]) -> &'i [u8] {
+        let room = self.content_room();
+        let left = match &self.inbound {
+            Inbound::Length(left) => (*left).min(room),
+            _ => room,
+        };
+        let data = take(input, usize::try_from(left).unwrap_or(usize::MAX).min(input.len()));
+        if let Inbound::Length(left) = &mut self.inbound {
+            *left -= data.len() as u64;
+            if *left == 0 {
+                self.inbound = Inbound::End;
+            }
         }
+        self.took(data.len());
+        data
     }
 
-    fn step<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, R>, ProtocolError> {
-        let room = self.content_room();
-        match &mut self.inbound {
-            Inbound::Between => {
-                let before = input.len();
-                let found = R::head(self, input);
-                self.took(before - input.len());
-                found
-            }
-            Inbound::Length(left) => {
-                let n = usize::try_from((*left).min(room)).unwrap_or(usize::MAX).min(input.len());
-                let data = take(input, n);
-                *left -= n as u64;
-                if *left == 0 {
-                    self.inbound = Inbound::End;
-                }
-                self.took(n);
-                self.content(data, n, input)
-            }
-            Inbound::Chunked(decoder) => {
-                let given = *input;
-                let decoded = decoder.decode(input, self.consumed, &self.config.limits);
-                let mut taken = given.len() - input.len();
-                match decoded {
-                    Ok(Decoded::Data(mut data)) => {
-                        let excess = data.len().saturating_sub(usize::try_from(room).unwrap_or(usize::MAX));
-                        if excess > 0 {
-                            decoder.put_back(excess as u64);
-                            data = &data[..data.len() - excess];
-                            taken -= excess;
-                            *input = &given[taken..];
-                        }
-                        self.took(taken);
-                        self.content(data, taken, input)
-                    }
-                    decoded => {
-                        self.took(taken);
-                        self.count(taken, 0);
-                        match decoded? {
-                            Decoded::End(trailers) => Ok(self.end(trailers)),
-                            _ => Ok(Some(Next::NeedRead)),
-                        }
-                    }
-                }
-            }
-            Inbound::UntilClose => {
-                let n = usize::try_from(room).unwrap_or(usize::MAX).min(input.len());
-                let data = take(input, n);
-                self.took(n);
-                self.content(data, n, input)
-            }
-            Inbound::End => Ok(self.end(None)),
-            Inbound::Dropped => {
-                self.drop_input(input);
-                Ok(match self.phase {
-                    _ if self.due.any => None,
-                    Phase::Closed => Some(Next::Paused),
-                    _ if self.eof => Some(Next::Paused),
-                    _ => Some(Next::NeedRead),
-                })
-            }
-            Inbound::Switched => Ok(Some(Next::Paused)),
+    /// Puts back what a chunk holds beyond the limit of a body; returns how much that is.
+    #[cold]
+    fn put_back(&mut self, data: &mut &[u8]) -> usize {
+        let room = usize::try_from(self.content_room()).unwrap_or(usize::MAX);
+        let excess = data.len().saturating_sub(room);
+        if let Inbound::Chunked(decoder) = &mut self.inbound
+            && excess > 0
+        {
+            decoder.put_back(excess as u64);
         }
+        *data = &data[..data.len() - excess];
+        excess
     }
 
     /// `n` bytes of input were consumed.
@@ -211,26 +253,28 @@ impl<R: Role> Conn<R> {
         true
     }
 
-    /// Content came in, as much as the limit allows. RFC 9110 §6.4: it belongs to the message whose head was read last.
-    fn content<'i>(&mut self, data: &'i [u8], wire: usize, rest: &[u8]) -> Result<Found<'i, R>, ProtocolError> {
-        self.count(wire, data.len());
-        if data.is_empty() {
+    /// `data` bytes of content came in with `wire` bytes, as much as the limit allows. RFC 9110 §6.4: they belong to the message whose head
+    /// was read last.
+    #[inline(always)]
+    fn content(&mut self, data: usize, wire: usize, rest: &[u8]) -> Content {
+        self.count(wire, data);
+        if data == 0 {
             if rest.is_empty() {
-                return Ok(Some(Next::NeedRead));
+                return Content::Missing;
             }
             let limit = self.config.limits.body_bytes_max;
-            return Err(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
+            return Content::TooMuch(ProtocolError::new(Cause::BodyTooLarge { limit }, self.consumed));
         }
-        let Some(exchange) = R::reading(self) else { return Ok(None) };
+        let Some(exchange) = R::reading(self) else { return Content::Nobodys };
         exchange.expect = super::exchange::Expect::Settled;
         debug_assert_eq!(exchange.receiving.on(Step::Data), Some(Half::Body));
         if exchange.unwanted {
             if exchange.dropped > self.config.limits.drain_bytes_max {
                 R::drained_dry(self);
             }
-            return Ok(None);
+            return Content::Nobodys;
         }
-        Ok(Some(Next::Event(Event::Data { id: exchange.id, data })))
+        Content::Of(exchange.id)
     }
 
     /// How many bytes of content the limit still allows in the message that is being read.
@@ -246,9 +290,9 @@ impl<R: Role> Conn<R> {
         }
     }
 
-    /// The message that is being read is complete.
+    /// The message that is being read is complete: that of this exchange, unless nobody is to be told.
     #[inline(always)]
-    fn end<'i>(&mut self, trailers: Option<Fields>) -> Found<'i, R> {
+    fn end(&mut self) -> Option<ExchangeId> {
         self.inbound = Inbound::Between;
         let exchange = R::reading(self)?;
         if let Some(done) = exchange.receiving.on(Step::End) {
@@ -257,7 +301,7 @@ impl<R: Role> Conn<R> {
         let (id, silent) = (exchange.id, exchange.unwanted || exchange.ended);
         R::received(self);
         self.settle();
-        if silent { None } else { Some(Next::Event(Event::End { id, trailers })) }
+        if silent { None } else { Some(id) }
     }
 
     /// The content that follows a head.

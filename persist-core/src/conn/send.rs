@@ -13,6 +13,7 @@ use super::outbox::{SHARE_BYTES_MIN, append};
 use super::{Conn, Role};
 use crate::error::SendError;
 use crate::field::Fields;
+use crate::lines::Write;
 use crate::time::Instant;
 
 /// The most that framing adds to one chunk: 16 digits and two CRLF.
@@ -83,7 +84,7 @@ impl<R: Role> Conn<R> {
             Remaining::Chunked => self.try_write(index, |out| {
                 out.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = trailers {
-                    encode::fields(out, trailers.iter())?;
+                    trailers.lines().write(out).without_framing()?;
                 }
                 out.extend_from_slice(b"\r\n");
                 Ok(())

@@ -9,13 +9,13 @@ use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
 use super::receive::{Found, Receive};
 use super::trace::tell;
-use super::{Conn, Event, Inbound, Next, Server};
+use super::{Conn, Event, Inbound, Server};
 use crate::close::{CloseReason, Deadline};
 use crate::config::Overlap;
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError, Refused, SendError};
-use crate::field::Field;
 use crate::head::BodyLen;
+use crate::lines::{HeadFields, Notes};
 use crate::method::Known;
 use crate::parse::{self, RequestStart};
 use crate::status::StatusCode;
@@ -42,11 +42,11 @@ impl Conn<Server> {
     /// # Errors
     /// `Unsupported` to an HTTP/1.0 client, `InvalidStatus` unless 1xx but 101, `NoSuchExchange` once it has ended, and `ParkedFull` as
     /// for [`send_response`](Self::send_response).
-    pub fn send_interim<'f>(
+    pub fn send_interim(
         &mut self,
         ticket: &Ticket,
         status: StatusCode,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         now: Instant,
     ) -> Result<(), SendError> {
         self.tick(now);
@@ -62,7 +62,7 @@ impl Conn<Server> {
         self.room_to_park(index)?;
         self.try_write(index, |out| {
             encode::status_line(out, status);
-            encode::fields(out, fields)?;
+            fields.write(out).without_framing()?;
             out.extend_from_slice(b"\r\n");
             Ok(())
         })?;
@@ -82,11 +82,11 @@ impl Conn<Server> {
     ///
     /// # Errors
     /// [`Refused`] gives the ticket back: fields of the machine's own, an impossible status, parked limits, an exchange that has ended.
-    pub fn send_response<'f>(
+    pub fn send_response(
         &mut self,
         ticket: Ticket,
         status: StatusCode,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         body: BodyLen,
         now: Instant,
     ) -> Result<(), Refused> {
@@ -99,11 +99,11 @@ impl Conn<Server> {
     ///
     /// # Errors
     /// As [`send_response`](Self::send_response).
-    pub fn send_whole_response<'f>(
+    pub fn send_whole_response(
         &mut self,
         ticket: Ticket,
         status: StatusCode,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         content: &[u8],
         now: Instant,
     ) -> Result<(), Refused> {
@@ -154,11 +154,11 @@ impl Conn<Server> {
         }
     }
 
-    fn respond<'f>(
+    fn respond(
         &mut self,
         id: ExchangeId,
         status: StatusCode,
-        fields: impl IntoIterator<Item = Field<'f>>,
+        fields: impl HeadFields,
         body: BodyLen,
         content: &[u8],
     ) -> Result<(), SendError> {
@@ -186,22 +186,22 @@ impl Conn<Server> {
         self.try_write(index, |out| {
             let start = out.len();
             encode::status_line(out, status);
-            let seen = encode::fields(out, fields)?;
-            if seen.close {
+            let said = fields.write(out).without_framing()?;
+            if said.say(Notes::CLOSE) {
                 last = last.or(Some(Last::OurClose));
             }
             if switches {
-                if !seen.upgrade {
+                if !said.say(Notes::UPGRADE) {
                     return Err(SendError::Unsupported("a 101 response names the protocol in an Upgrade field"));
                 }
-                if !seen.connection_upgrade {
+                if !said.say(Notes::CONNECTION_UPGRADE) {
                     out.extend_from_slice(b"Connection: upgrade\r\n");
                 }
             } else if last.is_some() && !tunnel {
-                if !seen.close {
+                if !said.say(Notes::CLOSE) {
                     out.extend_from_slice(b"Connection: close\r\n");
                 }
-            } else if keep_alive_asked && !seen.keep_alive && !tunnel {
+            } else if keep_alive_asked && !said.say(Notes::KEEP_ALIVE) && !tunnel {
                 out.extend_from_slice(b"Connection: keep-alive\r\n");
                 if let Some(idle) = announce {
                     out.extend_from_slice(b"Keep-Alive: timeout=");
@@ -333,23 +333,23 @@ impl Conn<Server> {
 
     fn read_head<'i>(&mut self, input: &mut &'i [u8]) -> Result<Found<'i, Server>, ProtocolError> {
         if !self.may_read() {
-            return Ok(Some(Next::Paused));
+            return Ok(Found::Paused);
         }
         if self.held.is_some() {
             return self.take_held();
         }
         if input.is_empty() {
-            return Ok(Some(Next::NeedRead));
+            return Ok(Found::NeedRead);
         }
         let offset = self.consumed - self.partial.len() as u64;
         if self.partial.is_empty() {
             self.times.head = self.times.now;
         }
         match parse::request(&mut self.partial, input, offset, &self.config.limits, self.config.leniency)? {
-            None => Ok(Some(Next::NeedRead)),
+            None => Ok(Found::NeedRead),
             Some(start) if self.must_wait(&start) => {
                 self.held = Some(Box::new(start));
-                Ok(Some(Next::Paused))
+                Ok(Found::Paused)
             }
             Some(start) => {
                 let body_at = offset + start.wire_len as u64;
@@ -364,7 +364,7 @@ impl Conn<Server> {
             Some(start) if !self.must_wait(&start) => self.begin_request(*start, self.consumed),
             held => {
                 self.held = held;
-                Ok(Some(Next::Paused))
+                Ok(Found::Paused)
             }
         }
     }
@@ -406,7 +406,7 @@ impl Conn<Server> {
         let id = exchange.id;
         tell!(exchange = id.0, method = %start.head.method(), body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
-        Ok(Some(Next::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body })))
+        Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body }))
     }
 
     /// The request that was being read, or about to be, cannot be answered by a handler: the machine answers, behind what was earned before.

@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 
 /// Which framing field this token is, in any case. By its first four bytes: hardly any other begins so.
 #[inline(always)]
-pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
+pub(crate) const fn classify(name: &[u8]) -> Option<Kind> {
     const HOST: u32 = u32::from_le_bytes(*b"host");
     const EXPE: u32 = u32::from_le_bytes(*b"expe");
     const UPGR: u32 = u32::from_le_bytes(*b"upgr");
@@ -29,7 +29,7 @@ pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
     const KEEP: u32 = u32::from_le_bytes(*b"keep");
     const CONT: u32 = u32::from_le_bytes(*b"cont");
     const TRAN: u32 = u32::from_le_bytes(*b"tran");
-    let (first, rest) = name.split_first_chunk::<4>()?;
+    let Some((first, rest)) = name.split_first_chunk::<4>() else { return None };
     let (kind, same) = match u32::from_le_bytes(*first) | 0x2020_2020 {
         HOST => (Kind::Host, rest.is_empty()),
         EXPE => (Kind::Expect, is_token(rest, b"ct")),
@@ -40,21 +40,33 @@ pub(crate) fn classify(name: &[u8]) -> Option<Kind> {
         TRAN => (Kind::TransferEncoding, is_token(rest, b"sfer-encoding")),
         _ => return None,
     };
-    same.then_some(kind)
+    if same { Some(kind) } else { None }
 }
 
 /// Whether a token is `lower`, letters and hyphens, in any case.
 #[inline]
-pub(crate) fn is_token<const N: usize>(token: &[u8], lower: &[u8; N]) -> bool {
-    // 0x20 is what sets cases apart; a hyphen has the bit, and no other token byte becomes one by it.
-    let fold = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) | 0x2020_2020_2020_2020;
+pub(crate) const fn is_token<const N: usize>(token: &[u8], lower: &[u8; N]) -> bool {
+    if token.len() != N {
+        return false;
+    }
     match (token.first_chunk::<8>(), token.last_chunk::<8>(), lower.first_chunk::<8>(), lower.last_chunk::<8>()) {
         // Two words that overlap cover 8 to 16 bytes.
         (Some(start), Some(end), Some(lower_start), Some(lower_end)) if N <= 16 => {
-            token.len() == N && (fold(start) ^ fold(lower_start)) | (fold(end) ^ fold(lower_end)) == 0
+            (fold(start) ^ fold(lower_start)) | (fold(end) ^ fold(lower_end)) == 0
         }
-        _ => token.len() == N && token.iter().zip(lower).all(|(byte, lower)| byte | 0x20 == *lower),
+        _ => {
+            let mut at = 0;
+            while at < N && token[at] | 0x20 == lower[at] {
+                at += 1;
+            }
+            at == N
+        }
     }
+}
+
+/// 0x20 is what sets cases apart; a hyphen has the bit, and no other token byte becomes one by it.
+const fn fold(bytes: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*bytes) | 0x2020_2020_2020_2020
 }
 
 /// Where a field's name and value stand in the head: four 16-bit numbers, since a head has at most 65,535 bytes.

@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{
-    BodyLen, Client, Config, Conn, Event, Field, FieldName, FieldValue, Instant, Method, Next, Role, Server, StatusCode,
+    BodyLen, Client, Config, Conn, Event, FieldLines, FieldValue, Fields, Instant, Method, Next, Role, Server, Stamp,
+    StatusCode,
 };
 
 const CONTENT: &[u8; 13] = b"Hello, World!";
-const HOST: [Field<'static>; 1] = [field("Host", "127.0.0.1:8080")];
-const RESPONSE: [Field<'static>; 3] =
-    [field("Server", "persist"), field("Date", "Sun, 22 Nov 2026 12:00:00 GMT"), field("Content-Type", "text/plain")];
-
-const fn field(name: &'static str, value: &'static str) -> Field<'static> {
-    Field { name: FieldName::from_static(name), value: FieldValue::from_static(value) }
-}
+/// What a handler says of its content.
+const CONTENT_TYPE: FieldLines<'static> = FieldLines::from_static("Content-Type: text/plain\r\n");
+/// 22 November 2026, 12:00:00 UTC.
+const NOW: u64 = 1_795_348_800;
 
 /// One connection on which the same exchange can be run again and again.
 pub trait Cycle {
@@ -109,6 +107,8 @@ impl<R: Role> Driven<R> {
 
 struct ServerCycle {
     driven: Driven<Server>,
+    /// `Server`, and `Date` rendered once a second, as a server adds them.
+    stamp: Stamp,
     input: Vec<u8>,
     /// How many bytes of it come with one read.
     read_bytes: usize,
@@ -125,7 +125,8 @@ impl ServerCycle {
     }
 
     fn new(input: Vec<u8>, read_bytes: usize, requests: u64) -> Self {
-        Self { driven: Driven::new(Conn::new(Config::server(), Instant::ZERO)), input, read_bytes, requests }
+        let stamp = Stamp::new(Some(FieldValue::from_static("persist")));
+        Self { driven: Driven::new(Conn::new(Config::server(), Instant::ZERO)), stamp, input, read_bytes, requests }
     }
 }
 
@@ -134,13 +135,16 @@ impl Cycle for ServerCycle {
         let Driven { conn, now, scratch, .. } = &mut self.driven;
         *now = *now + Duration::from_micros(10);
         conn.lend(scratch);
+        self.stamp.set_time(black_box(NOW));
         for read in self.input.chunks(self.read_bytes) {
             let mut input = black_box(read);
             loop {
                 match conn.next(&mut input, *now).expect("the request is well-formed") {
                     Next::Event(Event::Head { ticket, head, .. }) => {
                         black_box(&head);
-                        conn.send_whole_response(ticket, StatusCode::OK, RESPONSE, CONTENT, *now)
+                        let own = black_box(CONTENT_TYPE);
+                        let fields = self.stamp.lines(own).and(own);
+                        conn.send_whole_response(ticket, black_box(StatusCode::OK), fields, CONTENT, *now)
                             .expect("the response is well-formed");
                     }
                     Next::Event(_) => {}
@@ -164,12 +168,16 @@ impl Cycle for ServerCycle {
 
 struct ClientCycle {
     driven: Driven<Client>,
+    /// `Host`, which a client says in every request to one place.
+    host: Fields,
     input: Vec<u8>,
 }
 
 impl ClientCycle {
     fn boxed(input: Vec<u8>) -> Box<dyn Cycle> {
-        Box::new(Self { driven: Driven::new(Conn::new(Config::client(), Instant::ZERO)), input })
+        let mut host = Fields::new();
+        host.push("Host", "127.0.0.1:8080").expect("it is a field");
+        Box::new(Self { driven: Driven::new(Conn::new(Config::client(), Instant::ZERO)), host, input })
     }
 }
 
@@ -178,7 +186,8 @@ impl Cycle for ClientCycle {
         let Driven { conn, now, scratch, .. } = &mut self.driven;
         *now = *now + Duration::from_micros(10);
         conn.lend(scratch);
-        conn.send_request(&Method::GET, "/plaintext", HOST, BodyLen::Empty, *now).expect("the connection is idle");
+        conn.send_request(&Method::GET, "/plaintext", &self.host, BodyLen::Empty, *now)
+            .expect("the connection is idle");
         self.driven.flush();
         let Driven { conn, now, .. } = &mut self.driven;
         let mut input = black_box(self.input.as_slice());
