@@ -197,7 +197,7 @@ impl Seen {
     fn check_host(&self, bytes: &[u8], version: Version) -> Result<(), Bad> {
         let (at, end) = (usize::from(self.host.0), usize::from(self.host.1));
         let cause = match self.hosts {
-            1 if authority::parse(&bytes[at..end]).is_some() => return Ok(()),
+            1 if authority::is_valid(&bytes[at..end]) => return Ok(()),
             0 if version == Version::Http10 => return Ok(()),
             0 => return Err(Bad::new(Cause::MissingHost, bytes.len().saturating_sub(2))),
             1 => Cause::InvalidHost,

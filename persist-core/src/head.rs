@@ -66,7 +66,9 @@ impl Block {
         let mut bytes = Vec::with_capacity(head.bytes.len() + few.len() + many.len());
         bytes.extend_from_slice(head.bytes);
         bytes.extend_from_slice(few);
-        bytes.extend_from_slice(many);
+        if !many.is_empty() {
+            bytes.extend_from_slice(many);
+        }
         Self { bytes: bytes.into_boxed_slice(), spans: head.bytes.len() as u16 }
     }
 

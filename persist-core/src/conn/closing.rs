@@ -195,7 +195,7 @@ impl<R: Role> Conn<R> {
     /// Lets go of the exchanges that are over, and moves on towards the close if one is due.
     ///
     /// Call after anything that may complete a message, or the writing of one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self) {
         // As long as the oldest is not over, none is.
         if self.queue.front().is_none_or(|front| R::is_over(self, front)) {
@@ -203,6 +203,7 @@ impl<R: Role> Conn<R> {
         }
     }
 
+    #[inline(never)]
     fn let_go(&mut self) {
         while let Some(front) = self.queue.front()
             && R::is_over(self, front)

@@ -11,8 +11,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) port: Option<u16>,
 }
 
-/// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
+/// Whether it is a host with an optional port, as [`parse`] would say.
 #[inline(always)]
+pub(crate) fn is_valid(value: &[u8]) -> bool {
+    scan::is_plain_host(value) || parse(value).is_some()
+}
+
+/// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
 pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
     match value.split_at(scan::host_end(value)) {
         (host, []) => Some(Parts { host, port: None }),
@@ -47,7 +52,6 @@ fn parse_other(value: &[u8]) -> Option<Parts<'_>> {
 }
 
 /// The port; `Some(None)` if there are no digits.
-#[inline]
 fn parse_port(digits: &[u8]) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);

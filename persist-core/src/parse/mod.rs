@@ -196,8 +196,19 @@ trait StartLine: Sized {
     /// What else decides how the message is framed.
     type Asked: Copy;
 
+    /// Reads a line of the kind that nearly all are, and returns the position after it; `None` if it is another, incomplete, or wrong.
+    fn plain(bytes: &[u8], limits: &Limits) -> Option<(Self, usize)>;
+
+    /// Reads one that is not [`plain`](Self::plain), and returns the position after it; `None` if its LF has not come.
+    fn other(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad>;
+
     /// Reads it, and returns the position after it; `None` if its LF has not come.
-    fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad>;
+    fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
+        match Self::plain(bytes, limits) {
+            None => Self::other(bytes, limits),
+            found => Ok(found),
+        }
+    }
 
     /// Whether the line, not complete yet, can still become one.
     fn check_prefix(bytes: &[u8]) -> Result<(), Bad>;
@@ -213,7 +224,7 @@ trait StartLine: Sized {
 }
 
 /// Reads a head; positions in errors count from the first empty line that was skipped.
-#[inline]
+#[inline(always)]
 fn read<L: StartLine>(
     partial: &mut Partial,
     input: &mut &[u8],
@@ -221,16 +232,48 @@ fn read<L: StartLine>(
     leniency: Leniency,
     asked: L::Asked,
 ) -> Result<Option<L::Start>, Bad> {
-    if !partial.is_empty() || partial.skipped > 0 || matches!(input.first(), Some(b'\r' | b'\n') | None) {
+    if !partial.is_empty() || partial.skipped > 0 {
         return resume::<L>(partial, input, limits, leniency, asked);
     }
     let bytes = &input[..input.len().min(head_bytes_max(limits))];
-    let (line, at) = match L::read(bytes, limits) {
-        Ok(Some(found)) => found,
-        Err(bad) if !lenient::can_mend(&bad.cause, leniency) => return Err(bad),
+    match L::plain(bytes, limits) {
+        Some((line, at)) => read_fields(partial, input, bytes, (line, at), limits, leniency, asked),
+        None => read_other::<L>(partial, input, limits, leniency, asked),
+    }
+}
+
+/// The same for a start line that is not plain.
+#[cold]
+fn read_other<L: StartLine>(
+    partial: &mut Partial,
+    input: &mut &[u8],
+    limits: &Limits,
+    leniency: Leniency,
+    asked: L::Asked,
+) -> Result<Option<L::Start>, Bad> {
+    if matches!(input.first(), Some(b'\r' | b'\n') | None) {
+        return resume::<L>(partial, input, limits, leniency, asked);
+    }
+    let bytes = &input[..input.len().min(head_bytes_max(limits))];
+    match L::other(bytes, limits) {
+        Ok(Some(line)) => read_fields(partial, input, bytes, line, limits, leniency, asked),
+        Err(bad) if !lenient::can_mend(&bad.cause, leniency) => Err(bad),
         // Incomplete, or for a leniency to mend.
-        _ => return resume::<L>(partial, input, limits, leniency, asked),
-    };
+        _ => resume::<L>(partial, input, limits, leniency, asked),
+    }
+}
+
+/// Reads the fields behind the start line of a head that begins the input, `bytes` of it within the limit.
+#[inline(always)]
+fn read_fields<L: StartLine>(
+    partial: &mut Partial,
+    input: &mut &[u8],
+    bytes: &[u8],
+    (line, at): (L, usize),
+    limits: &Limits,
+    leniency: Leniency,
+    asked: L::Asked,
+) -> Result<Option<L::Start>, Bad> {
     let mut section = Section::new(at);
     match fields::section(bytes, limits.fields_max, &mut section) {
         Ok(Some(end)) => {

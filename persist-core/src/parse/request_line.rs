@@ -6,7 +6,7 @@ use crate::framing;
 use crate::head::Version;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
-use crate::method::Method;
+use crate::method::{Known, Method};
 use crate::parse::{Bad, Lines, Part, RequestStart, StartLine, part, scan, target};
 
 /// A request line: positions in the head.
@@ -27,32 +27,24 @@ impl StartLine for RequestLine {
     type Asked = ();
 
     #[inline(always)]
-    fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
-        // Compared as words: a pattern would be compared byte by byte.
-        let is_get = bytes.first_chunk::<4>().is_some_and(|first| u32::from_le_bytes(*first) == GET);
-        let start = if is_get { 4 } else { scan::token_end(bytes, 0) + 1 };
-        let end = scan::target_end(bytes, start.min(bytes.len()));
-        let Some((version, rest)) = bytes.get(end..).and_then(|rest| rest.split_first_chunk::<8>()) else {
-            return diagnose(bytes);
-        };
-        let Some(&[minor @ b'0'..=b'9', b'\r', b'\n']) = rest.first_chunk::<3>() else { return diagnose(bytes) };
-        if u64::from_le_bytes(*version) != HTTP_1 || start == end {
-            return diagnose(bytes);
+    fn plain(bytes: &[u8], limits: &Limits) -> Option<(Self, usize)> {
+        let (method, start, end, version) = split(bytes)?;
+        // RFC 9112 §3.2.1: an absolute path, for every method but CONNECT.
+        if bytes[start] != b'/' || method.known() == Known::Connect || end - start > limits.target_bytes_max as usize {
+            return None;
         }
-        let method = match bytes[start - 1] {
-            b' ' if is_get => Some(Method::GET),
-            b' ' => Method::from_bytes(&bytes[..start - 1]),
-            _ => None,
-        };
-        let Some(method) = method else { return diagnose(bytes) };
+        Some((Self { method, target: part(start, end), authority: None, version }, end + 11))
+    }
+
+    #[cold]
+    fn other(bytes: &[u8], limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
+        let Some((method, start, end, version)) = split(bytes) else { return diagnose(bytes) };
         let len = end - start;
         if len > limits.target_bytes_max as usize {
             let cause = Cause::TargetTooLong { len: len as u64, limit: limits.target_bytes_max.into() };
             return Err(Bad::new(cause, start + limits.target_bytes_max as usize));
         }
         let authority = target::check(method.known(), bytes, start, end)?;
-        // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
-        let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
         Ok(Some((Self { method, target: part(start, end), authority, version }, end + 11)))
     }
 
@@ -75,6 +67,29 @@ impl StartLine for RequestLine {
     fn judge(self, head: &Lines<'_>, _asked: ()) -> Result<RequestStart, Bad> {
         framing::request(head, self)
     }
+}
+
+/// The method, where the target begins and ends, and the version of a complete request line, whatever its target; `None` if it is none.
+#[inline(always)]
+fn split(bytes: &[u8]) -> Option<(Method, usize, usize, Version)> {
+    // Compared as words: a pattern would be compared byte by byte.
+    let is_get = bytes.first_chunk::<4>().is_some_and(|first| u32::from_le_bytes(*first) == GET);
+    let start = if is_get { 4 } else { scan::token_end(bytes, 0) + 1 };
+    let end = scan::target_end(bytes, start.min(bytes.len()));
+    let (version, rest) = bytes.get(end..)?.split_first_chunk::<8>()?;
+    let &[minor @ b'0'..=b'9', b'\r', b'\n'] = rest.first_chunk::<3>()? else { return None };
+    if u64::from_le_bytes(*version) != HTTP_1 || start == end {
+        return None;
+    }
+    let method = if is_get {
+        Method::GET
+    } else {
+        let (b' ', name) = bytes[..start].split_last()? else { return None };
+        Method::from_bytes(name)?
+    };
+    // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
+    let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
+    Some((method, start, end, version))
 }
 
 /// What is wrong with the request line; `None` if its end has not come.

@@ -101,6 +101,47 @@ pub(super) fn host_end(bytes: &[u8]) -> usize {
     run_end::<HOST>(bytes, 0)
 }
 
+/// Whether it is certain that this is a host with at most a colon and four digits behind it: at least eight bytes long, and
+/// letters, digits, dots and hyphens otherwise. Nearly all are.
+#[inline]
+pub(super) fn is_plain_host(value: &[u8]) -> bool {
+    let Some((before, last)) = value.split_last_chunk::<8>() else { return false };
+    let mut at = 0;
+    while at < before.len() {
+        // The word overlaps the last one, where a colon may stand.
+        let own = (before.len() - at).min(8);
+        let Some(word) = word(value, at) else { return false };
+        let (others, _) = host_marks(word);
+        if others << (64 - 8 * own) != 0 {
+            return false;
+        }
+        at += 8;
+    }
+    let word = u64::from_le_bytes(*last);
+    let (others, not_digits) = host_marks(word);
+    if others == 0 {
+        return true;
+    }
+    let colon = first(others);
+    // Four digits or fewer are a port below 65,536.
+    colon >= 3 && last[colon] == b':' && not_digits & (HIGHS << (8 * colon) << 8) == 0
+}
+
+/// Marks what is no letter, digit, dot or hyphen, and what is no digit, exactly.
+#[inline(always)]
+const fn host_marks(word: u64) -> (u64, u64) {
+    let ascii = word & !HIGHS;
+    let lower = ascii | splat(0x20);
+    // No sum of two seven-bit numbers carries into the next byte.
+    let letters = (lower + splat(0x80 - b'a')) & !(lower + splat(0x7f - b'z'));
+    let up_to_nine = !(ascii + splat(0x7f - b'9'));
+    let digits = (ascii + splat(0x80 - b'0')) & up_to_nine;
+    // Hyphen, dot, slash and the digits follow each other.
+    let not_slash = (ascii ^ splat(b'/')) + splat(0x7f);
+    let marks = (ascii + splat(0x80 - b'-')) & up_to_nine & not_slash;
+    (!((letters | marks) & !word) & HIGHS, !(digits & !word) & HIGHS)
+}
+
 #[inline]
 fn run_end<const WANTED: u8>(bytes: &[u8], mut at: usize) -> usize {
     while let Some(&byte) = bytes.get(at)
@@ -171,6 +212,32 @@ mod tests {
                 assert_eq!(token_end(&bytes, 0), end(is_token_byte), "{first:#x} {second:#x}");
                 assert_eq!(target_end(&bytes, 0), end(is_target_byte), "{first:#x} {second:#x}");
                 assert_eq!(value_end(&bytes, 0), end(is_value_byte), "{first:#x} {second:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_host_is_one_that_the_grammar_takes() {
+        use crate::parse::authority;
+        // Every byte at every place of hosts of many lengths, with and without a port.
+        for host in ["h", "host.exa", "127.0.0.1", "www.example.com", "a-long.name.example.com"] {
+            for port in ["", ":", ":8", ":80", ":443", ":8080", ":65535", ":65536", ":0080", ":000080"] {
+                let host = [host.as_bytes(), port.as_bytes()].concat();
+                let plain = host.len() >= 8 && port.len() <= 5;
+                assert_eq!(is_plain_host(&host), plain, "{}", host.escape_ascii());
+                for (at, byte) in (0..host.len()).flat_map(|at| (0..=255u8).map(move |byte| (at, byte))) {
+                    let mut changed = host.clone();
+                    changed[at] = byte;
+                    let valid = authority::parse(&changed).is_some();
+                    assert!(valid || !is_plain_host(&changed), "{}", changed.escape_ascii());
+                    assert_eq!(authority::is_valid(&changed), valid, "{}", changed.escape_ascii());
+                    let letters = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+                    let (others, not_digits) =
+                        host_marks(u64::from_le_bytes([byte, b'0', byte, b':', byte, 0, 0xff, byte]));
+                    assert_eq!(others & 0x80 == 0, letters, "{byte:#x}");
+                    assert_eq!(not_digits & 0x80 == 0, byte.is_ascii_digit(), "{byte:#x}");
+                    assert_eq!((others >> 56 == 0, others >> 15 & 1), (letters, 0), "{byte:#x}");
+                }
             }
         }
     }

@@ -23,21 +23,29 @@ impl StartLine for StatusLine {
     type Asked = Asked;
 
     #[inline(always)]
-    fn read(bytes: &[u8], _limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
-        let Some((b"HTTP/1.", rest)) = bytes.split_first_chunk::<7>() else { return diagnose(bytes) };
-        let Some(&[minor, b' ', a, b, c, b' ']) = rest.first_chunk::<6>() else { return diagnose(bytes) };
-        if ![minor, a, b, c].iter().all(u8::is_ascii_digit) {
-            return diagnose(bytes);
+    fn plain(bytes: &[u8], _limits: &Limits) -> Option<(Self, usize)> {
+        let (b"HTTP/1.", rest) = bytes.split_first_chunk::<7>()? else { return None };
+        let &[minor, b' ', a @ b'1'..=b'9', b, c, b' '] = rest.first_chunk::<6>()? else { return None };
+        if ![minor, b, c].iter().all(u8::is_ascii_digit) {
+            return None;
         }
         let end = scan::value_end(bytes, REASON);
         if bytes.get(end..end + 2) != Some(b"\r\n") {
-            return diagnose(bytes);
+            return None;
         }
         let code = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
-        let Ok(status) = StatusCode::new(code) else { return Err(Bad::new(Cause::InvalidStatus(code), 9)) };
+        let status = StatusCode::new(code).ok()?;
         // RFC 9110 §2.5: a higher minor version is processed as the highest one that we know.
         let version = if minor == b'0' { Version::Http10 } else { Version::Http11 };
-        Ok(Some((Self { version, status, reason: part(REASON, end) }, end + 2)))
+        Some((Self { version, status, reason: part(REASON, end) }, end + 2))
+    }
+
+    #[cold]
+    fn other(bytes: &[u8], _limits: &Limits) -> Result<Option<(Self, usize)>, Bad> {
+        Self::check_prefix(bytes)?;
+        let Some(len) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+        let (cause, at) = line_fault(&bytes[..len]);
+        Err(Bad::new(cause, at))
     }
 
     fn check_prefix(bytes: &[u8]) -> Result<(), Bad> {
@@ -71,15 +79,6 @@ impl StartLine for StatusLine {
     }
 }
 
-/// What is wrong with the status line; `None` if its end has not come.
-#[cold]
-fn diagnose(bytes: &[u8]) -> Result<Option<(StatusLine, usize)>, Bad> {
-    StatusLine::check_prefix(bytes)?;
-    let Some(len) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
-    let (cause, at) = line_fault(&bytes[..len]);
-    Err(Bad::new(cause, at))
-}
-
 /// `line` has its LF cut off, begins with `HTTP/1.`, and is no status line.
 fn line_fault(line: &[u8]) -> (Cause, usize) {
     let body = match line {
@@ -95,8 +94,14 @@ fn line_fault(line: &[u8]) -> (Cause, usize) {
     }
     let end = scan::value_end(body, REASON);
     match body.get(end) {
+        // Three digits that are no status.
+        None if body.len() < line.len() => (Cause::InvalidStatus(number(&body[9..12])), 9),
         None => (Cause::BareLf, body.len()),
         Some(b'\r') => (Cause::BareCr, end),
         Some(&byte) => (Cause::InvalidFieldValue { byte }, end),
     }
+}
+
+fn number(digits: &[u8]) -> u16 {
+    digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
 }
