@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 fn main() -> ExitCode {
-    persist_cli::run_from(std::env::args_os())
+    persist_cli::run(persist_cli::Cli::parse())
 }

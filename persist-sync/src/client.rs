@@ -39,7 +39,7 @@ use shared::Shared;
 /// new connection or one that another request gives back; and, per client, closing idle connections when they are due, started with the first and
 /// gone with the last connection.
 ///
-/// A failed request is sent again where [`RetryPolicy`] says that it is safe. Redirects, cookies and caches are not its job.
+/// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe. Redirects, cookies and caches are not its job.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,

@@ -31,11 +31,13 @@ mod server;
 mod server_conn;
 mod stream;
 mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub use body::Body;
 pub use body_writer::BodyWriter;
 pub use client::Client;
 pub use client_conn::ClientConn;
-pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SharedCause, SocketDialer, SystemResolver};
+pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
 pub use driver::StreamRef;
 pub use error::{Error, Result};
 pub use events::Events;

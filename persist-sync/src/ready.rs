@@ -19,8 +19,26 @@ pub(crate) struct Directions {
 /// How long a thread without a waker waits at most before it looks for news: only when descriptors have run out.
 const WITHOUT_WAKER: Duration = Duration::from_millis(20);
 
+/// Waits until the socket is ready in a direction that matters, or `timeout` has passed; nobody else can end the wait.
+pub(crate) fn wait_alone(socket: &impl AsFd, wanted: Directions, timeout: Option<Duration>) -> io::Result<Directions> {
+    wait(socket, wanted, None, timeout)
+}
+
 /// Waits until the socket is ready in a direction that matters, the waker was used, or `timeout` has passed.
 pub(crate) fn wait_for(
+    socket: &impl AsFd,
+    wanted: Directions,
+    waker: Option<&Waker>,
+    timeout: Option<Duration>,
+) -> io::Result<Directions> {
+    let timeout = match waker {
+        Some(_) => timeout,
+        None => Some(timeout.map_or(WITHOUT_WAKER, |timeout| timeout.min(WITHOUT_WAKER))),
+    };
+    wait(socket, wanted, waker, timeout)
+}
+
+fn wait(
     socket: &impl AsFd,
     wanted: Directions,
     waker: Option<&Waker>,
@@ -29,10 +47,6 @@ pub(crate) fn wait_for(
     let mut events = PollFlags::empty();
     events.set(PollFlags::IN, wanted.read);
     events.set(PollFlags::OUT, wanted.write);
-    let timeout = match waker {
-        Some(_) => timeout,
-        None => Some(timeout.map_or(WITHOUT_WAKER, |timeout| timeout.min(WITHOUT_WAKER))),
-    };
     // `try_from` fails on more than `i64::MAX` seconds only: then there is no need to wake up at all.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
 

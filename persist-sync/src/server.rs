@@ -16,6 +16,8 @@ use persist_core::{Config, FieldValue, InvalidField};
 use crate::date::Stamp;
 use crate::error::Error;
 use crate::server_conn::Received;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 mod control;
 mod listener;
@@ -60,6 +62,8 @@ pub struct ServerConfig {
     /// Connections held at the same time; further ones wait to be accepted. 16,384.
     pub connections_max: usize,
     server: Option<Box<[u8]>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// What answers requests: a closure, or a type of its own.
@@ -109,7 +113,14 @@ impl ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { conn: Config::server(), threads_max: 64, connections_max: 16_384, server: None }
+        Self {
+            conn: Config::server(),
+            threads_max: 64,
+            connections_max: 16_384,
+            server: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 
@@ -148,7 +159,18 @@ impl Server {
     /// Serves in another way than by default.
     #[must_use]
     pub fn with_config(mut self, config: ServerConfig) -> Self {
+        #[cfg(feature = "tls")]
+        let config = ServerConfig { tls: config.tls.or(self.config.tls), ..config };
         self.config = config;
+        self
+    }
+
+    /// Speaks TLS with every client. Hands are shaken in the poller, so that clients which are slow at it cost no thread; one that does not
+    /// come to its end counts as idle, and is closed after [`Timeouts::idle`](persist_core::Timeouts::idle).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: ServerTls) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 

@@ -316,6 +316,11 @@ impl Responder {
         self.id
     }
 
+    /// The connection's stream, for a look: where the client is, and which certificate it has shown. `None` once the connection is closed.
+    pub fn get_ref(&self) -> Option<StreamRef<'_>> {
+        self.link.stream_ref()
+    }
+
     /// Answers, and returns when all of it is with the operating system.
     ///
     /// May come in any order. A reply that is given before its turn is parked; one that does not fit

@@ -206,9 +206,11 @@ fn a_refused_connection_is_an_error_of_connecting_that_names_the_place() {
 #[test]
 fn a_url_that_is_none_and_a_scheme_we_do_not_speak_are_told_apart() {
     let client = Client::new();
-    for (url, phase) in
-        [("/path", Phase::Prepare), ("ftp://localhost/", Phase::Prepare), ("https://localhost/", Phase::Prepare)]
-    {
+    let mut cases = vec![("/path", Phase::Prepare), ("ftp://localhost/", Phase::Prepare)];
+    if !cfg!(feature = "tls") {
+        cases.push(("https://localhost/", Phase::Prepare));
+    }
+    for (url, phase) in cases {
         let error = client.send(Request::get(url), ()).expect_err("not sent");
         assert_eq!((error.phase(), error.disposition()), (phase, Some(Disposition::NotSent)), "{url}");
     }

@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::random;
 use crate::client_conn::ClientConn;
 use crate::clock;
-use crate::dial::{Connector, shared};
+use crate::dial::Connector;
 use crate::error::{Error, Result};
 
 /// What all clones of a client share.
@@ -193,6 +193,8 @@ impl Shared {
 
     fn open(&self, route: &Route) -> Result<ClientConn> {
         let stream = self.connector.connect(route, &*self.config.router)?;
+        #[cfg(feature = "tls")]
+        crate::tls::judge_alpn(&stream)?;
         let conn = ClientConn::with_config(stream, self.config.conn.clone());
         conn.map_err(|error| Error::new(Phase::Connect, error))
     }
@@ -232,9 +234,8 @@ impl State {
                 _ => {}
             }
         }
-        if let Some(error) = failed.filter(|_| !unreached.is_empty()) {
-            let errors = shared(error, unreached.len());
-            answers.extend(unreached.into_iter().zip(errors.into_iter().map(Err)));
+        if let Some(error) = failed {
+            answers.extend(unreached.into_iter().map(|waiter| (waiter, Err(error.clone()))));
         }
         let any = !answers.is_empty();
         for (waiter, answer) in answers {

@@ -13,6 +13,8 @@ use super::timer::DialTimer;
 use super::tunnel;
 use crate::error::{Error, Result};
 use crate::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// Makes the stream of a route. Cheap to clone.
 ///
@@ -32,7 +34,14 @@ pub struct Connector {
     /// Ours, as long as nobody gave another one.
     sockets: Option<SocketDialer>,
     resolver: Arc<dyn Resolver>,
+    #[cfg(feature = "tls")]
+    tls: Tls,
 }
+
+/// How TLS is spoken: as the user says, or by the platform's roots, which are read when they are first needed.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug, Default)]
+struct Tls(Arc<std::sync::OnceLock<ClientTls>>);
 
 /// The addresses of a hop whose name is resolved here, and which of them is tried.
 type Choice = Option<(Vec<SocketAddr>, usize)>;
@@ -47,7 +56,14 @@ impl Connector {
     pub fn of_parts(dial: DialConfig, socket: SocketConfig) -> Self {
         let resolver: Arc<dyn Resolver> = Arc::new(SystemResolver);
         let sockets = SocketDialer::new(resolver.clone(), socket, dial.happy_eyeballs);
-        Self { dial, dialer: Arc::new(sockets.clone()), sockets: Some(sockets), resolver }
+        Self {
+            dial,
+            dialer: Arc::new(sockets.clone()),
+            sockets: Some(sockets),
+            resolver,
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
+        }
     }
 
     /// Opens the first hop by other means. A resolver that is set afterwards serves only hops whose names are resolved here.
@@ -67,6 +83,14 @@ impl Connector {
             self.sockets = Some(sockets);
         }
         self.resolver = resolver;
+        self
+    }
+
+    /// Speaks TLS in another way than by default: the platform's roots, no client certificate, `http/1.1`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Tls(Arc::new(tls.into()));
         self
     }
 
@@ -116,8 +140,20 @@ impl Connector {
         Ok(())
     }
 
+    #[cfg(not(feature = "tls"))]
     fn check_tls(&self) -> Result<()> {
         Err(unsupported("https needs TLS, which persist-sync has with its feature `tls`"))
+    }
+
+    #[cfg(feature = "tls")]
+    fn check_tls(&self) -> Result<()> {
+        if self.tls.0.get().is_none() {
+            let built = ClientTls::builder().build();
+            let built = built.map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))?;
+            // Another thread may have been first.
+            let _ = self.tls.0.set(built);
+        }
+        Ok(())
     }
 
     fn choice(&self, hop: &Hop, timer: &mut DialTimer) -> Result<Choice> {
@@ -165,10 +201,22 @@ impl Connector {
         tunnel::carry_out(stream, &mut *tunnel, timer).map_err(|cause| timer.failed(cause))
     }
 
-    /// TLS, if the destination asks for it.
-    fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
-        let _ = (to, timer);
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with TLS it can fail")]
+    fn secure(&self, stream: Stream, _: &Destination, _: &mut DialTimer) -> Result<Stream> {
         Ok(stream)
+    }
+
+    /// TLS, if the destination asks for it.
+    #[cfg(feature = "tls")]
+    fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
+        match self.tls.0.get() {
+            Some(tls) if to.scheme() == Scheme::Https => {
+                let local = || Host::Name("localhost".into());
+                tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer)
+            }
+            _ => Ok(stream),
+        }
     }
 }
 

@@ -13,9 +13,7 @@ mod timer;
 mod tunnel;
 
 pub use connector::Connector;
-pub use failure::{ConnectFailures, SharedCause};
+pub use failure::ConnectFailures;
 pub use resolver::{Resolver, SystemResolver};
 pub use socket::{Dialer, SocketDialer};
 pub use timer::DialTimer;
-
-pub(crate) use failure::shared;

@@ -7,7 +7,7 @@ use persist_core::{DialClock, DialConfig, DialTimeout, Phase};
 
 use crate::clock;
 use crate::error::Error;
-use crate::ready::{Directions, wait_for};
+use crate::ready::{Directions, wait_alone};
 use crate::stream::Stream;
 
 /// The deadlines of one dial that is under way: [`DialClock`], told the time. Passed along to whoever does a part of the dial.
@@ -58,7 +58,7 @@ impl DialTimer {
     /// Waits until the stream is ready; 'not yet' is no failure as long as there is time.
     pub(crate) fn wait(&self, stream: &Stream, wanted: Directions) -> Result<(), persist_core::BoxError> {
         let left = self.left()?;
-        wait_for(stream, wanted, None, left)?;
+        wait_alone(stream, wanted, left)?;
         Ok(())
     }
 }

@@ -269,11 +269,18 @@ impl<R: Role> State<R> {
             Ok(n) => {
                 self.last_read = Some(now);
                 // A short read has emptied the socket: asking again would only cost a call.
-                self.ready.read = n == capacity || self.peer_done;
+                self.ready.read = n == capacity || self.peer_done || self.holds_input();
                 Some(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready.read = false;
+                None
+            }
+            // Between messages nothing is lost by an end without TLS's goodbye, and many say none. Anywhere else it may be an attacker's (RFC 9112 §9.8).
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.machine.is_idle() => {
+                self.open.read = false;
+                self.machine.handle_eof(now);
+                self.unsettled = true;
                 None
             }
             Err(error) => {
@@ -283,10 +290,27 @@ impl<R: Role> State<R> {
         }
     }
 
+    /// Whether there is input that the socket does not tell of.
+    fn holds_input(&self) -> bool {
+        self.stream.as_deref().is_some_and(Stream::holds_input)
+    }
+
+    /// Whether a layer above the socket still has bytes for it.
+    fn has_unsent(&self) -> bool {
+        self.stream.as_deref().is_some_and(Stream::has_unsent)
+    }
+
     /// Writes what the outbox holds, as far as the stream takes it; says whether anything happened.
     fn flush(&mut self, now: Instant) -> bool {
         let Some(stream) = self.stream.clone() else { return false };
         let mut wrote = false;
+        if self.ready.write && stream.has_unsent() {
+            match stream.try_flush() {
+                Ok(()) => wrote = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.write = false,
+                Err(error) => self.failed(Side::Write, error),
+            }
+        }
         while self.ready.write && self.open.write {
             let waiting = self.machine.unsent_bytes();
             if waiting == 0 || (self.corked && waiting < BURST_BYTES_MAX) {
@@ -326,7 +350,7 @@ impl<R: Role> State<R> {
 
     /// What there is to wait for.
     pub(super) fn wanted(&self) -> Directions {
-        Directions { read: self.wanted_in(), write: self.open.write && self.outbox_bytes() > 0 }
+        Directions { read: self.wanted_in(), write: (self.open.write && self.outbox_bytes() > 0) || self.has_unsent() }
     }
 
     fn wanted_in(&self) -> bool {
@@ -371,7 +395,9 @@ impl<R: Role> State<R> {
 
     /// Whether everything was written that can be, or writing waits for somebody to take what has arrived.
     pub(crate) fn is_flushed_or_stuck(&self) -> bool {
-        !self.open.write || self.outbox_bytes() == 0 || (!self.ready.write && self.arrived.is_full())
+        !self.open.write
+            || (self.outbox_bytes() == 0 && !self.has_unsent())
+            || (!self.ready.write && self.arrived.is_full())
     }
 
     /// Holds back small writes until [`Link::park`](super::Link::park) or until somebody waits, so that a burst of replies leaves at once.

@@ -254,6 +254,14 @@ impl Poller {
 
     /// A connection that fails here is closed, which its peer will see.
     fn admit(&mut self, stream: Stream) {
+        #[cfg(feature = "tls")]
+        let stream = match &self.config.tls {
+            None => stream,
+            Some(tls) => match tls.accept(stream) {
+                Ok(stream) => stream,
+                Err(_) => return,
+            },
+        };
         let Ok(conn) = ServerConn::stamped(stream, self.config.conn.clone(), self.stamp.clone()) else { return };
         let token = self.next_token;
         self.next_token += 1;

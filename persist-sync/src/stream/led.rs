@@ -1,6 +1,6 @@
 //! Bytes that were read too early, in front of the stream that they came from.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -51,25 +51,5 @@ impl Led {
             }
         }
         read(&self.inner, buf)
-    }
-}
-
-impl Read for &Led {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.through(buf, |mut inner, buf| inner.read(buf))
-    }
-}
-
-impl Write for &Led {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.inner).write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.inner).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        (&self.inner).flush()
     }
 }

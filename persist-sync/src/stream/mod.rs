@@ -4,10 +4,17 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use persist_core::Side;
 use rustix::fd::{AsFd, BorrowedFd};
 
+#[cfg(feature = "tls")]
+use crate::tls::Session;
+
 mod led;
+#[cfg(feature = "tls")]
+mod secured;
 
 use led::Led;
 
@@ -29,21 +36,8 @@ enum Layer {
     #[cfg(unix)]
     Unix(UnixStream),
     Led(Box<Led>),
-}
-
-/// The same call, on whatever there is.
-macro_rules! on_layer {
-    ($stream:expr, $layer:ident => $call:expr) => {
-        match &$stream.layer {
-            Layer::Tcp($layer) => $call,
-            #[cfg(unix)]
-            Layer::Unix($layer) => $call,
-            Layer::Led(led) => {
-                let $layer = &**led;
-                $call
-            }
-        }
-    };
+    #[cfg(feature = "tls")]
+    Tls(Box<Session>),
 }
 
 /// The socket at the bottom.
@@ -74,8 +68,7 @@ impl Stream {
         match &self.layer {
             Layer::Tcp(socket) => Some(socket),
             Layer::Led(led) => led.plain().and_then(Self::as_tcp),
-            #[cfg(unix)]
-            Layer::Unix(_) => None,
+            _ => None,
         }
     }
 
@@ -97,7 +90,7 @@ impl Stream {
         match &self.layer {
             Layer::Unix(socket) => Some(socket),
             Layer::Led(led) => led.plain().and_then(Self::as_unix),
-            Layer::Tcp(_) => None,
+            _ => None,
         }
     }
 
@@ -108,6 +101,8 @@ impl Stream {
             #[cfg(unix)]
             Layer::Unix(socket) => Socket::Unix(socket),
             Layer::Led(led) => led.inner().socket(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.inner().socket(),
         }
     }
 
@@ -141,9 +136,14 @@ impl Stream {
         }
     }
 
-    /// Gives the socket back as it is expected: blocking.
+    /// Gives the socket back as it is expected: blocking. One below TLS never blocks: the session waits beside it.
     pub(crate) fn detach(&self) -> io::Result<()> {
-        self.set_nonblocking(false)
+        match &self.layer {
+            Layer::Led(led) => led.inner().detach(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => Ok(()),
+            _ => self.set_nonblocking(false),
+        }
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
@@ -158,6 +158,8 @@ impl Stream {
     pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.layer {
             Layer::Led(led) => led.through(buf, |inner, buf| inner.try_read(buf)),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.try_read(buf),
             _ => retry(|| (&mut &*self).read(buf)),
         }
     }
@@ -166,6 +168,8 @@ impl Stream {
     pub(crate) fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = match &self.layer {
             Layer::Led(led) => led.inner().try_write(bufs),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.try_write(bufs),
             _ => retry(|| (&mut &*self).write_vectored(bufs)),
         };
         match written {
@@ -178,6 +182,8 @@ impl Stream {
     pub(crate) fn try_flush(&self) -> io::Result<()> {
         match &self.layer {
             Layer::Led(led) => led.inner().try_flush(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.try_flush(),
             _ => Ok(()),
         }
     }
@@ -186,16 +192,79 @@ impl Stream {
     pub(crate) fn holds_input(&self) -> bool {
         match &self.layer {
             Layer::Led(led) => led.plain().is_none() || led.inner().holds_input(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.holds_input(),
             _ => false,
         }
     }
 
-    /// Ends one or both directions.
-    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.socket() {
-            Socket::Tcp(socket) => socket.shutdown(how),
+    /// Whether a layer above the socket took bytes that the socket has not taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        match &self.layer {
+            Layer::Led(led) => led.inner().has_unsent(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.has_unsent(),
+            _ => false,
+        }
+    }
+
+    /// Ends one or both directions. TLS says goodbye before it ends ours.
+    ///
+    /// # Errors
+    /// The system's own: the connection is gone already, for one.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match &self.layer {
+            Layer::Tcp(socket) => socket.shutdown(how),
             #[cfg(unix)]
-            Socket::Unix(socket) => socket.shutdown(how),
+            Layer::Unix(socket) => socket.shutdown(how),
+            Layer::Led(led) => led.inner().shutdown(how),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.shutdown(how),
+        }
+    }
+
+    /// How long a blocking read may take; `None`, the default: any time. While a connection drives the stream, its own deadlines count.
+    ///
+    /// # Errors
+    /// A time of zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_timeout(Side::Read, timeout)
+    }
+
+    /// The same for writing.
+    ///
+    /// # Errors
+    /// A time of zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.set_timeout(Side::Write, timeout)
+    }
+
+    fn set_timeout(&self, side: Side, timeout: Option<Duration>) -> io::Result<()> {
+        match (&self.layer, side) {
+            (Layer::Tcp(socket), Side::Read) => socket.set_read_timeout(timeout),
+            (Layer::Tcp(socket), Side::Write) => socket.set_write_timeout(timeout),
+            #[cfg(unix)]
+            (Layer::Unix(socket), Side::Read) => socket.set_read_timeout(timeout),
+            #[cfg(unix)]
+            (Layer::Unix(socket), Side::Write) => socket.set_write_timeout(timeout),
+            (Layer::Led(led), _) => led.inner().set_timeout(side, timeout),
+            #[cfg(feature = "tls")]
+            (Layer::Tls(_), _) if timeout == Some(Duration::ZERO) => Err(io::ErrorKind::InvalidInput.into()),
+            #[cfg(feature = "tls")]
+            (Layer::Tls(session), _) => {
+                session.set_timeout(side, timeout);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether bytes are encrypted on their way.
+    pub fn is_tls(&self) -> bool {
+        match &self.layer {
+            Layer::Led(led) => led.inner().is_tls(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => true,
+            _ => false,
         }
     }
 }
@@ -242,21 +311,40 @@ impl From<UnixStream> for Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        on_layer!(self, layer => (&mut { layer }).read(buf))
+        match &self.layer {
+            Layer::Tcp(socket) => (&mut &*socket).read(buf),
+            #[cfg(unix)]
+            Layer::Unix(socket) => (&mut &*socket).read(buf),
+            Layer::Led(led) => led.through(buf, |mut inner, buf| inner.read(buf)),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.read(buf),
+        }
     }
 }
 
 impl Write for &Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        on_layer!(self, layer => (&mut { layer }).write(buf))
+        self.write_vectored(&[IoSlice::new(buf)])
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        on_layer!(self, layer => (&mut { layer }).write_vectored(bufs))
+        match &self.layer {
+            Layer::Tcp(socket) => (&mut &*socket).write_vectored(bufs),
+            #[cfg(unix)]
+            Layer::Unix(socket) => (&mut &*socket).write_vectored(bufs),
+            Layer::Led(led) => led.inner().write_vectored(bufs),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.write_vectored(bufs),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &self.layer {
+            Layer::Led(led) => led.inner().flush(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(session) => session.flush(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -276,6 +364,6 @@ impl Write for Stream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        (&*self).flush()
     }
 }

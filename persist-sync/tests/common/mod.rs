@@ -71,6 +71,14 @@ impl Running {
         Self { addr, handle, serving }
     }
 
+    #[cfg(feature = "tls")]
+    pub fn start_tls(config: ServerConfig, tls: persist_sync::tls::ServerTls, handler: impl Handler) -> Self {
+        let server = Server::bind("127.0.0.1:0").expect("a port").with_tls(tls).with_config(config);
+        let (addr, handle) = (server.local_addr().expect("TCP"), server.handle());
+        let serving = Some(thread::spawn(move || server.serve(handler).expect("served")));
+        Self { addr, handle, serving }
+    }
+
     /// The URL of `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
