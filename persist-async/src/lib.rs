@@ -115,7 +115,7 @@ pub use persist_core::{
     RequestHead, Response, ResponseHead, SendError, StatusCode,
 };
 pub use responder::Responder;
-pub use server::{Listener, Served, Server, ServerConfig, ServerHandle};
+pub use server::{ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;
 

@@ -330,9 +330,10 @@ impl<R: Part, S: Transport> Link<R, S> {
         machine: (Conn<R>, Clock),
         stream: S,
         peer: Option<SocketAddr>,
+        inbox: Vec<u8>,
         stamp: Arc<Stamp>,
     ) -> Arc<Self> {
-        let mut link = Self::bare(machine, stream, peer, Vec::new());
+        let mut link = Self::bare(machine, stream, peer, inbox);
         link.stamp = Some(stamp);
         *link.has_task.get_mut() = true;
         Arc::new(link)

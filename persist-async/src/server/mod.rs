@@ -1,15 +1,14 @@
 //! Serving: accepts connections, one task for each, and calls the handler.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use persist_core::{Config, Conn, FieldValue, InvalidField};
-use tokio::net::{TcpListener, ToSocketAddrs};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use persist_core::{Config, Conn, FieldValue};
+use tokio::net::ToSocketAddrs;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -19,14 +18,22 @@ use crate::race::{Either, race};
 use crate::server_conn::Received;
 use crate::stream::Stream;
 
+mod arrival;
+mod config;
+mod crowd;
+mod listener;
 mod task;
 
+use crowd::{Crowd, Member};
 use task::{Service, Task};
+
+pub use config::{ProxyHeaders, ServerConfig};
+pub use listener::{ListenConfig, Listener, PortUse};
 
 /// The first and the longest pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-/// A server: one task per connection, in which the handler is polled.
+/// A server: one task per connection, in which the handlers are polled.
 ///
 /// ```no_run
 /// use persist_async::{Response, Server};
@@ -42,21 +49,19 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::
 ///
 /// A handler that returns without an answer, or panics, answers `500` and ends its connection; others are unharmed. `Date` is added to
 /// responses that have none, and `Server` if the configuration has a [name](ServerConfig::server_name).
+///
+/// # One runtime per core
+///
+/// Several servers may listen on one port ([`PortUse::Shared`]): each in a thread and a `current_thread` runtime of its own, so that no connection ever moves
+/// between cores.
+///
+/// # Restarts without a refused connection
+///
+/// Hand the listening socket on ([`Listener`] is made from inherited ones), or let the new process listen on the same port (`PortUse::Shared`); then [shut down](ServerHandle::shutdown) the old server.
 pub struct Server {
     listener: Listener,
     config: ServerConfig,
-    shared: Arc<Shared>,
-}
-
-/// How a [`Server`] serves.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ServerConfig {
-    /// Each connection: limits, deadlines, strictness, overlap.
-    pub conn: Config,
-    /// Connections held at the same time, at least 1; further ones wait to be accepted, in their order. 16,384: below the usual limits of open files.
-    pub connections_max: usize,
-    server: Option<Box<[u8]>>,
+    crowd: Arc<Crowd>,
 }
 
 /// What a server has done, once it has ended.
@@ -65,75 +70,16 @@ pub struct ServerConfig {
 pub struct Served {
     /// Connections that were accepted.
     pub connections: u64,
+    /// Of these, connections that were closed at once, because their peer had [its share](ServerConfig::connections_per_peer_max).
+    pub refused: u64,
     /// Connections that were still busy when the deadline of the shutdown passed, and were cut.
     pub aborted: u64,
-}
-
-impl ServerConfig {
-    /// Adds a `Server` field to each response that has none.
-    ///
-    /// # Errors
-    /// [`InvalidField`] unless `name` may stand in a field value.
-    pub fn server_name(mut self, name: &str) -> Result<Self, InvalidField> {
-        self.server = Some(FieldValue::new(name.as_bytes())?.as_bytes().into());
-        Ok(self)
-    }
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self { conn: Config::server(), connections_max: 16_384, server: None }
-    }
 }
 
 /// Tells a [`Server`] to end, from anywhere. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerHandle {
-    shared: Arc<Shared>,
-}
-
-/// A listening socket of either kind.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A Unix socket.
-    #[cfg(unix)]
-    Unix(tokio::net::UnixListener),
-}
-
-impl From<TcpListener> for Listener {
-    fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
-    }
-}
-
-#[cfg(unix)]
-impl From<tokio::net::UnixListener> for Listener {
-    fn from(listener: tokio::net::UnixListener) -> Self {
-        Self::Unix(listener)
-    }
-}
-
-/// Until when connections may finish once the server is told to end; `None` while it is not.
-type Deadline = Option<Instant>;
-
-struct Shared {
-    connections: Mutex<HashMap<u64, Weak<Link<persist_core::Server, Stream>>>>,
-    deadline: watch::Sender<Deadline>,
-    /// The last connection ended.
-    empty: Notify,
-}
-
-impl Shared {
-    fn connections(&self) -> MutexGuard<'_, HashMap<u64, Weak<Link<persist_core::Server, Stream>>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn links(&self) -> Vec<Arc<Link<persist_core::Server, Stream>>> {
-        self.connections().values().filter_map(Weak::upgrade).collect()
-    }
+    crowd: Arc<Crowd>,
 }
 
 impl Server {
@@ -142,7 +88,15 @@ impl Server {
     /// # Errors
     /// If the address cannot be resolved or bound.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self::new(TcpListener::bind(address).await?))
+        Self::bind_with(address, ListenConfig::default()).await
+    }
+
+    /// Listens on a TCP address in another way than by default.
+    ///
+    /// # Errors
+    /// If the address cannot be resolved or bound.
+    pub async fn bind_with(address: impl ToSocketAddrs, config: ListenConfig) -> io::Result<Self> {
+        Ok(Self::new(Listener::bind(address, config).await?))
     }
 
     /// Listens on a Unix socket at `path`, which must not exist yet and is not removed.
@@ -156,8 +110,7 @@ impl Server {
 
     /// Serves what comes in at `listener`, which may have been handed over by another process.
     pub fn new(listener: impl Into<Listener>) -> Self {
-        let shared = Shared { connections: Mutex::default(), deadline: watch::Sender::new(None), empty: Notify::new() };
-        Self { listener: listener.into(), config: ServerConfig::default(), shared: Arc::new(shared) }
+        Self { listener: listener.into(), config: ServerConfig::default(), crowd: Crowd::new() }
     }
 
     /// Serves in another way than by default.
@@ -167,22 +120,27 @@ impl Server {
         self
     }
 
+    /// Runs up to `n` handlers of one connection at the same time, for pipelined requests that may
+    /// [overlap](persist_core::Pipelining::overlap): by default those with safe methods. Replies leave in the order of the requests all the same, and once a
+    /// response closes the connection, no further handler is started. By default one runs at a time.
+    #[must_use]
+    pub fn concurrent_handlers(mut self, n: usize) -> Self {
+        self.config.concurrent_handlers = n;
+        self
+    }
+
     /// Where it listens; `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            #[cfg(unix)]
-            Listener::Unix(_) => None,
-        }
+        self.listener.local_addr()
     }
 
     /// Tells the server to end.
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { shared: self.shared.clone() }
+        ServerHandle { crowd: self.crowd.clone() }
     }
 
-    /// Accepts connections and calls `handler` for each request, one at a time per connection, until [`ServerHandle::shutdown`]. Then it
-    /// accepts no more, lets pending requests finish until the deadline, cuts what is left, and returns.
+    /// Accepts connections and calls `handler` for each request, one at a time per connection unless told [otherwise](Self::concurrent_handlers), until
+    /// [`ServerHandle::shutdown`]. Then it accepts no more, lets pending requests finish until the deadline, cuts what is left, and returns.
     ///
     /// The handler answers through [`Received::responder`]; whatever else it returns is dropped. It is polled in its connection's task, together with the
     /// connection itself. Dropping this future stops accepting and leaves the connections to their tasks.
@@ -194,45 +152,35 @@ impl Server {
         H: Fn(Received) -> F + Send + Sync + 'static,
         F: Future + Send + 'static,
     {
-        let Self { listener, config, shared } = self;
-        let stamp = Stamp::new(config.server.as_deref().and_then(|name| FieldValue::new(name).ok()));
+        let Self { listener, config, crowd } = self;
         let places = Arc::new(Semaphore::new(config.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let service = Arc::new(Service::new(handler, 1));
-        let (stamp, config, clock) = (Arc::new(stamp), Arc::new(config.conn), Clock::start());
-        let mut served = Served::default();
-        let mut told = shared.deadline.subscribe();
+        let reception = Reception::new(handler, config, crowd.clone());
         let mut pause = ACCEPT_PAUSE.0;
+        let mut end = std::pin::pin!(crowd.told_to_end());
         let deadline = loop {
-            if let Some(deadline) = *told.borrow_and_update() {
-                break deadline;
-            }
-            let Either::Right((accepted, place)) = race(told.changed(), accept(&listener, &places)).await else {
-                continue;
+            let place = match race(end.as_mut(), places.clone().acquire_owned()).await {
+                Either::Left(deadline) => break deadline,
+                Either::Right(place) => place.ok(),
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_the_peers(&error) => continue,
-                Err(_) => {
-                    drop(place);
-                    race(told.changed(), tokio::time::sleep(pause)).await;
-                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
-                    continue;
+            match race(end.as_mut(), listener.accept()).await {
+                Either::Left(deadline) => break deadline,
+                Either::Right(Ok((stream, peer))) => {
+                    pause = ACCEPT_PAUSE.0;
+                    reception.receive(stream, peer, crowd.join(place));
                 }
-            };
-            pause = ACCEPT_PAUSE.0;
-            let conn = Conn::new(config.clone(), clock.now());
-            let link = Link::with_task((conn, clock), stream, peer, stamp.clone());
-            served.connections += 1;
-            let registered = Registered::new(&shared, &link, place);
-            let task = Task::new(service.clone(), link);
-            tokio::spawn(async move {
-                task.await;
-                drop(registered);
-            });
+                Either::Right(Err(error)) if is_the_peers(&error) => {}
+                Either::Right(Err(_)) => {
+                    drop(place);
+                    if let Either::Left(deadline) = race(end.as_mut(), tokio::time::sleep(pause)).await {
+                        break deadline;
+                    }
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
         };
         drop(listener);
-        served.aborted = finish(&shared, deadline).await;
-        Ok(served)
+        crowd.finish(deadline).await;
+        Ok(crowd.served())
     }
 }
 
@@ -240,93 +188,76 @@ impl ServerHandle {
     /// Ends the server gracefully: no new connections; idle ones close, busy ones finish what is pending and say `Connection: close`. What is not
     /// finished when `deadline` has passed is cut. Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
     pub fn shutdown(&self, deadline: Duration) {
-        let until = Instant::now() + deadline;
-        self.shared.deadline.send_modify(|deadline| {
-            *deadline = Some(deadline.map_or(until, |known| known.min(until)));
-        });
+        self.crowd.end_by(Instant::now() + deadline);
     }
 
     /// How many connections are open.
     pub fn connections(&self) -> usize {
-        self.shared.connections().len()
+        self.crowd.open()
     }
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-) -> (io::Result<(Stream, Option<SocketAddr>)>, Option<OwnedSemaphorePermit>) {
-    let place = places.clone().acquire_owned().await.ok();
-    let accepted = match listener {
-        Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-            // Responses leave when they are complete; waiting for more to send only delays them. Failing to say so does no harm.
-            let _ = stream.set_nodelay(true);
-            (Stream::from(stream), Some(peer))
-        }),
-        #[cfg(unix)]
-        Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None)),
-    };
-    (accepted, place)
+/// Makes connections of accepted streams, and starts their tasks.
+struct Reception<H, F> {
+    service: Arc<Service<H, F>>,
+    stamp: Arc<Stamp>,
+    conn: Arc<Config>,
+    config: ServerConfig,
+    /// One clock for all, so that one look at it serves whoever needs the time.
+    clock: Clock,
+    crowd: Arc<Crowd>,
+}
+
+impl<H, F> Reception<H, F>
+where
+    H: Fn(Received) -> F + Send + Sync + 'static,
+    F: Future + Send + 'static,
+{
+    fn new(handler: H, config: ServerConfig, crowd: Arc<Crowd>) -> Arc<Self> {
+        let server = config.server.as_deref().and_then(|name| FieldValue::new(name).ok());
+        Arc::new(Self {
+            service: Arc::new(Service::new(handler, config.concurrent_handlers)),
+            stamp: Arc::new(Stamp::new(server)),
+            conn: Arc::new(config.conn.clone()),
+            clock: Clock::start(),
+            config,
+            crowd,
+        })
+    }
+
+    fn receive(self: &Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, mut member: Member) {
+        if self.config.proxy_headers == ProxyHeaders::Absent {
+            if member.is_from(peer, self.config.connections_per_peer_max) {
+                tokio::spawn(self.begin(stream, peer, member, Vec::new()));
+            }
+            return;
+        }
+        let reception = self.clone();
+        tokio::spawn(async move {
+            let header = arrival::proxy_header(&mut stream, reception.conn.timeouts.header);
+            // A connection that has not said whose it is has no request that a shutdown would have to wait for.
+            let Either::Right(Ok((source, rest))) = race(reception.crowd.told_to_end(), header).await else { return };
+            let peer = source.or(peer);
+            if member.is_from(peer, reception.config.connections_per_peer_max) {
+                let task = reception.begin(stream, peer, member, rest);
+                drop(reception);
+                task.await;
+            }
+        });
+    }
+
+    fn begin(&self, stream: Stream, peer: Option<SocketAddr>, mut member: Member, read: Vec<u8>) -> Task<H, F, Stream> {
+        let conn = Conn::new(self.conn.clone(), self.clock.now());
+        let link = Link::with_task((conn, self.clock), stream, peer, read, self.stamp.clone());
+        member.serves(&link);
+        Task::new(self.service.clone(), link, member)
+    }
 }
 
 /// The connection was gone before it was accepted.
 fn is_the_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Lets the connections finish until the deadline, which may come closer, then cuts them, and says how many.
-async fn finish(shared: &Shared, mut deadline: Instant) -> u64 {
-    shared.links().iter().for_each(|link| link.listener_gone());
-    let mut told = shared.deadline.subscribe();
-    told.mark_unchanged();
-    loop {
-        let empty = shared.empty.notified();
-        if shared.connections().is_empty() {
-            return 0;
-        }
-        let event = race(empty, race(told.changed(), tokio::time::sleep_until(deadline))).await;
-        match event {
-            Either::Left(()) => {}
-            Either::Right(Either::Left(_)) => deadline = told.borrow_and_update().unwrap_or(deadline),
-            Either::Right(Either::Right(())) => {
-                let busy = shared.links();
-                busy.iter().for_each(|link| link.abort());
-                return busy.len() as u64;
-            }
-        }
-    }
-}
-
-/// A connection that is being served: counted, and reachable for the shutdown.
-struct Registered {
-    shared: Arc<Shared>,
-    id: u64,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl Registered {
-    fn new(
-        shared: &Arc<Shared>,
-        link: &Arc<Link<persist_core::Server, Stream>>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        shared.connections().insert(link.id, Arc::downgrade(link));
-        Self { shared: shared.clone(), id: link.id, _place: place }
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut connections = self.shared.connections();
-        connections.remove(&self.id);
-        if connections.is_empty() {
-            connections.shrink_to_fit();
-            drop(connections);
-            self.shared.empty.notify_one();
-        }
-    }
 }
 
 impl fmt::Debug for Server {

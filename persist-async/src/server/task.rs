@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use persist_core::Server;
 
+use super::crowd::Member;
 use crate::driver::Appetite;
 use crate::link::{Link, Locked, State, Transport};
 use crate::pump::Job;
@@ -48,6 +49,8 @@ pub(super) struct Task<H, F, S: Transport> {
     link: Arc<Link<Server, S>>,
     /// The waker that the connection has.
     waker: Option<Waker>,
+    /// Its place among the server's connections, given back when the task is gone.
+    _member: Member,
 }
 
 /// Why [`State::turn`] stopped.
@@ -144,8 +147,8 @@ impl<H, F, S> Task<H, F, S>
 where
     S: Transport,
 {
-    pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>) -> Self {
-        Self { running: Running { first: None, others: Vec::new() }, service, link, waker: None }
+    pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>, member: Member) -> Self {
+        Self { running: Running { first: None, others: Vec::new() }, service, link, waker: None, _member: member }
     }
 }
 
@@ -158,7 +161,7 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { running, service, link, waker } = self.get_mut();
+        let Self { running, service, link, waker, .. } = self.get_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
             link.wakers.attend(cx.waker().clone());

@@ -1,0 +1,202 @@
+//! The connections of a server: counted, limited, and reachable for the shutdown.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use persist_core::Server;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::Served;
+use crate::link::Link;
+use crate::race::{Either, race};
+use crate::stream::Stream;
+
+/// Until when connections may finish once the server is told to end; `None` while it is not.
+pub(super) type Deadline = Option<Instant>;
+
+/// All connections of a server.
+pub(super) struct Crowd {
+    list: Mutex<List>,
+    pub(super) deadline: watch::Sender<Deadline>,
+    /// The last connection ended.
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct List {
+    /// Connections, those included that have said nothing yet.
+    open: usize,
+    links: HashMap<u64, Weak<Link<Server, Stream>>>,
+    /// How many each peer has, where that is limited.
+    peers: HashMap<Peer, usize>,
+    served: Served,
+}
+
+/// Who is counted as one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Peer {
+    V4([u8; 4]),
+    /// The network, which one host has to itself.
+    V6([u8; 8]),
+}
+
+/// One connection's place in the crowd.
+pub(super) struct Member {
+    crowd: Arc<Crowd>,
+    id: Option<u64>,
+    peer: Option<Peer>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Crowd {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { list: Mutex::default(), deadline: watch::Sender::new(None), empty: Notify::new() })
+    }
+
+    /// A connection was accepted.
+    pub(super) fn join(self: &Arc<Self>, place: Option<OwnedSemaphorePermit>) -> Member {
+        let mut list = self.list();
+        list.open += 1;
+        list.served.connections += 1;
+        drop(list);
+        Member { crowd: self.clone(), id: None, peer: None, _place: place }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.list().open
+    }
+
+    pub(super) fn served(&self) -> Served {
+        self.list().served
+    }
+
+    /// Tells the server to end; a second deadline can only be closer than the first.
+    pub(super) fn end_by(&self, until: Instant) {
+        self.deadline.send_modify(|deadline| {
+            *deadline = Some(deadline.map_or(until, |known| known.min(until)));
+        });
+    }
+
+    /// Waits until the server is told to end.
+    pub(super) async fn told_to_end(&self) -> Instant {
+        let mut told = self.deadline.subscribe();
+        loop {
+            if let Some(deadline) = *told.borrow_and_update() {
+                return deadline;
+            }
+            // The sender lives in this very object.
+            let _ = told.changed().await;
+        }
+    }
+
+    /// Lets the connections finish until the deadline, which may come closer, then cuts them.
+    pub(super) async fn finish(&self, mut deadline: Instant) {
+        self.links().iter().for_each(|link| link.listener_gone());
+        let mut told = self.deadline.subscribe();
+        told.mark_unchanged();
+        loop {
+            let empty = self.empty.notified();
+            if self.open() == 0 {
+                return;
+            }
+            let event = race(empty, race(told.changed(), tokio::time::sleep_until(deadline))).await;
+            match event {
+                Either::Left(()) => {}
+                Either::Right(Either::Left(_)) => deadline = told.borrow_and_update().unwrap_or(deadline),
+                Either::Right(Either::Right(())) => {
+                    let busy = self.links();
+                    self.list().served.aborted = busy.len() as u64;
+                    busy.iter().for_each(|link| link.abort());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn links(&self) -> Vec<Arc<Link<Server, Stream>>> {
+        self.list().links.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    /// Counts it for its peer. False, and counted as refused, if that has its share already.
+    pub(super) fn is_from(&mut self, peer: Option<SocketAddr>, max: Option<NonZeroUsize>) -> bool {
+        let (Some(peer), Some(max)) = (peer.map(Peer::of), max) else { return true };
+        let mut list = self.crowd.list();
+        let count = list.peers.entry(peer).or_default();
+        if *count >= max.get() {
+            list.served.refused += 1;
+            return false;
+        }
+        *count += 1;
+        drop(list);
+        self.peer = Some(peer);
+        true
+    }
+
+    /// The connection is about to be served: from here on the shutdown reaches it.
+    pub(super) fn serves(&mut self, link: &Arc<Link<Server, Stream>>) {
+        self.id = Some(link.id);
+        self.crowd.list().links.insert(link.id, Arc::downgrade(link));
+        // It may have been told in between.
+        if self.crowd.deadline.borrow().is_some() {
+            link.listener_gone();
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut list = self.crowd.list();
+        if let Some(id) = self.id {
+            list.links.remove(&id);
+        }
+        if let Some(peer) = self.peer
+            && let Some(count) = list.peers.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                list.peers.remove(&peer);
+            }
+        }
+        list.open -= 1;
+        if list.open == 0 {
+            list.links.shrink_to_fit();
+            list.peers.shrink_to_fit();
+            drop(list);
+            self.crowd.empty.notify_one();
+        }
+    }
+}
+
+impl Peer {
+    fn of(address: SocketAddr) -> Self {
+        match address.ip().to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_host_are_one_peer() {
+        let peer = |address: &str| Peer::of(address.parse().expect("an address"));
+        assert_eq!(peer("192.0.2.1:1"), peer("[::ffff:192.0.2.1]:2"));
+        assert_eq!(peer("[2001:db8::1]:1"), peer("[2001:db8::ffff:1]:1"));
+        assert_ne!(peer("[2001:db8::1]:1"), peer("[2001:db8:0:1::1]:1"));
+    }
+}

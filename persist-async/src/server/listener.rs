@@ -1,0 +1,145 @@
+//! The sockets a server listens on: bound here, or handed over by whoever started the process.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+
+use crate::stream::Stream;
+
+/// A listening socket of either kind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+/// How a TCP port is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenConfig {
+    /// Connections that the kernel keeps until they are accepted. 1,024.
+    pub backlog: u32,
+    /// Who else may listen there.
+    pub port: PortUse,
+}
+
+/// Whether a port may have several listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortUse {
+    /// One.
+    #[default]
+    Exclusive,
+    /// As many as say so (`SO_REUSEPORT`): the kernel shares connections out among them. For one runtime per core, or a new process beside the old
+    /// one. On systems without it, as `Exclusive`.
+    Shared,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self { backlog: 1024, port: PortUse::Exclusive }
+    }
+}
+
+impl Listener {
+    /// Listens on the first of the addresses that can be had.
+    pub(super) async fn bind(address: impl ToSocketAddrs, config: ListenConfig) -> io::Result<Self> {
+        let mut failed = None;
+        for address in lookup_host(address).await? {
+            match listen(address, config) {
+                Ok(listener) => return Ok(Self::Tcp(listener)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed
+            .unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to listen on")))
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+                // Responses leave when they are complete; waiting for more to send only delays them. Failing to say so does no harm.
+                let _ = stream.set_nodelay(true);
+                (Stream::from(stream), Some(peer))
+            }),
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None)),
+        }
+    }
+}
+
+fn listen(address: SocketAddr, config: ListenConfig) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of a former process that linger must not keep the next one from its port. (On Windows the option means something else.)
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+    if config.port == PortUse::Shared {
+        socket.set_reuseport(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(config.backlog)
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+#[cfg(unix)]
+impl From<tokio::net::UnixListener> for Listener {
+    fn from(listener: tokio::net::UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+/// A listener of the standard library's. Call in a runtime.
+impl TryFrom<std::net::TcpListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
+    }
+}
+
+/// A socket that was inherited and listens already, TCP or Unix: from the process before this one, or from whatever activates sockets. Call in a runtime.
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// use persist_async::{Listener, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let inherited: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0")?.into();
+/// let server = Server::new(Listener::try_from(inherited)?);
+/// # assert!(server.local_addr().is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(unix)]
+impl TryFrom<std::os::fd::OwnedFd> for Listener {
+    type Error = io::Error;
+
+    fn try_from(inherited: std::os::fd::OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(inherited);
+        socket.set_nonblocking(true)?;
+        if socket.local_addr()?.is_unix() {
+            return tokio::net::UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into()).map(Self::Unix);
+        }
+        TcpListener::from_std(socket.into()).map(Self::Tcp)
+    }
+}
