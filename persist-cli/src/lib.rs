@@ -37,6 +37,11 @@ pub enum Command {
     Inspect(inspect::Args),
 }
 
+/// The command, whole: reads these arguments, the program's name first, and does what they say.
+pub fn run_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
+    run(Cli::parse_from(arguments))
+}
+
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {

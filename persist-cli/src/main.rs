@@ -3,8 +3,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    persist_cli::run(persist_cli::Cli::parse())
+    persist_cli::run_from(std::env::args_os())
 }

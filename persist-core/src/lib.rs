@@ -122,6 +122,7 @@ pub mod url;
 mod property_tests;
 
 pub use backoff::{Backoff, BackoffConfig};
+pub use bytes;
 pub use client_config::ClientConfig;
 pub use close::{CloseReason, Deadline, Side};
 pub use config::{Config, Gate, Overlap, Pipelining};

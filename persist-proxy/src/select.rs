@@ -116,6 +116,11 @@ impl Proxies {
         })
     }
 
+    /// The proxies, one for each scheme that has one.
+    pub fn iter(&self) -> impl Iterator<Item = &Proxy> {
+        self.http.iter().chain(&self.https)
+    }
+
     /// The proxy for `destination`; `None`: directly.
     pub fn proxy_for(&self, destination: &Destination) -> Option<&Proxy> {
         let proxy = match destination.scheme() {

@@ -1,12 +1,15 @@
 //! The project's own tasks: `cargo xtask TASK`. One module a task, one line a task in [`TASKS`].
 #![forbid(unsafe_code)]
 
+mod dist;
 mod features;
 mod fuzz;
 mod icount;
 mod pool;
+mod release;
 mod shell;
 mod spec;
+mod standalone;
 mod suite;
 mod tidy;
 
@@ -29,6 +32,9 @@ const TASKS: &[Task] = &[
     Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
     Task { name: "spec", options: "", about: "check that each requirement of RFC 9112 has its place and its test", run: spec::run },
     Task { name: "fuzz", options: fuzz::OPTIONS, about: "run the fuzz targets, each for so many seconds", run: fuzz::run },
+    Task { name: "standalone", options: "", about: "build and run, for each crate, a program outside the workspace that uses only that", run: standalone::run },
+    Task { name: "release", options: release::OPTIONS, about: "prepare, check and publish a release; see docs/releasing.md", run: release::run },
+    Task { name: "dist", options: dist::OPTIONS, about: "build what people download: archive, Debian package, checksums", run: dist::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
     Task { name: "bench-pool", options: "", about: "time the pool by number of destinations and connections", run: pool::run },
 ];

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, fuzz, shell};
+use crate::{Outcome, dist, fuzz, shell, standalone};
 
 pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
 
@@ -37,14 +37,14 @@ pub(crate) fn run(options: &[String]) -> Outcome {
         tests.args(["--", "--include-ignored"]);
     }
     let mut tally = count(&mut tests)?;
-    if full {
-        for step in [build_for_bare_targets, build_with_oldest_rust, fuzz_briefly] {
-            match step() {
-                Ok(()) => tally.passed += 1,
-                Err(why) => {
-                    tally.failures.push(why);
-                    tally.failed += 1;
-                }
+    let standalone: fn() -> Outcome = || standalone::run(&[]);
+    let longer: [fn() -> Outcome; 4] = [build_for_bare_targets, build_with_oldest_rust, fuzz_briefly, install_package];
+    for step in std::iter::once(standalone).chain(longer.into_iter().filter(|_| full)) {
+        match step() {
+            Ok(()) => tally.passed += 1,
+            Err(why) => {
+                tally.failures.push(why);
+                tally.failed += 1;
             }
         }
     }
@@ -158,6 +158,11 @@ fn build_with_oldest_rust() -> Outcome {
         "--all-features",
     ]))
     .map_err(|why| format!("{why}\nif that version is not installed: rustup toolchain install {version}"))
+}
+
+/// Builds the Debian package, installs it in a folder, and runs what it installed.
+fn install_package() -> Outcome {
+    dist::run(&["--try".to_owned()])
 }
 
 /// Runs each fuzz target for long enough to try its seeds and some thousand inputs more.
