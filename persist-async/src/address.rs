@@ -19,5 +19,5 @@ pub(crate) fn local<S: 'static>(stream: &S) -> Option<SocketAddr> {
 
 fn tcp<S: 'static>(stream: &S) -> Option<&TcpStream> {
     let stream: &dyn Any = stream;
-    stream.downcast_ref().map_or_else(|| stream.downcast_ref(), Stream::as_tcp)
+    stream.downcast_ref().map_or_else(|| stream.downcast_ref(), Stream::tcp_below)
 }

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Context;
 
 use persist_core::{
     BodyLen, Client, CloseReason, Config, ExchangeId, Phase, Request, ResponseHead, SendError, Slot as CoreSlot,
@@ -304,6 +305,15 @@ impl<S: Transport> ClientConn<S> {
         self.link.mutate(|state| {
             let now = state.now();
             state.conn.abort(now);
+        });
+    }
+
+    /// Ends an idle connection in an orderly way (TLS says goodbye), as far as that goes without waiting.
+    pub(crate) fn close_idle(&self) {
+        self.link.mutate(|state| {
+            let now = state.now();
+            state.conn.close(now);
+            state.write_through(&mut Context::from_waker(&self.link.waker));
         });
     }
 

@@ -55,14 +55,31 @@ pub(crate) fn into_io(error: Error) -> io::Error {
 }
 
 /// An `io::Error` cannot be cloned, but several exchanges may fail by one.
-pub(crate) fn copy_of(error: &io::Error) -> io::Error {
+pub(crate) fn copy_of(error: &Arc<io::Error>) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
+        None if error.get_ref().is_none() => error.kind().into(),
+        None => io::Error::new(error.kind(), Shared(error.clone())),
+    }
+}
+
+/// An error of a layer above the socket (TLS, for one) that several exchanges failed by. What it was made of is its source.
+#[derive(Debug)]
+struct Shared(Arc<io::Error>);
+
+impl std::fmt::Display for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shared {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.get_ref().map(|inner| inner as _)
     }
 }
 
 /// Our own body could not be produced to its end, so the exchange was given up.
-pub(crate) fn broken_off(failure: Box<Failure>, cause: &io::Error) -> Error {
+pub(crate) fn broken_off(failure: Box<Failure>, cause: &Arc<io::Error>) -> Error {
     Error::from_failure(failure).because(copy_of(cause)).blaming(Blame::Caller)
 }

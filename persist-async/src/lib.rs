@@ -96,6 +96,8 @@ mod scratch;
 mod server;
 mod server_conn;
 mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod wait;
 mod wakers;
 

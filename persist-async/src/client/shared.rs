@@ -105,6 +105,7 @@ impl Shared {
             tokio::spawn(dial_for(self.clone(), id, route));
         }
         todo.wakers.into_iter().for_each(Waker::wake);
+        todo.closed.iter().for_each(|conn| conn.close_idle());
         result
     }
 
@@ -252,6 +253,8 @@ impl Drop for Turn<'_> {
 
 async fn dial_for(shared: Arc<Shared>, id: ConnId, route: Arc<Route>) {
     let outcome = shared.connector.connect(&route, &*shared.config.router).await;
+    #[cfg(feature = "tls")]
+    let outcome = outcome.and_then(|stream| crate::tls::judge_alpn(&stream).map(|()| stream));
     shared.dialed(id, outcome);
 }
 

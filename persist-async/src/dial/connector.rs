@@ -11,6 +11,8 @@ use super::socket::{Dialer, SocketDialer};
 use super::{DialTimer, tunnel};
 use crate::error::{Error, Result};
 use crate::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// Makes streams of routes. Cheap to clone.
 ///
@@ -34,7 +36,14 @@ pub struct Connector {
     sockets: SocketDialer,
     /// Instead of `sockets`, for the first hop.
     dialer: Option<Arc<dyn Dialer>>,
+    #[cfg(feature = "tls")]
+    tls: Tls,
 }
+
+/// How TLS is spoken: as the user says, or by the platform's roots, which are read when they are first needed.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug, Default)]
+struct Tls(Arc<tokio::sync::OnceCell<ClientTls>>);
 
 /// Addresses of a name that are tried for one hop whose proxy cannot resolve it. Each costs the whole way up to there.
 const HOP_ADDRESSES_MAX: usize = 4;
@@ -48,7 +57,13 @@ impl Connector {
     /// The same, of the two parts that it needs.
     pub fn of_parts(dial: DialConfig, socket: SocketConfig) -> Self {
         let sockets = SocketDialer::new(Arc::new(SystemResolver), socket, dial.happy_eyeballs);
-        Self { dial, sockets, dialer: None }
+        Self {
+            dial,
+            sockets,
+            dialer: None,
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
+        }
     }
 
     /// Opens the first hop by other means. The resolver then serves only hops whose names are resolved here.
@@ -65,6 +80,14 @@ impl Connector {
         self
     }
 
+    /// Speaks TLS in another way than by default: the platform's roots, no client certificate, `http/1.1`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Tls(Arc::new(tokio::sync::OnceCell::new_with(Some(tls))));
+        self
+    }
+
     /// A stream by this route, ready for requests. `router` gives the handshakes of hops that are no socket.
     ///
     /// # Errors
@@ -72,7 +95,7 @@ impl Connector {
     /// [`DialTimeout`](persist_core::DialTimeout), or whatever the hop's [`Tunnel`](persist_core::Tunnel) says.
     pub async fn connect(&self, route: &Route, router: &dyn Router) -> Result<Stream> {
         let mut timer = DialTimer::new(self.dial);
-        let (first, rest) = self.check(&route.hops)?;
+        let (first, rest) = self.check(&route.hops).await?;
         let mut choices = Vec::with_capacity(rest.len());
         for hop in rest {
             choices.push(self.choices(hop, &mut timer).await.map_err(|error| error.at(&hop.to))?);
@@ -90,7 +113,7 @@ impl Connector {
     }
 
     /// What can be said before anything is dialled.
-    fn check<'a>(&self, hops: &'a [Hop]) -> Result<(&'a Hop, &'a [Hop])> {
+    async fn check<'a>(&self, hops: &'a [Hop]) -> Result<(&'a Hop, &'a [Hop])> {
         let Some((first, rest)) = hops.split_first().filter(|(first, _)| first.means == Means::Socket) else {
             return Err(unsupported("a route begins with a socket"));
         };
@@ -98,13 +121,25 @@ impl Connector {
             return Err(unsupported("only the first hop of a route can be a socket").at(&hop.to));
         }
         if let Some(hop) = hops.iter().find(|hop| hop.to.scheme() == Scheme::Https) {
-            self.check_tls().map_err(|error| error.at(&hop.to))?;
+            self.check_tls().await.map_err(|error| error.at(&hop.to))?;
         }
         Ok((first, rest))
     }
 
-    fn check_tls(&self) -> Result<()> {
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_async, reason = "with TLS, roots are read")]
+    async fn check_tls(&self) -> Result<()> {
         Err(unsupported("https needs TLS, which persist-async has with its feature `tls`"))
+    }
+
+    #[cfg(feature = "tls")]
+    async fn check_tls(&self) -> Result<()> {
+        // Reading a few hundred certificates takes milliseconds: not on a thread that others wait for.
+        let built = self.tls.0.get_or_try_init(|| async {
+            let built = tokio::task::spawn_blocking(|| ClientTls::builder().build()).await;
+            built.map_err(persist_core::BoxError::from)?.map_err(persist_core::BoxError::from)
+        });
+        built.await.map(drop).map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))
     }
 
     /// What the hop's proxy may be asked for, best first.
@@ -152,12 +187,21 @@ impl Connector {
         Ok(stream)
     }
 
-    /// TLS with `to`, if it is an `https` destination.
-    #[expect(clippy::unused_async, reason = "with the feature `tls`, there is a handshake")]
-    async fn secure(&self, stream: Stream, to: &Destination, _timer: &mut DialTimer) -> Result<Stream> {
-        match to.scheme() {
-            Scheme::Http => Ok(stream),
-            Scheme::Https => self.check_tls().map(|()| stream),
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_async, reason = "with TLS, hands are shaken")]
+    async fn secure(&self, stream: Stream, _: &Destination, _: &mut DialTimer) -> Result<Stream> {
+        Ok(stream)
+    }
+
+    /// TLS, if the destination asks for it.
+    #[cfg(feature = "tls")]
+    async fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
+        match self.tls.0.get() {
+            Some(tls) if to.scheme() == Scheme::Https => {
+                let local = || Host::Name("localhost".into());
+                tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer).await
+            }
+            _ => Ok(stream),
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct ServerConfig {
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_headers: ProxyHeaders,
     pub(super) server: Option<Box<[u8]>>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<crate::tls::ServerTls>,
 }
 
 /// Whether connections come through a proxy that says, by the PROXY protocol, whom it speaks for.
@@ -53,6 +55,8 @@ impl Default for ServerConfig {
             concurrent_handlers: 1,
             proxy_headers: ProxyHeaders::Absent,
             server: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

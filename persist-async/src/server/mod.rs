@@ -17,6 +17,8 @@ use crate::link::Link;
 use crate::race::{Either, race};
 use crate::server_conn::Received;
 use crate::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 mod arrival;
 mod config;
@@ -116,7 +118,18 @@ impl Server {
     /// Serves in another way than by default.
     #[must_use]
     pub fn with_config(mut self, config: ServerConfig) -> Self {
+        #[cfg(feature = "tls")]
+        let config = ServerConfig { tls: config.tls.or(self.config.tls), ..config };
         self.config = config;
+        self
+    }
+
+    /// Speaks TLS with every client. Hands are shaken in the connection's task, so that clients which are slow at it delay nobody; one that does not
+    /// come to its end within [`Timeouts::header`](persist_core::Timeouts::header) is closed. A PROXY header comes before TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: ServerTls) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 
@@ -247,6 +260,14 @@ where
     }
 
     fn begin(&self, stream: Stream, peer: Option<SocketAddr>, mut member: Member, read: Vec<u8>) -> Task<H, F, Stream> {
+        #[cfg(feature = "tls")]
+        let (stream, read) = match &self.config.tls {
+            Some(tls) => {
+                let stream = stream.with_leftover(read);
+                (tls.accept_within(stream, self.conn.timeouts.header), Vec::new())
+            }
+            None => (stream, read),
+        };
         let conn = Conn::new(self.conn.clone(), self.clock.now());
         let link = Link::with_task((conn, self.clock), stream, peer, read, self.stamp.clone());
         member.serves(&link);

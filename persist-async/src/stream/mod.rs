@@ -14,6 +14,11 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use crate::link::Transport;
+#[cfg(feature = "tls")]
+use crate::tls::Session;
+
+#[cfg(feature = "tls")]
+mod secured;
 
 /// A TCP or Unix socket, something over one (TLS, a tunnel through a proxy), or any other stream that a [`Dialer`](crate::Dialer) made.
 pub struct Stream(Kind);
@@ -25,6 +30,8 @@ enum Kind {
     Other(Box<dyn Other>),
     /// Bytes that were read already come first; the stream takes this place once they are gone.
     Behind(Box<Behind>),
+    #[cfg(feature = "tls")]
+    Tls(Box<Session>),
 }
 
 struct Behind {
@@ -56,6 +63,11 @@ macro_rules! on_kind {
                 let $stream = Pin::new(&mut behind.stream);
                 $call
             }
+            #[cfg(feature = "tls")]
+            Kind::Tls(session) => {
+                let $stream = Pin::new(&mut **session);
+                $call
+            }
         }
     };
 }
@@ -66,44 +78,56 @@ impl Stream {
         Self(Kind::Other(Box::new(stream)))
     }
 
-    /// The TCP socket, if there is one at the bottom of it. To be asked and configured; it is not to be read or written beneath a TLS session.
+    /// The TCP socket, if the stream is just that: bytes may be read from it and written to it directly.
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match &self.0 {
             Kind::Tcp(stream) => Some(stream),
-            Kind::Behind(behind) => behind.stream.as_tcp(),
+            Kind::Behind(behind) if behind.ahead.is_empty() => behind.stream.as_tcp(),
             _ => None,
         }
     }
 
-    /// The TCP socket, if that is all there is to this stream.
+    /// The TCP socket, if the stream is just that; else the stream back.
     ///
     /// # Errors
-    /// The stream back.
+    /// The stream itself, when it is not TCP, or has bytes of its own in front of the socket's.
     pub fn into_tcp(self) -> Result<TcpStream, Self> {
         match self.0 {
             Kind::Tcp(stream) => Ok(stream),
+            Kind::Behind(behind) if behind.ahead.is_empty() => behind.stream.into_tcp(),
             kind => Err(Self(kind)),
         }
     }
 
-    /// The Unix socket, if there is one at the bottom of it.
+    /// The Unix socket, if the stream is just that.
     #[cfg(unix)]
     pub fn as_unix(&self) -> Option<&UnixStream> {
         match &self.0 {
             Kind::Unix(stream) => Some(stream),
-            Kind::Behind(behind) => behind.stream.as_unix(),
+            Kind::Behind(behind) if behind.ahead.is_empty() => behind.stream.as_unix(),
             _ => None,
         }
     }
 
-    /// The address of the peer of the TCP socket: a proxy's, if it leads through one.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.as_tcp()?.peer_addr().ok()
+    /// The TCP socket at the bottom: for its addresses and options. Its bytes may be those of another layer.
+    pub(crate) fn tcp_below(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Kind::Tcp(stream) => Some(stream),
+            Kind::Behind(behind) => behind.stream.tcp_below(),
+            #[cfg(feature = "tls")]
+            Kind::Tls(session) => session.inner()?.tcp_below(),
+            _ => None,
+        }
     }
 
-    /// Our own address, if it is TCP.
+    /// The address of the peer of the TCP socket: a proxy's, if the stream leads through one. `None` for a Unix socket, or once the socket is gone.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.tcp_below()?.peer_addr().ok()
+    }
+
+    /// Our own address, under the same condition.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.as_tcp()?.local_addr().ok()
+        self.tcp_below()?.local_addr().ok()
     }
 
     /// The same stream, behind bytes that were read from it already: they are read first.
@@ -123,6 +147,8 @@ impl Stream {
             Kind::Unix(stream) => receive(&SockRef::from(&*stream), buf),
             Kind::Other(stream) => poll_now(Pin::new(&mut **stream), cx, buf),
             Kind::Behind(_) => poll_now(Pin::new(self), cx, buf),
+            #[cfg(feature = "tls")]
+            Kind::Tls(session) => session.read_now(cx, buf),
         }
     }
 }
@@ -196,6 +222,8 @@ impl AsyncWrite for Stream {
             Kind::Unix(_) => true,
             Kind::Other(stream) => stream.is_write_vectored(),
             Kind::Behind(behind) => behind.stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Kind::Tls(_) => true,
         }
     }
 
@@ -216,6 +244,8 @@ impl fmt::Debug for Stream {
             Kind::Unix(stream) => f.debug_tuple("Unix").field(stream).finish(),
             Kind::Other(_) => f.write_str("Other"),
             Kind::Behind(behind) => behind.stream.fmt(f),
+            #[cfg(feature = "tls")]
+            Kind::Tls(session) => session.fmt(f),
         }
     }
 }
