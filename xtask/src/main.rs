@@ -5,6 +5,7 @@ mod dist;
 mod features;
 mod fuzz;
 mod icount;
+mod peers;
 mod pool;
 mod release;
 mod shell;
@@ -36,6 +37,7 @@ const TASKS: &[Task] = &[
     Task { name: "release", options: release::OPTIONS, about: "prepare, check and publish a release; see docs/releasing.md", run: release::run },
     Task { name: "dist", options: dist::OPTIONS, about: "build what people download: archive, Debian package, checksums", run: dist::run },
     Task { name: "bench-icount", options: icount::OPTIONS, about: "count instructions and allocations per exchange against their budgets", run: icount::run },
+    Task { name: "bench-peers", options: peers::OPTIONS, about: "measure ours and others' side by side over sockets", run: peers::run },
     Task { name: "bench-pool", options: "", about: "time the pool by number of destinations and connections", run: pool::run },
 ];
 

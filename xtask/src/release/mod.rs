@@ -15,6 +15,7 @@ pub(crate) mod version;
 
 use crate::{Outcome, shell};
 use crates::Repo;
+pub(crate) use prepare::today;
 
 pub(crate) const OPTIONS: &str = "prepare VERSION | check [--require-msrv] | publish [--execute]";
 
@@ -23,7 +24,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     match options.split_first().map(|(step, rest)| (step.as_str(), rest)) {
         Some(("prepare", [version])) => {
             let version = version.parse()?;
-            let changed = prepare::prepare(&repo, &version, &prepare::today())?;
+            let changed = prepare::prepare(&repo, &version, &today())?;
             println!("prepared {version}: changed {}", changed.join(", "));
             println!("look at the difference, commit it, and run `cargo xtask release check`");
             Ok(())

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::crates::{Crate, Repo};
+use super::git;
 use super::version::Version;
 use crate::{shell, standalone};
 
@@ -16,22 +17,35 @@ const SAME_AS_ROOT: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
 /// Packs all crates and builds each from its package.
 pub(crate) fn verify(repo: &Repo, crates: &[Crate], version: &Version) -> Result<String, String> {
+    let place = package_dir(repo)?;
     let mut package = repo.cargo();
     package.arg("package");
     for it in crates {
         package.args(["-p", &it.name]);
     }
-    shell::run(package.env("CARGO_TARGET_DIR", shell::target_dir()))?;
+    shell::run(package.env("CARGO_TARGET_DIR", &place))?;
     for it in crates {
-        let files = contents(&archive(&it.name, version))?;
+        let files = contents(&archive(&place, &it.name, version))?;
         require_complete(&it.name, &files, &|path| fs::read(repo.root.join(path)).ok())?;
     }
     Ok(format!("{} packages, each complete and built from what is in it", crates.len()))
 }
 
+/// Where `cargo package` works: a folder for each commit. Cargo takes what it has once unpacked from a folder for what that holds for ever, by
+/// name and version alone, and would build our crates on one another's earlier contents.
+fn package_dir(repo: &Repo) -> Result<PathBuf, String> {
+    let all = shell::target_dir().join("release-package");
+    let commit = git::commit(&repo.root, "HEAD")?;
+    for earlier in fs::read_dir(&all).into_iter().flatten().flatten().filter(|it| *it.file_name() != *commit) {
+        // Only room is lost if it stays.
+        let _ = fs::remove_dir_all(earlier.path());
+    }
+    Ok(all.join(commit))
+}
+
 /// Where `cargo package` puts one.
-fn archive(name: &str, version: &Version) -> PathBuf {
-    shell::target_dir().join("package").join(format!("{name}-{version}.crate"))
+fn archive(place: &Path, name: &str, version: &Version) -> PathBuf {
+    place.join("package").join(format!("{name}-{version}.crate"))
 }
 
 /// One file of a package: its path in it, and its bytes.
@@ -74,11 +88,12 @@ fn require_complete(
 /// Unpacks everything outside the repository, and builds and tests each crate there: as its users get it, with each of its features; then the
 /// program that uses it and nothing else of ours.
 pub(crate) fn test_alone(repo: &Repo, crates: &[Crate], version: &Version) -> Result<String, String> {
+    let packages = package_dir(repo)?;
     let place = Place::new()?;
     let folder = |name: &str| place.0.join(format!("{name}-{version}"));
     let mut patch = String::from("[patch.crates-io]\n");
     for it in crates {
-        let archive = archive(&it.name, version);
+        let archive = archive(&packages, &it.name, version);
         for (path, bytes) in contents(&archive)? {
             write(&folder(&it.name).join(path), &bytes)?;
         }

@@ -1,0 +1,183 @@
+//! Ours: a connection by itself, and the pooled client, in both worlds. Bursts are pipelined where a connection is used by itself.
+
+use std::sync::Arc;
+
+use super::{BlockingWorker, Worker, require};
+use crate::Error;
+use crate::plan::Plan;
+use crate::server::ours::Xs;
+
+/// What a connection may have in flight.
+fn config(plan: &Plan) -> persist_sync::Config {
+    let mut config = persist_sync::Config::client();
+    config.pipelining.depth = plan.depth as u32;
+    config
+}
+
+/// The pool's limits, wide enough for every worker.
+fn client_config(plan: &Plan) -> persist_sync::persist_core::ClientConfig {
+    let mut config = persist_sync::persist_core::ClientConfig::default();
+    config.conn = self::config(plan);
+    config.pool.per_destination_max = config.pool.per_destination_max.max(plan.connections as u32);
+    config
+}
+
+pub struct SyncConn {
+    conn: persist_sync::ClientConn,
+    plan: Arc<Plan>,
+    host: String,
+}
+
+impl SyncConn {
+    pub fn connect(plan: &Arc<Plan>) -> Result<Self, Error> {
+        let stream = std::net::TcpStream::connect(plan.to)?;
+        stream.set_nodelay(true)?;
+        let conn = persist_sync::ClientConn::with_config(stream, config(plan))?;
+        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone() })
+    }
+}
+
+impl BlockingWorker for SyncConn {
+    fn run(&mut self, bursts: u64) -> Result<(), Error> {
+        for _ in 0..bursts {
+            if self.plan.depth == 1 {
+                let (request, body) = sync_request(&self.plan, &self.plan.target);
+                read_sync(self.conn.send(request.field("Host", &*self.host)?, body)?, &self.plan)?;
+                continue;
+            }
+            let mut exchanges = Vec::with_capacity(self.plan.depth);
+            for _ in 0..self.plan.depth {
+                let (request, body) = sync_request(&self.plan, &self.plan.target);
+                exchanges.push(self.conn.write(request.field("Host", &*self.host)?, body)?);
+            }
+            for exchange in exchanges {
+                read_sync(self.conn.read(exchange)?, &self.plan)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn sync_client(plan: &Plan) -> Result<persist_sync::Client, Error> {
+    Ok(persist_sync::Client::with_config(client_config(plan))?)
+}
+
+pub struct SyncPooled {
+    client: persist_sync::Client,
+    plan: Arc<Plan>,
+    url: String,
+}
+
+impl SyncPooled {
+    pub fn new(client: persist_sync::Client, plan: &Arc<Plan>) -> Self {
+        Self { client, url: plan.url(), plan: plan.clone() }
+    }
+}
+
+impl BlockingWorker for SyncPooled {
+    fn run(&mut self, bursts: u64) -> Result<(), Error> {
+        for _ in 0..bursts * self.plan.depth as u64 {
+            let (request, body) = sync_request(&self.plan, &self.url);
+            read_sync(self.client.send(request, body)?, &self.plan)?;
+        }
+        Ok(())
+    }
+}
+
+fn sync_request(plan: &Plan, target: &str) -> (persist_sync::Request, persist_sync::Body) {
+    use persist_sync::{Body, Method, Request};
+    match plan.upload {
+        0 => (Request::get(target), Body::empty()),
+        length => (Request::new(Method::PUT, target), Body::reader(std::io::Read::take(Xs, length), Some(length))),
+    }
+}
+
+fn read_sync(mut reply: persist_sync::Reply, plan: &Plan) -> Result<(), Error> {
+    let mut length = 0;
+    while let Some(piece) = reply.body.chunk()? {
+        length += piece.len() as u64;
+    }
+    require(reply.head.status().as_u16(), length, plan)
+}
+
+pub struct AsyncConn {
+    conn: persist_async::ClientConn<tokio::net::TcpStream>,
+    plan: Arc<Plan>,
+    host: String,
+}
+
+impl AsyncConn {
+    pub async fn connect(plan: Arc<Plan>) -> Result<Self, Error> {
+        let stream = tokio::net::TcpStream::connect(plan.to).await?;
+        stream.set_nodelay(true)?;
+        let conn = persist_async::ClientConn::with_config(stream, config(&plan));
+        Ok(Self { conn, host: plan.to.to_string(), plan })
+    }
+}
+
+impl Worker for AsyncConn {
+    async fn run(self, bursts: u64) -> Result<Self, Error> {
+        for _ in 0..bursts {
+            if self.plan.depth == 1 {
+                let (request, body) = async_request(&self.plan, &self.plan.target);
+                read_async(self.conn.send(request.field("Host", &*self.host)?, body).await?, &self.plan).await?;
+                continue;
+            }
+            let mut exchanges = Vec::with_capacity(self.plan.depth);
+            for _ in 0..self.plan.depth {
+                let (request, body) = async_request(&self.plan, &self.plan.target);
+                exchanges.push(self.conn.write(request.field("Host", &*self.host)?, body).await?);
+            }
+            for exchange in exchanges {
+                read_async(self.conn.read(exchange).await?, &self.plan).await?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+pub fn async_client(plan: &Plan) -> Result<persist_async::Client, Error> {
+    Ok(persist_async::Client::with_config(client_config(plan))?)
+}
+
+pub struct AsyncPooled {
+    client: persist_async::Client,
+    plan: Arc<Plan>,
+    url: String,
+}
+
+impl AsyncPooled {
+    pub fn new(client: persist_async::Client, plan: Arc<Plan>) -> Self {
+        let url = plan.url();
+        Self { client, plan, url }
+    }
+}
+
+impl Worker for AsyncPooled {
+    async fn run(self, bursts: u64) -> Result<Self, Error> {
+        for _ in 0..bursts * self.plan.depth as u64 {
+            let (request, body) = async_request(&self.plan, &self.url);
+            read_async(self.client.send(request, body).await?, &self.plan).await?;
+        }
+        Ok(self)
+    }
+}
+
+fn async_request(plan: &Plan, target: &str) -> (persist_async::Request, persist_async::Body) {
+    use persist_async::{Body, Method, Request};
+    match plan.upload {
+        0 => (Request::get(target), Body::empty()),
+        length => {
+            let reader = tokio::io::AsyncReadExt::take(Xs, length);
+            (Request::new(Method::PUT, target), Body::reader(reader, Some(length)))
+        }
+    }
+}
+
+async fn read_async(mut reply: persist_async::Reply, plan: &Plan) -> Result<(), Error> {
+    let mut length = 0;
+    while let Some(piece) = reply.body.chunk().await? {
+        length += piece.len() as u64;
+    }
+    require(reply.head.status().as_u16(), length, plan)
+}
