@@ -114,6 +114,12 @@ impl<R: Role> Arrived<R> {
                     self.failures.pop_front();
                 }
                 self.failures.push_back((id, (*failure).clone()));
+                if let Some(at) = self.fresh.iter().position(|fresh| *fresh == id) {
+                    // A request that nobody has taken, and that nobody can answer any more: no handler is begun for it.
+                    self.fresh.remove(at);
+                    self.release(id);
+                    self.release(id);
+                }
                 if let Some(exchange) = self.get_mut(id) {
                     exchange.failure = Some(failure);
                 }

@@ -2,8 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -43,6 +44,30 @@ pub fn pair(client: Config) -> (ClientConn, ServerConn) {
     let (near, far) = UnixStream::pair().expect("a pair");
     let client = ClientConn::with_config(near, client).expect("a connection");
     (client, ServerConn::with_config(far, server_config()).expect("a connection"))
+}
+
+/// Two ends of a TCP connection.
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    (near, listener.accept().expect("accepted").0)
+}
+
+/// Closes with a reset.
+pub fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set");
+}
+
+/// What `run` gives on a thread of its own; a panic if that takes longer than `limit`, which only a hang does.
+pub fn within<T: Send + 'static>(limit: Duration, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let running = thread::spawn(move || drop(tell.send(run())));
+    let result = told.recv_timeout(limit);
+    if matches!(result, Err(mpsc::RecvTimeoutError::Timeout)) {
+        panic!("it hangs");
+    }
+    running.join().expect("no panic");
+    result.expect("sent by a thread that did not panic")
 }
 
 /// Reads byte by byte to the end of one head, and gives it.
