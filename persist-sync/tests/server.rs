@@ -3,6 +3,8 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use common::{LONG, Running, echo, get, post, read_head, wide_open};
 use persist_sync::persist_core::{Config, Response, StatusCode};
-use persist_sync::{Body, ClientConn, Received, Server, ServerConfig};
+use persist_sync::{Body, ClientConn, Received, Server, ServerConfig, Stream};
 
 #[test]
 fn connections_are_kept_and_responses_stamped() {
@@ -161,20 +163,23 @@ fn large_bodies_are_echoed_while_they_come() {
     server.end(LONG);
 }
 
-#[test]
-fn sixty_four_pipelined_posts_of_a_mebibyte_do_not_deadlock_on_one_thread() {
+/// One thread writes 64 requests of 1 MiB before it reads any reply, to a server that echoes while it reads; the sockets' buffers are the system's.
+fn full_duplex(server: Server, connect: impl FnOnce(&Server) -> Stream) {
     const COUNT: usize = 64;
     let begun = Arc::new(AtomicUsize::new(0));
-    let server = Running::start(ServerConfig::default(), {
+    let handle = server.handle();
+    let client = ClientConn::with_config(connect(&server), wide_open(COUNT as u32)).expect("a connection");
+    let serving = thread::spawn({
         let begun = begun.clone();
-        move |received: Received| {
-            begun.fetch_add(1, Ordering::SeqCst);
-            echo(received)
+        move || {
+            let echo = move |received: Received| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                echo(received)
+            };
+            server.serve(echo).expect("served")
         }
     });
-    let client = server.client(wide_open(COUNT as u32));
     let body = |n: usize| vec![n as u8; 1 << 20];
-    // One thread writes them all before it reads any reply.
     let exchanges: Vec<_> = (0..COUNT).map(|n| client.write(post("/"), body(n)).expect("written")).collect();
     let mut exchanges = exchanges.into_iter();
     let first = client.read(exchanges.next().expect("the first")).expect("a reply");
@@ -187,7 +192,22 @@ fn sixty_four_pipelined_posts_of_a_mebibyte_do_not_deadlock_on_one_thread() {
         assert!(reply.body.bytes(1 << 20).expect("a body") == body(n + 1), "reply {n}");
     }
     drop(client);
-    server.end(LONG);
+    handle.shutdown(LONG);
+    serving.join().expect("the server is content");
+}
+
+#[test]
+fn sixty_four_pipelined_posts_of_a_mebibyte_do_not_deadlock_on_one_thread() {
+    full_duplex(Server::bind("127.0.0.1:0").expect("a port"), |server| {
+        TcpStream::connect(server.local_addr().expect("TCP")).expect("connected").into()
+    });
+}
+
+#[test]
+fn nor_do_they_over_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    full_duplex(Server::bind_unix(&path).expect("a socket"), |_| UnixStream::connect(&path).expect("connected").into());
 }
 
 #[test]
@@ -282,20 +302,18 @@ fn a_bad_request_is_answered_and_the_connection_closed() {
 
 #[test]
 fn a_unix_socket_serves_alike() {
-    let dir = std::env::temp_dir().join(format!("persist-sync-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a folder");
-    let path = dir.join("socket");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
     let server = Server::bind_unix(&path).expect("a socket");
     let handle = server.handle();
     let serving = thread::spawn(move || server.serve(echo).expect("served"));
-    let stream = std::os::unix::net::UnixStream::connect(&path).expect("connected");
+    let stream = UnixStream::connect(&path).expect("connected");
     let client = ClientConn::new(stream).expect("a connection");
     let reply = client.send(post("/"), "hello").expect("a reply");
     assert_eq!(reply.body.bytes(10).expect("a body"), "hello");
     drop(client);
     handle.shutdown(LONG);
     serving.join().expect("the server is content");
-    std::fs::remove_dir_all(&dir).expect("removed");
 }
 
 #[test]

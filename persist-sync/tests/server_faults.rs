@@ -46,7 +46,9 @@ fn handle(target: &str, mut received: Received) -> Result<u64, Error> {
         "/large" => {
             let mut answer = received.responder.send_streaming(Response::ok(), None)?;
             for _ in 0..1000 {
-                answer.write_all(&[b'x'; 1 << 16]).map_err(|error| error.downcast::<Error>().expect("the whole error"))?;
+                answer
+                    .write_all(&[b'x'; 1 << 16])
+                    .map_err(|error| error.downcast::<Error>().expect("the whole error"))?;
             }
             answer.finish()?;
         }
@@ -84,7 +86,12 @@ fn resets_in_each_phase() {
         |stream| says(stream, "GET / HTTP/1.1\r\nHost: loc"),
         |stream| says(stream, "POST /half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf"),
         |stream| says(stream, "POST /half HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nha"),
-        |stream| says(stream, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\nGET /behind HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        |stream| {
+            says(
+                stream,
+                "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\nGET /behind HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            )
+        },
         |stream| {
             says(stream, "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
             read_head(stream);
@@ -207,7 +214,10 @@ fn a_client_that_does_not_close_is_left_at_the_lingering_deadline() {
 fn a_half_closed_client_gets_its_replies() {
     let (server, _) = server(|_| {});
     let mut stream = server.connect();
-    says(&mut stream, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbodyGET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    says(
+        &mut stream,
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbodyGET /large HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    );
     stream.shutdown(Shutdown::Write).expect("shut down");
     let answer = within(LONG, move || hears(&mut stream));
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2);
@@ -246,10 +256,7 @@ fn what_is_not_http_is_answered_once_and_closed() {
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{said:?}: {answer}");
     }
     let mut stream = server.connect();
-    says(
-        &mut stream,
-        "POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
-    );
+    says(&mut stream, "POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n", "the handler has begun");
     says(&mut stream, "4\r\nhalfGARBAGE");
     let (_, result) = handled.recv_timeout(LONG).expect("it does not hang");

@@ -1,5 +1,6 @@
 //! Programs written by others that tests meet, where they are installed.
 
+pub mod go;
 pub mod nginx;
 pub mod python;
 

@@ -1,0 +1,148 @@
+//! `persist-sync`'s connections to servers that others wrote.
+
+use std::collections::VecDeque;
+use std::net::TcpStream;
+use std::process::Command;
+
+use persist_sync::{Body, ClientConn, CloseReason, Config, Fields, Method, Request};
+use persist_tests::folder::{Folder, content};
+use persist_tests::peers::{go, installed, nginx::Nginx, python::HttpServer};
+use persist_tests::process::Running;
+
+fn connect(address: impl std::net::ToSocketAddrs, depth: u32) -> ClientConn {
+    let mut config = Config::client();
+    config.pipelining.depth = depth;
+    ClientConn::with_config(TcpStream::connect(address).expect("it listens"), config).expect("a connection")
+}
+
+fn request(method: Method, target: &str) -> Request {
+    Request::new(method, target).field("Host", "localhost").expect("a field")
+}
+
+#[test]
+fn nginx_serves_a_thousand_pipelined_requests_on_one_connection() {
+    let big = content(7, 300_000);
+    let files = [("small", b"content".as_slice()), ("big", &big)];
+    let Some(nginx) = Nginx::start(files, "") else { return };
+    let client = connect(nginx.address, 16);
+    let mut under_way = VecDeque::new();
+    for n in 0..1000 {
+        if under_way.len() == 16 {
+            let (method, exchange) = under_way.pop_front().expect("16 of them");
+            read(&client, method, exchange, &big);
+        }
+        let (method, path) =
+            [(Method::GET, "/small"), (Method::HEAD, "/big"), (Method::GET, "/none"), (Method::GET, "/big")][n % 4]
+                .clone();
+        let exchange = client.write(request(method, path), ()).expect("written");
+        under_way.push_back((n % 4, exchange));
+    }
+    for (kind, exchange) in under_way {
+        read(&client, kind, exchange, &big);
+    }
+    assert_eq!(client.completed(), 1000);
+    client.close().expect("a graceful end");
+    assert_eq!(nginx.log().requests.into_values().collect::<Vec<_>>(), [1000]);
+}
+
+fn read(client: &ClientConn, kind: usize, exchange: persist_sync::Exchange, big: &[u8]) {
+    let reply = client.read(exchange).expect("a reply");
+    let status = reply.head.status().as_u16();
+    let announced = reply.head.field("Content-Length").and_then(|value| value.to_str()?.parse().ok());
+    let body = reply.body.bytes(1 << 20).expect("a body");
+    match kind {
+        0 => assert_eq!((status, &body[..]), (200, &b"content"[..])),
+        1 => assert_eq!((status, announced, body.len()), (200, Some(big.len()), 0)),
+        2 => assert_eq!(status, 404),
+        _ => assert!(status == 200 && body == big),
+    }
+}
+
+#[test]
+fn a_refused_upload_gets_nginxs_answer() {
+    let Some(nginx) = Nginx::start([("a", b"content".as_slice())], "client_max_body_size 1k;") else { return };
+    for body in [Body::from(vec![b'x'; 8 << 20]), Body::reader(std::io::repeat(b'x'), Some(8 << 20))] {
+        let client = connect(nginx.address, 1);
+        let reply = client.send(request(Method::POST, "/a"), body).expect("the answer");
+        assert_eq!(reply.head.status().as_u16(), 413);
+        assert!(!reply.body.bytes(1 << 20).expect("its content").is_empty());
+    }
+}
+
+#[test]
+fn pythons_server_ends_each_connection_in_an_orderly_way() {
+    let folder = Folder::new();
+    folder.write("a", "content");
+    let Some(server) = HttpServer::start(folder.path()) else { return };
+    let client = connect(server.address, 1);
+    let reply = client.send(request(Method::GET, "/a"), ()).expect("a reply");
+    assert_eq!(reply.body.bytes(100).expect("a body"), "content");
+    assert_eq!(client.closed(), Some(CloseReason::PeerSaidClose));
+    assert!(client.err().is_some() && !client.is_broken());
+}
+
+/// Echoes over one connection, with and without known lengths, and comes back with the trailers if the server returns them.
+fn echoes(address: &str, returns_trailers: bool) {
+    let client = connect(address, 1);
+    let mut trailers = Fields::new();
+    trailers.push("X-Sum", "42").expect("a field");
+    for n in 0..50 {
+        let sent = content(n, (n as usize * 7919) % 200_000);
+        let body = match n % 3 {
+            0 => Body::from(sent.clone()),
+            1 => Body::reader(std::io::Cursor::new(sent.clone()), None),
+            _ => Body::from(sent.clone()).with_trailers(trailers.clone()),
+        };
+        let mut posted = request(Method::POST, "/echo");
+        if n % 3 == 2 {
+            posted.fields.push("Trailer", "X-Sum").expect("a field");
+        }
+        let mut reply = client.send(posted, body).expect("a reply");
+        assert_eq!((reply.head.status().as_u16(), reply.reused), (200, n > 0));
+        let mut got = Vec::new();
+        std::io::Read::read_to_end(&mut reply.body, &mut got).expect("a body");
+        assert!(got == sent, "echo {n}");
+        let sum = reply.body.trailers().and_then(|all| all.get("X-Sum")).and_then(|value| value.to_str());
+        assert_eq!(sum, (returns_trailers && n % 3 == 2).then_some("42"), "echo {n}");
+    }
+    client.close().expect("a graceful end");
+}
+
+#[test]
+fn nodes_server_echoes_on_one_connection() {
+    let Some(node) = installed("node") else { return };
+    let program = "
+const server = require('http').createServer((request, response) => request.pipe(response));
+server.listen(0, '127.0.0.1', () => console.log('127.0.0.1:' + server.address().port));
+";
+    let mut server = Running::start(Command::new(node).args(["-e", program]));
+    echoes(&server.line(), false);
+}
+
+const GO_ECHO: &str = r#"
+package main
+
+import ("fmt"; "io"; "net"; "net/http")
+
+func main() {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil { panic(err) }
+	fmt.Println(listener.Addr())
+	http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		content, err := io.ReadAll(r.Body)
+		if err != nil { panic(err) }
+		if len(r.Trailer) > 0 { w.Header().Set("Trailer", "X-Sum") }
+		w.Write(content)
+		if f, ok := w.(http.Flusher); ok { f.Flush() }
+		for name, values := range r.Trailer { w.Header()[name] = values }
+	}))
+}
+"#;
+
+#[test]
+#[ignore = "compiles Go's standard library: in cargo xtask test --full"]
+fn gos_server_echoes_on_one_connection_with_trailers() {
+    let Some(program) = go::Program::compile(GO_ECHO) else { return };
+    let mut server = Running::start(&mut Command::new(&program.path));
+    echoes(&server.line(), true);
+}
