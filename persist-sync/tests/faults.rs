@@ -485,7 +485,8 @@ fn used() -> (ClientConn, TcpStream) {
 #[test]
 fn an_idle_connection_that_ended_or_was_poisoned_takes_no_request() {
     type Happens = fn(TcpStream) -> Option<TcpStream>;
-    let happens: [(&str, Happens, fn(&CloseReason) -> bool); 6] = [
+    type Is = fn(&CloseReason) -> bool;
+    let happens: [(&str, Happens, Is); 6] = [
         ("a close", |_| None, |reason| *reason == CloseReason::PeerClosed),
         (
             "a reset",
