@@ -421,8 +421,8 @@ impl<S: Transport> State<Client, S> {
             _ => place.take(),
         };
         match slot {
-            Some(slot) => self.conn.send_request_in(slot, method, target, fields.iter(), body, now),
-            None => self.conn.send_request(method, target, fields.iter(), body, now),
+            Some(slot) => self.conn.send_request_in(slot, method, target, fields, body, now),
+            None => self.conn.send_request(method, target, fields, body, now),
         }
     }
 

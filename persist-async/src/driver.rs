@@ -223,11 +223,12 @@ impl<R: Part, S: Transport> State<R, S> {
             Event::Data { id, data } => self.on_data(id, data, direct),
             Event::End { id, trailers } => {
                 self.receiving = None;
+                // Of a request without content nothing is kept.
                 if let Some(entry) = self.entry(id) {
                     entry.end = Some(trailers);
+                    self.wake_exchange(id);
+                    self.tidy(id);
                 }
-                self.wake_exchange(id);
-                self.tidy(id);
             }
             Event::Ended { id, failure } => {
                 R::on_ended(self, id);

@@ -70,7 +70,7 @@
 //!
 //! # Dependencies
 //!
-//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `httpdate`, `socket2`, `async-trait` and what the core brings: 17 crates in all, the two of this project included (Linux).
+//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `socket2`, `async-trait` and what the core brings: 17 crates in all, the two of this project included (Linux).
 #![deny(unsafe_code)]
 
 mod address;

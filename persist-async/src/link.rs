@@ -145,7 +145,11 @@ pub(crate) enum Interest {
 }
 
 impl<R: Role, S> State<R, S> {
+    #[inline]
     pub(crate) fn entry(&mut self, id: ExchangeId) -> Option<&mut Entry<R>> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
         self.entries.get_mut(at)
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use persist_core::{ExchangeId, Field, Phase, Refused, Response, SendError, Server, Ticket};
+use persist_core::{ExchangeId, HeadFields, Phase, Refused, Response, SendError, Server, StatusCode, Ticket};
 
 use crate::body::Body;
 use crate::date::Stamp;
@@ -147,10 +147,11 @@ impl Answer<'_> {
         let Some(ticket) = self.ticket.take() else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
         let id = ticket.id();
         let (response, body) = (self.response, &mut *self.body);
+        let own = response.fields.lines();
         let given = match stamp {
-            None => Self::hand_over(response, body, state, ticket, response.fields.iter()),
-            Some(stamp) => stamp.with(response, state.clock.at(state.now()), |added| {
-                Self::hand_over(response, body, state, ticket, response.fields.iter().chain(added.iter()))
+            None => Self::hand_over(response.status, own, body, state, ticket),
+            Some(stamp) => stamp.with(own, state.clock.at(state.now()), |added| {
+                Self::hand_over(response.status, own.and(added), body, state, ticket)
             }),
         };
         match given {
@@ -178,14 +179,14 @@ impl Answer<'_> {
     }
 
     /// Content at hand goes with its head, anything else as fast as the machine takes it.
-    fn hand_over<'f, S: Transport>(
-        response: &Response,
+    fn hand_over<S: Transport>(
+        status: StatusCode,
+        fields: impl HeadFields,
         body: &mut Body,
         state: &mut State<Server, S>,
         ticket: Ticket,
-        fields: impl Iterator<Item = Field<'f>>,
     ) -> Result<(), Refused> {
-        let (status, now, id) = (response.status, state.now(), ticket.id());
+        let (now, id) = (state.now(), ticket.id());
         if let Some(content) = body.at_hand() {
             return state.conn.send_whole_response(ticket, status, fields, content, now);
         }
@@ -236,7 +237,7 @@ impl<S: Transport> Outlet for Link<Server, S> {
     fn interim(&self, ticket: &Ticket, response: &Response) -> Result<()> {
         self.mutate(|state| {
             let now = state.now();
-            state.conn.send_interim(ticket, response.status, response.fields.iter(), now).map_err(error::refused)
+            state.conn.send_interim(ticket, response.status, &response.fields, now).map_err(error::refused)
         })
     }
 

@@ -40,6 +40,8 @@ struct Running<F> {
     /// Most connections run one at a time, and pay for no list.
     first: Option<Place<F>>,
     others: Vec<Place<F>>,
+    /// A free place, kept while requests follow each other.
+    spare: Option<Place<F>>,
 }
 
 /// The task.
@@ -79,38 +81,39 @@ where
         spare.unwrap_or_else(|| Box::pin(None))
     }
 
-    /// The handler is done, or panicked: its future is dropped, and with it a responder that it did not use, which answers `500` and closes.
-    fn give_back(&self, mut place: Place<F>) {
-        if catch_unwind(AssertUnwindSafe(|| place.set(None))).is_err() {
-            return;
-        }
+    fn give_back(&self, place: Place<F>) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_MAX {
             spare.push(place);
         }
     }
 
-    /// Calls the handler and polls it once; its place, unless it is done. Panics are the handler's own affair.
-    fn begin(&self, received: Received, cx: &mut Context<'_>) -> Option<Place<F>> {
-        let mut place = self.take_place();
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+    /// Calls the handler in `place` and polls it once. True if it is done.
+    fn begin(&self, place: &mut Place<F>, received: Received, cx: &mut Context<'_>) -> bool {
+        run(place, |place| {
             place.set(Some((self.handler)(received)));
-            poll_in(&mut place, cx)
-        }));
-        if matches!(polled, Ok(Poll::Pending)) {
-            return Some(place);
-        }
-        self.give_back(place);
-        None
+            poll_in(place, cx)
+        })
     }
+}
 
-    /// Polls a handler again; its place, unless it is done.
-    fn go_on(&self, mut place: Place<F>, cx: &mut Context<'_>) -> Option<Place<F>> {
-        if matches!(catch_unwind(AssertUnwindSafe(|| poll_in(&mut place, cx))), Ok(Poll::Pending)) {
-            return Some(place);
+/// Polls a handler, and drops it once it is done. A panic ends it, too: with its future goes a responder that it did not use, which answers `500` and closes.
+/// True if it is done.
+fn run<F>(place: &mut Place<F>, poll: impl FnOnce(&mut Place<F>) -> Poll<()>) -> bool {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let done = poll(place).is_ready();
+        if done {
+            place.set(None);
         }
-        self.give_back(place);
-        None
+        done
+    }));
+    match outcome {
+        Ok(done) => done,
+        Err(_) => {
+            // What is left of it may panic again, as it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| place.set(None)));
+            true
+        }
     }
 }
 
@@ -126,19 +129,33 @@ impl<F: Future> Running<F> {
         usize::from(self.first.is_some()) + self.others.len()
     }
 
-    fn add(&mut self, place: Place<F>) {
-        match &self.first {
-            None => self.first = Some(place),
-            Some(_) => self.others.push(place),
+    fn begin<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>, received: Received, cx: &mut Context<'_>) {
+        let mut place = self.spare.take().unwrap_or_else(|| service.take_place());
+        if service.begin(&mut place, received, cx) {
+            self.spare = Some(place);
+        } else if self.first.is_none() {
+            self.first = Some(place);
+        } else {
+            self.others.push(place);
         }
     }
 
     /// Polls all of them: any may have been woken, since all share the task's waker.
-    fn poll<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>, cx: &mut Context<'_>) {
-        self.first = self.first.take().and_then(|place| service.go_on(place, cx));
-        if self.others.capacity() > 0 {
-            let others = std::mem::take(&mut self.others);
-            self.others.extend(others.into_iter().filter_map(|place| service.go_on(place, cx)));
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let mut is_done = |place: &mut Place<F>| run(place, |place| poll_in(place, cx));
+        if self.first.as_mut().is_some_and(&mut is_done) {
+            self.spare = self.first.take();
+        }
+        self.others.retain_mut(|place| !is_done(place));
+        if self.others.is_empty() {
+            self.others = Vec::new();
+        }
+    }
+
+    /// The task is about to wait: others can use the free place meanwhile.
+    fn rest<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>) {
+        if let Some(place) = self.spare.take() {
+            service.give_back(place);
         }
     }
 }
@@ -148,7 +165,13 @@ where
     S: Transport,
 {
     pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>, member: Member) -> Self {
-        Self { running: Running { first: None, others: Vec::new() }, service, link, waker: None, _member: member }
+        Self {
+            running: Running { first: None, others: Vec::new(), spare: None },
+            service,
+            link,
+            waker: None,
+            _member: member,
+        }
     }
 }
 
@@ -171,17 +194,13 @@ where
         state.tick();
         state.pass_deadline();
         if running.len() > 0 {
-            state = beside(link, state, || running.poll(service, cx));
+            state = beside(link, state, || running.poll(cx));
         }
         for _ in 0..TURNS_MAX {
             match state.turn(cx, running.len() < service.handlers_max) {
                 Turn::Request => {
                     let Some(received) = server_conn::take(link, &mut state) else { continue };
-                    state = beside(link, state, || {
-                        if let Some(place) = service.begin(received, cx) {
-                            running.add(place);
-                        }
-                    });
+                    state = beside(link, state, || running.begin(service, received, cx));
                 }
                 Turn::Body(job) => {
                     let mut done = None;
@@ -193,6 +212,8 @@ where
                 }
                 Turn::Parked => {
                     state.leave_alone();
+                    drop(state);
+                    running.rest(service);
                     return Poll::Pending;
                 }
                 Turn::Over => {
@@ -230,16 +251,13 @@ impl<S: Transport> State<Server, S> {
 
     /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves.
     fn turn(&mut self, cx: &mut Context<'_>, room: bool) -> Turn {
+        // Requests that were read already come first: their answers leave together.
+        if self.feeds_request(room) {
+            return Turn::Request;
+        }
         scratch::with(|scratch| {
             scratch.lend(&mut self.conn);
             loop {
-                // Requests that were read already come first: their answers leave together.
-                if !self.inbox.is_empty() {
-                    self.feed_inbox(&mut None);
-                    if room && self.arrived.is_some() {
-                        return Turn::Request;
-                    }
-                }
                 let pumped = !self.entries.is_empty() && self.pump();
                 let wrote = self.flush(cx);
                 let appetite = self.feed_inbox(&mut None);
@@ -253,8 +271,10 @@ impl<S: Transport> State<Server, S> {
                 if room && self.arrived.is_some() {
                     return Turn::Request;
                 }
-                let more = pumped || read || wrote && (!self.inbox.is_empty() || self.conn.wants_write());
-                if more {
+                if pumped || read || wrote && (!self.inbox.is_empty() || self.conn.wants_write()) {
+                    if self.feeds_request(room) {
+                        return Turn::Request;
+                    }
                     continue;
                 }
                 if !self.entries.is_empty()
@@ -268,6 +288,15 @@ impl<S: Transport> State<Server, S> {
                 }
             }
         })
+    }
+
+    /// Whether the next request stands in what was read.
+    fn feeds_request(&mut self, room: bool) -> bool {
+        if self.inbox.is_empty() {
+            return false;
+        }
+        self.feed_inbox(&mut None);
+        room && self.arrived.is_some() && self.closed.is_none()
     }
 }
 
