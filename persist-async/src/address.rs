@@ -17,7 +17,8 @@ pub(crate) fn local<S: 'static>(stream: &S) -> Option<SocketAddr> {
     tcp(stream)?.local_addr().ok()
 }
 
-fn tcp<S: 'static>(stream: &S) -> Option<&TcpStream> {
+/// The TCP socket at the bottom.
+pub(crate) fn tcp<S: 'static>(stream: &S) -> Option<&TcpStream> {
     let stream: &dyn Any = stream;
     stream.downcast_ref().map_or_else(|| stream.downcast_ref(), Stream::tcp_below)
 }

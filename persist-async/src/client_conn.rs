@@ -2,22 +2,28 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Context;
+use std::time::{Duration, Instant as Moment};
 
 use persist_core::{
-    BodyLen, Client, CloseReason, Config, ExchangeId, Phase, Request, ResponseHead, SendError, Slot as CoreSlot,
+    BodyLen, Client, CloseReason, Closed, Config, Delivery, ExchangeId, KeepAliveProbes, Phase, Request, ResponseHead,
+    SendError, Slot as CoreSlot,
 };
 
 use crate::address;
 use crate::body::Body;
 use crate::entry::Entry;
 use crate::error::{self, Error, Result};
+use crate::events::Events;
 use crate::exchange::{Exchange, Reply};
+use crate::facts::{self, StreamRef};
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::link::{Interest, Link, State, Transport, fresh};
+use crate::link::{Interest, Link, State, Transport, Writable, fresh};
+use crate::race::{Either, race};
 use crate::wait::{Flush, Patience};
 use crate::wakers::Slot;
 
@@ -64,6 +70,10 @@ enum Gates {
     /// Tell the caller, who might be the one that must read first.
     Tell,
 }
+
+/// When closing first looks whether all has arrived, and how long it waits at most between two looks.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_LATER: Duration = Duration::from_millis(50);
 
 impl<S: Transport> ClientConn<S> {
     /// A connection over `stream` with the defaults of [`Config::client`]: one exchange at a time.
@@ -128,11 +138,21 @@ impl<S: Transport> ClientConn<S> {
 
     /// Writes a request and reads its reply. Waits for its turn while the pipeline is full or a gate is closed; those who wait are served in order.
     ///
+    /// Before a connection is used again, one look at the stream makes sure that the peer has not closed it meanwhile, and that no bytes came which would pass
+    /// for the reply to this request ([`is_reusable`](Self::is_reusable)).
+    ///
     /// Returns as soon as the reply's head is here; if the request's body is not sent by then, reading the reply's body sends the rest.
     ///
     /// # Errors
     /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
+        let used = {
+            let state = self.link.lock();
+            state.conn.completed() > 0 && state.conn.is_idle()
+        };
+        if used {
+            self.link.look();
+        }
         self.exchange(request.borrow(), &mut Some(body.into())).await
     }
 
@@ -243,14 +263,59 @@ impl<S: Transport> ClientConn<S> {
 
     /// Whether no further request can be written.
     pub fn is_closing(&self) -> bool {
-        let state = self.link.lock();
-        state.stream.is_none() || state.conn.is_closing()
+        self.link.lock().is_closing()
     }
 
-    /// Why the connection is closing, once it is.
+    /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
+    pub fn is_broken(&self) -> bool {
+        self.link.lock().is_broken()
+    }
+
+    /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        let state = self.link.lock();
-        state.closed.clone().or_else(|| state.conn.close_reason().cloned())
+        self.link.lock().close_reason().cloned()
+    }
+
+    /// Why no further request can be written, as the error that writing one would give; `None` while one can. A full pipeline is no such reason.
+    pub fn err(&self) -> Option<Error> {
+        self.link.err()
+    }
+
+    /// What changes from here on: how many requests may be written, how many are in flight, and the end.
+    pub fn events(&self) -> Events<S> {
+        Events::new(self.link.clone())
+    }
+
+    /// Bytes that were written here and have not reached the peer's system: those in our outbox, and on Linux those in the kernel's send queue
+    /// that are not acknowledged (of a Unix socket: not read, in bytes of memory). Elsewhere, and of other streams, only the outbox is known.
+    ///
+    /// # Errors
+    /// If the connection has ended or failed: then nobody will ever know.
+    pub fn unsent_bytes(&self) -> Result<u64> {
+        self.link.unsent_bytes()
+    }
+
+    /// When bytes last came from the peer; `None` before the first.
+    pub fn last_read(&self) -> Option<Moment> {
+        self.link.last_read()
+    }
+
+    /// When the system last took bytes from us; `None` before the first.
+    pub fn last_write(&self) -> Option<Moment> {
+        self.link.last_write()
+    }
+
+    /// Has the system probe a silent peer ([`KeepAliveProbes`]), or ends that with `None`.
+    ///
+    /// # Errors
+    /// What the system says; only TCP has probes, and a closed connection has no socket.
+    pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
+        self.link.set_keep_alive(probes)
+    }
+
+    /// The stream, for its addresses and options; `None` once the connection is closed.
+    pub fn get_ref(&self) -> Option<StreamRef<'_, S>> {
+        self.link.stream_ref()
     }
 
     /// How many exchanges completed.
@@ -284,20 +349,46 @@ impl<S: Transport> ClientConn<S> {
         self.link.wait(Interest::Connection, |state, _| ended(state)).await
     }
 
-    /// Ends the connection in an orderly way: what is pending is finished (its callers go on reading), nothing new is taken, everything is flushed, our side is shut,
-    /// and the peer's close is awaited, at most for [`Timeouts::linger`](persist_core::Timeouts::linger).
+    /// Ends the connection in an orderly way: what is pending is finished (its callers go on reading), nothing new is taken, everything is written, our side is
+    /// shut down, and then this waits until the peer has closed its own side or its system has acknowledged every byte (on Linux), at most for
+    /// [`Timeouts::linger`](persist_core::Timeouts::linger). Needs a tokio runtime with its timer enabled.
+    ///
+    /// Says why the connection ended, and whether all had arrived. Closing again says the same again.
     ///
     /// # Errors
     /// If it did not end gracefully.
-    pub async fn close(&self) -> Result<CloseReason> {
+    pub async fn close(&self) -> Result<Closed> {
         self.link.mutate(|state| {
             let now = state.now();
+            state.delivery.get_or_insert(Delivery::Unknown);
             state.conn.close(now);
         });
-        match self.closed().await {
-            reason if reason.is_graceful() => Ok(reason),
-            reason => Err(error::ended(Phase::Close, Some(reason), self.link.lock().io_error.clone())),
+        let shut = |state: &mut State<Client, S>, _| {
+            (state.stream.is_none() || state.write_side == Writable::Ended).then_some(())
+        };
+        self.link.wait(Interest::Connection, shut).await;
+        let mut pause = LOOK_FIRST;
+        let reason = loop {
+            let delivery = self.link.lock().stream.as_ref().map(facts::delivery);
+            match delivery {
+                // Its orderly end is complete, whenever the peer closes.
+                Some(Delivery::Acknowledged) => self.abort(),
+                Some(Delivery::Unacknowledged { .. }) => {
+                    match race(std::pin::pin!(self.closed()), tokio::time::sleep(pause)).await {
+                        Either::Left(reason) => break reason,
+                        Either::Right(()) => pause = (pause * 2).min(LOOK_LATER),
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            break self.closed().await;
+        };
+        let state = self.link.lock();
+        if reason.is_graceful() {
+            return Ok(Closed::new(reason, state.delivery.unwrap_or(Delivery::Unknown)));
         }
+        Err(error::ended(Phase::Close, Some(reason), state.io_error.clone()))
     }
 
     /// Ends the connection now. Every pending exchange fails with its disposition.

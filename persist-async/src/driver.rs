@@ -314,6 +314,7 @@ impl<R: Part, S: Transport> State<R, S> {
             return true;
         }
         if moved {
+            self.last_write = Some(now);
             // There is room again, and perhaps all has left.
             self.wake_turn();
             if !self.conn.wants_write() {
@@ -338,6 +339,10 @@ impl<R: Part, S: Transport> State<R, S> {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => {
                 self.write_side = next;
+                if next == Writable::Ended {
+                    // Whoever closes looks from here on whether all has arrived.
+                    self.wake_watcher();
+                }
                 next == Writable::Ended
             }
             Poll::Ready(Err(error)) => {
@@ -377,6 +382,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 return match outcome {
                     Poll::Pending => false,
                     Poll::Ready(Ok(())) if n > 0 => {
+                        self.last_read = Some(now);
                         direct.buf.advance(n);
                         self.conn.handle_body(n as u64, now);
                         true
@@ -392,6 +398,7 @@ impl<R: Part, S: Transport> State<R, S> {
         match Pin::new(stream).poll_read(cx, &mut buf) {
             Poll::Pending => false,
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                self.last_read = Some(now);
                 let mut input = buf.filled();
                 self.feed(&mut input, direct);
                 if !input.is_empty() && self.stream.is_some() {

@@ -70,7 +70,7 @@
 //!
 //! # Dependencies
 //!
-//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `socket2`, `async-trait` and what the core brings: 17 crates in all, the two of this project included (Linux).
+//! Nothing but tokio (features `io-util`, `net`, `rt`, `sync`, `time`), `bytes`, `libc`, `socket2`, `async-trait` and what the core brings: 16 crates in all, the two of this project included (Linux).
 #![deny(unsafe_code)]
 
 mod address;
@@ -83,7 +83,9 @@ mod dial;
 mod driver;
 mod entry;
 pub mod error;
+mod events;
 mod exchange;
+mod facts;
 mod hijack;
 mod incoming;
 mod link;
@@ -96,6 +98,7 @@ mod scratch;
 mod server;
 mod server_conn;
 mod stream;
+mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod wait;
@@ -107,14 +110,16 @@ pub use client::Client;
 pub use client_conn::{ClientConn, Reservation};
 pub use dial::{Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
 pub use error::{Error, Result};
+pub use events::Events;
 pub use exchange::{Exchange, Reply};
+pub use facts::StreamRef;
 pub use hijack::{Detached, Hijacked};
 pub use incoming::Incoming;
 pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
-    BodyLen, ClientConfig, CloseReason, Config, Disposition, ExchangeId, Failure, Fields, Method, Phase, Request,
-    RequestHead, Response, ResponseHead, SendError, StatusCode,
+    BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
+    KeepAliveProbes, Method, Phase, Request, RequestHead, Response, ResponseHead, SendError, StateEvent, StatusCode,
 };
 pub use responder::Responder;
 pub use server::{ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};

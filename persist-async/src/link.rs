@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use persist_core::{CloseReason, Config, Conn, ExchangeId, Instant, Phase, Role};
+use persist_core::{CloseReason, Config, Conn, Delivery, ExchangeId, Instant, Phase, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::date::Stamp;
 use crate::entry::{Arrived, Entry};
 use crate::error::{self, Error};
+use crate::facts;
 use crate::part::Part;
 use crate::pump::Outgoing;
 use crate::wait::Wait;
@@ -80,7 +81,13 @@ pub(crate) struct State<R: Role, S> {
     /// Whoever wants to send, first come first served.
     pub(crate) turns: VecDeque<Slot>,
     /// Whoever waits for news of the connection as a whole: a server's next request.
-    pub(crate) watcher: Option<Slot>,
+    pub(crate) watchers: Vec<Slot>,
+    /// Whoever waits for changes of the counts.
+    listeners: Option<Box<Listeners>>,
+    pub(crate) last_read: Option<Instant>,
+    pub(crate) last_write: Option<Instant>,
+    /// What the stream's end is to be asked, by whoever closes: whether all has arrived.
+    pub(crate) delivery: Option<Delivery>,
     /// How the last drive ended.
     pub(crate) drive: Drive,
     /// The place of whoever is polling, who needs no waking.
@@ -92,6 +99,12 @@ pub(crate) struct State<R: Role, S> {
     #[expect(clippy::vec_box, reason = "they come boxed, and unboxing them would only move them")]
     trash: Vec<Box<Outgoing>>,
     dead_stream: Option<S>,
+}
+
+/// Those who wait for changes of the counts, and what these were.
+struct Listeners {
+    slots: Vec<Slot>,
+    counts: (usize, usize),
 }
 
 /// Whether the stream may be read.
@@ -142,6 +155,8 @@ pub(crate) enum Interest {
     Turn,
     /// News of the connection as a whole.
     Connection,
+    /// Changes of its counts.
+    State,
 }
 
 impl<R: Role, S> State<R, S> {
@@ -212,8 +227,20 @@ impl<R: Role, S> State<R, S> {
 
     /// Wakes whoever waits for news of the connection.
     pub(crate) fn wake_watcher(&mut self) {
-        let slot = self.watcher.take();
-        self.wake_slot(slot);
+        let mut watchers = std::mem::take(&mut self.watchers);
+        watchers.drain(..).for_each(|slot| self.wake_slot(Some(slot)));
+        self.watchers = watchers;
+    }
+
+    /// Wakes whoever waits for changes of the counts, if they have changed.
+    fn wake_listeners(&mut self) {
+        let counts = self.counts();
+        let Some(listeners) = self.listeners.take_if(|listeners| listeners.counts != counts) else { return };
+        listeners.slots.into_iter().for_each(|slot| self.wake_slot(Some(slot)));
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.conn.available(), self.conn.in_flight())
     }
 
     pub(crate) fn wake_everybody(&mut self) {
@@ -239,7 +266,13 @@ impl<R: Role, S> State<R, S> {
     }
 
     /// The stream is closed once the lock is released.
-    pub(crate) fn discard_stream(&mut self) {
+    pub(crate) fn discard_stream(&mut self)
+    where
+        S: 'static,
+    {
+        if let (Some(delivery), Some(stream)) = (&mut self.delivery, &self.stream) {
+            *delivery = facts::delivery(stream);
+        }
         self.dead_stream = self.stream.take();
         self.after = true;
         self.timer = None;
@@ -276,7 +309,15 @@ impl<R: Role, S> State<R, S> {
             }
             Interest::Turn if self.turns.contains(&slot) => {}
             Interest::Turn => self.turns.push_back(slot),
-            Interest::Connection => self.watcher = Some(slot),
+            Interest::Connection if self.watchers.contains(&slot) => {}
+            Interest::Connection => self.watchers.push(slot),
+            Interest::State => {
+                let counts = self.counts();
+                let listeners = self.listeners.get_or_insert_with(|| Box::new(Listeners { slots: Vec::new(), counts }));
+                if !listeners.slots.contains(&slot) {
+                    listeners.slots.push(slot);
+                }
+            }
         }
     }
 }
@@ -310,7 +351,11 @@ impl<R: Part, S: Transport> Link<R, S> {
             clock,
             time: clock.now(),
             turns: VecDeque::new(),
-            watcher: None,
+            watchers: Vec::new(),
+            listeners: None,
+            last_read: None,
+            last_write: None,
+            delivery: None,
             drive: Drive::NotNeeded,
             polling: None,
             after: false,
@@ -467,6 +512,10 @@ impl<R: Part, S: Transport> Link<R, S> {
             } else {
                 state.turns.retain(|other| *other != place);
             }
+            state.watchers.retain(|other| *other != place);
+            if let Some(listeners) = &mut state.listeners {
+                listeners.slots.retain(|other| *other != place);
+            }
         }
         drop(state);
         self.wakers.leave(slot);
@@ -496,6 +545,9 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
+        if state.listeners.is_some() {
+            state.wake_listeners();
+        }
         if !state.after {
             return;
         }

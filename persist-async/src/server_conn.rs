@@ -2,15 +2,20 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant as Moment;
 
-use persist_core::{BodyLen, CloseReason, Config, Phase, RequestHead, Response, Server};
+use persist_core::{
+    BodyLen, CloseReason, Closed, Config, Delivery, KeepAliveProbes, Phase, RequestHead, Response, Server,
+};
 
 use crate::address;
 use crate::body::Body;
 use crate::entry::Arrived;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::facts::StreamRef;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Interest, Link, State, Transport, fresh};
@@ -125,14 +130,59 @@ impl<S: Transport> ServerConn<S> {
 
     /// Whether no further request can come.
     pub fn is_closing(&self) -> bool {
-        let state = self.link.lock();
-        state.stream.is_none() || state.conn.is_closing()
+        self.link.lock().is_closing()
+    }
+
+    /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
+    pub fn is_broken(&self) -> bool {
+        self.link.lock().is_broken()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        let state = self.link.lock();
-        state.closed.clone().or_else(|| state.conn.close_reason().cloned())
+        self.link.lock().close_reason().cloned()
+    }
+
+    /// Why no further request can come, as an error; `None` while one can.
+    pub fn err(&self) -> Option<Error> {
+        self.link.err()
+    }
+
+    /// How many exchanges completed.
+    pub fn completed(&self) -> u64 {
+        self.link.lock().conn.completed()
+    }
+
+    /// Bytes that were written here and have not reached the peer's system: those in our outbox, and on Linux those in the kernel's send queue
+    /// that are not acknowledged (of a Unix socket: not read, in bytes of memory). Elsewhere, and of other streams, only the outbox is known.
+    ///
+    /// # Errors
+    /// If the connection has ended or failed: then nobody will ever know.
+    pub fn unsent_bytes(&self) -> Result<u64> {
+        self.link.unsent_bytes()
+    }
+
+    /// When bytes last came from the peer; `None` before the first.
+    pub fn last_read(&self) -> Option<Moment> {
+        self.link.last_read()
+    }
+
+    /// When the system last took bytes from us; `None` before the first.
+    pub fn last_write(&self) -> Option<Moment> {
+        self.link.last_write()
+    }
+
+    /// Has the system probe a silent peer ([`KeepAliveProbes`]), or ends that with `None`.
+    ///
+    /// # Errors
+    /// What the system says; only TCP has probes, and a closed connection has no socket.
+    pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
+        self.link.set_keep_alive(probes)
+    }
+
+    /// The stream, for its addresses and options; `None` once the connection is closed.
+    pub fn get_ref(&self) -> Option<StreamRef<'_, S>> {
+        self.link.stream_ref()
     }
 
     /// No further request is taken: what is pending is finished, and the last response says `Connection: close`.
@@ -158,15 +208,18 @@ impl<S: Transport> ServerConn<S> {
     /// Ends the connection in an orderly way: what is pending is answered, our side is shut down, and the peer has
     /// [`Timeouts::linger`](persist_core::Timeouts::linger) to close its own.
     ///
-    /// Returns why the connection ended. Waits for pending requests, whose responders other tasks hold.
+    /// Says why the connection ended, and whether all had arrived. Waits for pending requests, whose responders other tasks hold.
     ///
     /// # Errors
     /// If it did not end gracefully.
-    pub async fn close(&self) -> Result<CloseReason> {
+    pub async fn close(&self) -> Result<Closed> {
+        self.link.lock().delivery.get_or_insert(Delivery::Unknown);
         self.listener_gone();
         self.link
             .wait(Interest::Connection, |state, _| match &state.closed {
-                Some(reason) if reason.is_graceful() => Some(Ok(reason.clone())),
+                Some(reason) if reason.is_graceful() => {
+                    Some(Ok(Closed::new(reason.clone(), state.delivery.unwrap_or(Delivery::Unknown))))
+                }
                 _ => state.ended(Phase::Close).map(Err),
             })
             .await

@@ -1,0 +1,70 @@
+//! State events of a client connection, to poll or to await.
+
+use std::fmt;
+use std::sync::Arc;
+
+use persist_core::{Client, CloseReason, StateEvent, StateWatch};
+
+use crate::link::{Interest, Link, State, Transport};
+
+/// What changes on a client connection, for somebody who keeps connections of his own: [`ClientConn::events`](crate::ClientConn::events).
+///
+/// Counts are coalesced: an event says what is true now, however often it changed since the last. The end is never lost, and is the last event.
+///
+/// ```no_run
+/// use persist_async::{ClientConn, StateEvent};
+/// use tokio::net::TcpStream;
+///
+/// # async fn example(conn: &ClientConn<TcpStream>) {
+/// let mut events = conn.events();
+/// while let Some(event) = events.wait().await {
+///     match event {
+///         StateEvent::Available(0) => println!("full"),
+///         StateEvent::Closed(reason) => println!("over: {reason}"),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # }
+/// ```
+pub struct Events<S> {
+    link: Arc<Link<Client, S>>,
+    watch: StateWatch,
+}
+
+impl<S: Transport> Events<S> {
+    pub(crate) fn new(link: Arc<Link<Client, S>>) -> Self {
+        Self { link, watch: StateWatch::default() }
+    }
+
+    /// What is new, without waiting; `None` if nothing is. What is true at the first call is new.
+    pub fn poll(&mut self) -> Option<StateEvent> {
+        next(&mut self.watch, &self.link.lock())
+    }
+
+    /// Waits for what is new, driving the connection; `None` once the end was told. Dropping the future loses nothing.
+    pub async fn wait(&mut self) -> Option<StateEvent> {
+        let watch = &mut self.watch;
+        self.link
+            .wait(Interest::State, |state, _| match next(watch, state) {
+                None if state.stream.is_none() => Some(None),
+                None => None,
+                event => Some(event),
+            })
+            .await
+    }
+}
+
+fn next<S>(watch: &mut StateWatch, state: &State<Client, S>) -> Option<StateEvent> {
+    let over = match &state.closed {
+        None if state.stream.is_none() => Some(&CloseReason::Switched),
+        reason => reason.as_ref(),
+    };
+    let available = if over.is_some() { 0 } else { state.conn.available() };
+    watch.poll(available, state.conn.in_flight(), over)
+}
+
+impl<S> fmt::Debug for Events<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("connection", &self.link.id).finish_non_exhaustive()
+    }
+}
