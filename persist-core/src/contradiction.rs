@@ -52,6 +52,12 @@ impl Show for u32 {
     }
 }
 
+impl Show for usize {
+    fn show(&self) -> impl Display {
+        self
+    }
+}
+
 impl Show for u64 {
     fn show(&self) -> impl Display {
         self

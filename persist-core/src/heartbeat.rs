@@ -27,6 +27,22 @@ pub enum Beat {
     },
 }
 
+/// The cause of a connection's end where [`Beat::Dead`] said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer was silent for {silent:?}, and did not answer the heartbeat")]
+#[non_exhaustive]
+pub struct PeerSilent {
+    /// How long it had been silent.
+    pub silent: Duration,
+}
+
+impl PeerSilent {
+    /// Silent for so long.
+    pub const fn new(silent: Duration) -> Self {
+        Self { silent }
+    }
+}
+
 /// The heartbeat of one connection. Any received byte is an answer.
 ///
 /// ```

@@ -160,7 +160,7 @@ impl Client {
 }
 
 /// Any number, for jitter: the seed that the standard library draws for its hash maps.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -25,6 +25,7 @@ mod hijack;
 mod incoming;
 mod outgoing;
 mod part;
+mod persistent_stream;
 mod ready;
 #[cfg(unix)]
 mod server;
@@ -47,8 +48,10 @@ pub use incoming::Incoming;
 pub use persist_core;
 pub use persist_core::{
     BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
-    KeepAliveProbes, Method, Phase, Request, RequestHead, Response, ResponseHead, SendError, StateEvent, StatusCode,
+    KeepAliveProbes, Method, PersistentStreamConfig, Phase, Request, RequestHead, Response, ResponseHead, SendError,
+    StateEvent, StatusCode,
 };
+pub use persistent_stream::{Greeting, PersistentStream};
 #[cfg(unix)]
 pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};

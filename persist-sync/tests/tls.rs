@@ -21,8 +21,8 @@ use persist_sync::persist_core::{
 use persist_sync::tls::rustls::{self, AlertDescription, CertificateError};
 use persist_sync::tls::{ClientAuth, ClientTls, ServerTls, TlsConfigError};
 use persist_sync::{
-    Client, ClientConn, CloseReason, Connector, DialTimer, Disposition, Error, Fields, Method, Received, Request,
-    Response, ServerConfig, ServerConn, Stream,
+    Client, ClientConn, CloseReason, Connector, DialTimer, Disposition, Error, Fields, Method, PersistentStream,
+    Received, Request, Response, ServerConfig, ServerConn, Stream,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -541,4 +541,26 @@ fn configurations_that_no_handshake_could_come_of_are_refused() {
     assert!(matches!(mismatched, Err(TlsConfigError::Unusable { .. })), "{mismatched:?}");
     let shown = format!("{:?}", ServerTls::builder().certificate(&chain, &key).build().expect("one"));
     assert_eq!(shown, "ServerTls { alpn: [\"http/1.1\"], .. }");
+}
+
+#[test]
+fn a_persistent_stream_speaks_tls_anew_on_each_connection() {
+    let authority = Authority::new();
+    let url = peer(authority.server(), |n, mut stream| {
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).expect("read");
+        write!(stream, "{n}: {}", String::from_utf8_lossy(&said)).expect("written");
+        stream.shutdown(Shutdown::Write).expect("said goodbye");
+    });
+    let connector = Connector::default().with_tls(authority.client());
+    let mut stream = PersistentStream::new(url.parse().expect("a destination"))
+        .with_connector(connector)
+        .on_connect(|greeting| greeting.stream().is_tls().then_some(()).ok_or_else(|| "in the clear".into()));
+    for n in 0..3 {
+        stream.write_all(b"hello").expect("written");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("to the end of this connection");
+        assert_eq!(said, format!("{n}: hello"));
+    }
+    assert_eq!(stream.connections(), 3);
 }

@@ -41,7 +41,19 @@ pub struct Connector {
 /// How TLS is spoken: as the user says, or by the platform's roots, which are read when they are first needed.
 #[cfg(feature = "tls")]
 #[derive(Clone, Debug, Default)]
-struct Tls(Arc<std::sync::OnceLock<ClientTls>>);
+struct Tls {
+    chosen: Arc<std::sync::OnceLock<ClientTls>>,
+    offer: Offer,
+}
+
+/// What is offered by ALPN, unless the user says it.
+#[cfg(feature = "tls")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Offer {
+    #[default]
+    Http,
+    Nothing,
+}
 
 /// The addresses of a hop whose name is resolved here, and which of them is tried.
 type Choice = Option<(Vec<SocketAddr>, usize)>;
@@ -90,7 +102,17 @@ impl Connector {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, tls: ClientTls) -> Self {
-        self.tls = Tls(Arc::new(tls.into()));
+        self.tls.chosen = Arc::new(tls.into());
+        self
+    }
+
+    /// For streams of any protocol: unless the user says how TLS is spoken, no protocol is offered by ALPN.
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to set"))]
+    pub(crate) fn for_any_protocol(mut self) -> Self {
+        #[cfg(feature = "tls")]
+        {
+            self.tls.offer = Offer::Nothing;
+        }
         self
     }
 
@@ -147,11 +169,15 @@ impl Connector {
 
     #[cfg(feature = "tls")]
     fn check_tls(&self) -> Result<()> {
-        if self.tls.0.get().is_none() {
-            let built = ClientTls::builder().build();
+        if self.tls.chosen.get().is_none() {
+            let mut builder = ClientTls::builder();
+            if self.tls.offer == Offer::Nothing {
+                builder = builder.alpn([] as [&[u8]; 0]);
+            }
+            let built = builder.build();
             let built = built.map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))?;
             // Another thread may have been first.
-            let _ = self.tls.0.set(built);
+            let _ = self.tls.chosen.set(built);
         }
         Ok(())
     }
@@ -210,7 +236,7 @@ impl Connector {
     /// TLS, if the destination asks for it.
     #[cfg(feature = "tls")]
     fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
-        match self.tls.0.get() {
+        match self.tls.chosen.get() {
             Some(tls) if to.scheme() == Scheme::Https => {
                 let local = || Host::Name("localhost".into());
                 tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer)

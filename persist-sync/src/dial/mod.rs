@@ -17,3 +17,4 @@ pub use failure::ConnectFailures;
 pub use resolver::{Resolver, SystemResolver};
 pub use socket::{Dialer, SocketDialer};
 pub use timer::DialTimer;
+pub(crate) use timer::not_yet;

@@ -3,6 +3,7 @@
 pub mod go;
 pub mod nginx;
 pub mod python;
+pub mod redis;
 
 use std::path::PathBuf;
 
