@@ -156,7 +156,7 @@ impl Server {
     /// [`ServerHandle::shutdown`]. Then it accepts no more, lets pending requests finish until the deadline, cuts what is left, and returns.
     ///
     /// The handler answers through [`Received::responder`]; whatever else it returns is dropped. It is polled in its connection's task, together with the
-    /// connection itself. Dropping this future stops accepting and leaves the connections to their tasks.
+    /// connection itself. A handler whose connection has ended goes on, for it may have more to do than to answer: its body and its responder tell it. Dropping this future stops accepting and leaves the connections to their tasks.
     ///
     /// # Errors
     /// None today: a failing accept is tried again, after a pause if resources are short.
