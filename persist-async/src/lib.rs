@@ -91,9 +91,11 @@ mod incoming;
 mod link;
 mod look;
 mod part;
+mod persistent_stream;
 mod pump;
 mod race;
 mod responder;
+mod resumable_body;
 mod scratch;
 mod server;
 mod server_conn;
@@ -119,9 +121,12 @@ pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
     BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
-    KeepAliveProbes, Method, Phase, Request, RequestHead, Response, ResponseHead, SendError, StateEvent, StatusCode,
+    KeepAliveProbes, Method, PersistentStreamConfig, Phase, Request, RequestHead, Response, ResponseHead, SendError,
+    StateEvent, StatusCode,
 };
+pub use persistent_stream::{Greeting, PersistentStream};
 pub use responder::Responder;
+pub use resumable_body::ResumableBody;
 pub use server::{ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;

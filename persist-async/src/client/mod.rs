@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
+use crate::resumable_body::ResumableBody;
 
 mod lease;
 mod shared;
@@ -94,6 +95,24 @@ impl Client {
             Some(_) => error,
             None => error.at(&destination),
         })
+    }
+
+    /// Sends a GET whose content goes on over another connection where it breaks off ([`ResumableBody`]).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Whether the content can be resumed shows only with the reply; if not, it is read like any other.
+    pub async fn download(&self, request: impl Into<Request>) -> Result<ResumableBody> {
+        let request = request.into();
+        let reply = self.send(&request, ()).await?;
+        Ok(ResumableBody::new(self.clone(), request, reply))
+    }
+
+    /// Waits as long as the policy says before the retry that `attempts` counts.
+    pub(crate) async fn pause(&self, attempts: Attempts, random: u64) {
+        let delay = self.shared.config.retry.delay(attempts, random);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
     }
 
     /// What the pool holds.

@@ -43,7 +43,19 @@ pub struct Connector {
 /// How TLS is spoken: as the user says, or by the platform's roots, which are read when they are first needed.
 #[cfg(feature = "tls")]
 #[derive(Clone, Debug, Default)]
-struct Tls(Arc<tokio::sync::OnceCell<ClientTls>>);
+struct Tls {
+    chosen: Arc<tokio::sync::OnceCell<ClientTls>>,
+    offer: Offer,
+}
+
+/// What is offered by ALPN, unless the user says it.
+#[cfg(feature = "tls")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Offer {
+    #[default]
+    Http,
+    Nothing,
+}
 
 /// Addresses of a name that are tried for one hop whose proxy cannot resolve it. Each costs the whole way up to there.
 const HOP_ADDRESSES_MAX: usize = 4;
@@ -84,7 +96,17 @@ impl Connector {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, tls: ClientTls) -> Self {
-        self.tls = Tls(Arc::new(tokio::sync::OnceCell::new_with(Some(tls))));
+        self.tls.chosen = Arc::new(tokio::sync::OnceCell::new_with(Some(tls)));
+        self
+    }
+
+    /// For streams of any protocol: unless the user says how TLS is spoken, no protocol is offered by ALPN.
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to set"))]
+    pub(crate) fn for_any_protocol(mut self) -> Self {
+        #[cfg(feature = "tls")]
+        {
+            self.tls.offer = Offer::Nothing;
+        }
         self
     }
 
@@ -135,8 +157,13 @@ impl Connector {
     #[cfg(feature = "tls")]
     async fn check_tls(&self) -> Result<()> {
         // Reading a few hundred certificates takes milliseconds: not on a thread that others wait for.
-        let built = self.tls.0.get_or_try_init(|| async {
-            let built = tokio::task::spawn_blocking(|| ClientTls::builder().build()).await;
+        let offer = self.tls.offer;
+        let build = move || match offer {
+            Offer::Http => ClientTls::builder().build(),
+            Offer::Nothing => ClientTls::builder().alpn([] as [&[u8]; 0]).build(),
+        };
+        let built = self.tls.chosen.get_or_try_init(|| async {
+            let built = tokio::task::spawn_blocking(build).await;
             built.map_err(persist_core::BoxError::from)?.map_err(persist_core::BoxError::from)
         });
         built.await.map(drop).map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))
@@ -196,7 +223,7 @@ impl Connector {
     /// TLS, if the destination asks for it.
     #[cfg(feature = "tls")]
     async fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
-        match self.tls.0.get() {
+        match self.tls.chosen.get() {
             Some(tls) if to.scheme() == Scheme::Https => {
                 let local = || Host::Name("localhost".into());
                 tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer).await
