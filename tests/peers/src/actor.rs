@@ -16,7 +16,17 @@ pub fn ready() -> Result<Instant, Error> {
 
 /// Tells how long the work took, and stays until it is let go.
 pub fn done(since: Instant) -> Result<(), Error> {
-    say(&format!("done {}", since.elapsed().as_nanos()))?;
+    done_with(since, &[])
+}
+
+/// The same, with other figures behind it.
+pub fn done_with(since: Instant, figures: &[String]) -> Result<(), Error> {
+    let mut line = format!("done {}", since.elapsed().as_nanos());
+    for figure in figures {
+        line.push(' ');
+        line.push_str(figure);
+    }
+    say(&line)?;
     let mut rest = String::new();
     stdin().lock().read_line(&mut rest)?;
     Ok(())

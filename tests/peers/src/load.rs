@@ -9,11 +9,14 @@ use mio::{Events, Interest, Poll, Token};
 use crate::client::BlockingWorker as _;
 use crate::client::floor::Blocking;
 use crate::plan::{Plan, content};
-use crate::{Error, actor};
+use crate::{Error, actor, pace};
 
 pub fn run(plan: &Plan) -> Result<(), Error> {
     if plan.upload > 0 || content(&plan.target).is_some() {
         return bodies(plan);
+    }
+    if plan.rate > 0 {
+        return pace::run(plan);
     }
     let burst = plan.request().repeat(plan.depth);
     let expected = learn(plan)? * plan.depth;
@@ -40,7 +43,7 @@ fn bodies(plan: &Plan) -> Result<(), Error> {
 }
 
 /// How many bytes the server's response to the request has.
-fn learn(plan: &Plan) -> Result<usize, Error> {
+pub fn learn(plan: &Plan) -> Result<usize, Error> {
     let mut stream = std::net::TcpStream::connect(plan.to)?;
     stream.write_all(&plan.request())?;
     let mut read = Vec::new();

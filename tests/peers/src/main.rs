@@ -5,6 +5,7 @@
 mod actor;
 mod client;
 mod load;
+mod pace;
 mod plan;
 mod server;
 

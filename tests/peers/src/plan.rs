@@ -42,6 +42,8 @@ pub struct Plan {
     pub upload: u64,
     /// Bytes of fields in each request, besides `Host`.
     pub head: usize,
+    /// Requests a second, on all connections together; none: each as soon as its predecessor is answered.
+    pub rate: u32,
 }
 
 impl Plan {
@@ -54,6 +56,7 @@ impl Plan {
             target: "/".to_owned(),
             upload: 0,
             head: 0,
+            rate: 0,
         };
         for pair in options.chunks(2) {
             match *pair {
@@ -64,6 +67,7 @@ impl Plan {
                 ["--target", value] => plan.target = value.to_owned(),
                 ["--upload", value] => plan.upload = value.parse()?,
                 ["--head", value] => plan.head = value.parse()?,
+                ["--rate", value] => plan.rate = value.parse()?,
                 _ => return Err(format!("unknown option: {}", pair.join(" ")).into()),
             }
         }

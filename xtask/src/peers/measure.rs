@@ -10,6 +10,19 @@ use super::scenario::{Measure, Metric, Scenario, Side};
 /// What a run said, in the order in which it is shown.
 pub(super) type Figures = Vec<(Metric, f64)>;
 
+/// What the work took.
+#[derive(Debug)]
+struct Timed {
+    /// Processor time, in nanoseconds.
+    cpu: f64,
+    /// From its begin to its end, in nanoseconds.
+    wall: f64,
+    /// The most memory that was held by then, in KiB.
+    peak: f64,
+    /// What else the actor told.
+    told: Vec<f64>,
+}
+
 /// Where the program lies, and where tools may write.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -27,6 +40,7 @@ impl Bench {
     pub(super) fn run(&self, scenario: &Scenario, who: &str) -> Result<Figures, String> {
         match scenario.measure {
             Measure::Time => self.time(scenario, who),
+            Measure::Latency => self.latency(scenario, who),
             Measure::Bodies => self.bodies(scenario, who),
             Measure::Idle => self.idle(scenario, who),
             Measure::Calls => {
@@ -41,13 +55,13 @@ impl Bench {
     }
 
     fn time(&self, scenario: &Scenario, who: &str) -> Result<Figures, String> {
-        let (cpu, wall, _) = self.timed(scenario, who)?;
+        let Timed { cpu, wall, .. } = self.timed(scenario, who)?;
         let requests = scenario.requests as f64;
         Ok(vec![(Metric::Cpu, cpu / requests / 1e3), (Metric::Rate, requests / wall * 1e9)])
     }
 
     fn bodies(&self, scenario: &Scenario, who: &str) -> Result<Figures, String> {
-        let (cpu, wall, peak) = self.timed(scenario, who)?;
+        let Timed { cpu, wall, peak, .. } = self.timed(scenario, who)?;
         let mib = scenario.mib() * scenario.requests as f64;
         Ok(vec![
             (Metric::CpuPerMib, cpu / mib / 1e3),
@@ -56,18 +70,25 @@ impl Bench {
         ])
     }
 
-    /// Processor time and wall time of the work, in nanoseconds, and the most memory that was held by its end, in KiB.
-    fn timed(&self, scenario: &Scenario, who: &str) -> Result<(f64, f64, f64), String> {
+    fn latency(&self, scenario: &Scenario, who: &str) -> Result<Figures, String> {
+        let told = self.timed(scenario, who)?.told;
+        let [half, most, nearly] = told[..] else { return Err("the load tells no times".to_owned()) };
+        Ok(vec![(Metric::Half, half / 1e3), (Metric::Most, most / 1e3), (Metric::Nearly, nearly / 1e3)])
+    }
+
+    fn timed(&self, scenario: &Scenario, who: &str) -> Result<Timed, String> {
         let (server, mut actor) = self.start(scenario, who, scenario.requests, &[])?;
         actor.expect("ready")?;
         let before = measured(scenario, &server, &actor).cpu()?;
         actor.go()?;
-        let wall: f64 = actor.expect("done")?.parse().map_err(|_| "no time")?;
+        let line = actor.expect("done")?;
+        let told = line.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>().map_err(|_| "no time")?;
         let subject = measured(scenario, &server, &actor);
         let (after, peak) = (subject.cpu()?, subject.memory("VmHWM")?);
         actor.finish()?;
         server.finish()?;
-        Ok(((after - before) as f64, wall, peak as f64))
+        let (wall, told) = told.split_first().ok_or("no time")?;
+        Ok(Timed { cpu: (after - before) as f64, wall: *wall, peak: peak as f64, told: told.to_vec() })
     }
 
     /// What as many connections more take, each after one request.
@@ -76,7 +97,7 @@ impl Bench {
             let held = Scenario { connections, requests: 0, ..*scenario };
             let (server, mut actor) = self.start(&held, who, 0, &[])?;
             actor.expect("ready")?;
-            let memory = server.memory("VmRSS")?;
+            let memory = server.resident()?;
             actor.go()?;
             actor.expect("done")?;
             actor.finish()?;
@@ -160,6 +181,7 @@ impl Bench {
             ("--target", scenario.target.to_owned()),
             ("--upload", (scenario.upload_mib << 20).to_string()),
             ("--head", scenario.head.to_string()),
+            ("--rate", scenario.rate.to_string()),
         ] {
             arguments.extend([option.to_owned(), value]);
         }

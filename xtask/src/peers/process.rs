@@ -108,6 +108,15 @@ impl Process {
         Ok(if with_ended > total + 3 * TICK { with_ended } else { total })
     }
 
+    /// What it holds in memory, in KiB, page by page: `VmRSS` is only about right, on some kernels by hundreds of KiB.
+    pub(super) fn resident(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        match fs::read_to_string(&path) {
+            Ok(text) => memory_in(&text, "Rss").ok_or_else(|| format!("{path} has no Rss")),
+            Err(_) => self.memory("VmRSS"),
+        }
+    }
+
     /// A figure of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
     pub(super) fn memory(&self, name: &str) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());

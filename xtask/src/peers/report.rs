@@ -162,9 +162,10 @@ pub(super) fn page(tables: &[Table]) -> Result<String, String> {
          *epoll-floor*, *tokio-floor* and *std-floor* are loops that parse heads with httparse and write constant bytes: what the machine allows,\n\
          not products. Servers run on one thread, but persist-sync, whose handlers have threads; they answer with 13 bytes of content, `Server`,\n\
          `Date`, `Content-Type` and `Content-Length`. Clients talk to a floor. *persist-sync conn* and *persist-async conn* are a `ClientConn`, the\n\
-         others a `Client` with its pool. hyper's server has no timer, and so no deadlines; ours has its own. Processor time is that of\n\
-         `/proc/PID/task/*/schedstat`, calls are strace's, instructions callgrind's (the difference between N and 2N requests), memory of an idle\n\
-         connection is that between N and 2N connections, the most memory is `VmHWM`.\n\n\
+         others a `Client` with its pool. hyper's server has no timer, and so no deadlines; ours has its own.\n\n\
+         Processor time is that of `/proc/PID/task/*/schedstat`. Times at a fixed rate count from when a request was due. Calls are strace's and\n\
+         instructions callgrind's, each the difference between N and 2N requests. Memory of an idle connection is the difference between N and 2N\n\
+         connections; the most memory is `VmHWM`.\n\n\
          Of {goals} goals {reached} are reached.\n\n",
         release::today(),
         rust.trim(),

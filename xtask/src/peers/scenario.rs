@@ -5,6 +5,8 @@
 pub(super) enum Measure {
     /// Processor time for each request, and requests a second.
     Time,
+    /// How long requests take that come at a fixed rate.
+    Latency,
     /// System calls for each request.
     Calls,
     /// Instructions in user space for each request.
@@ -45,6 +47,9 @@ pub(super) enum Bound {
 pub(super) enum Metric {
     Cpu,
     Rate,
+    Half,
+    Most,
+    Nearly,
     Calls,
     Instructions,
     IdleBytes,
@@ -58,6 +63,9 @@ impl Metric {
         match self {
             Self::Cpu => "µs/request",
             Self::Rate => "requests/s",
+            Self::Half => "µs, half of them",
+            Self::Most => "µs, 90 of 100",
+            Self::Nearly => "µs, 99 of 100",
             Self::Calls => "calls/request",
             Self::Instructions => "instructions/request",
             Self::IdleBytes => "bytes/connection",
@@ -85,6 +93,8 @@ pub(super) struct Scenario {
     pub(super) upload_mib: u64,
     /// Bytes of fields that are added to each request.
     pub(super) head: u64,
+    /// Requests a second; none: each connection asks again at once.
+    pub(super) rate: u64,
     pub(super) goals: &'static [Goal],
 }
 
@@ -133,13 +143,14 @@ const SERVER: Scenario = Scenario {
     target: "/",
     upload_mib: 0,
     head: 0,
+    rate: 0,
     goals: &[],
 };
 
 /// A scenario of clients, to be completed.
 const CLIENT: Scenario = Scenario { side: Side::Client, who: CLIENTS, ..SERVER };
 
-use Metric::{Calls, Cpu, CpuPerMib, IdleBytes, Instructions, MibPerSecond, PeakMib, Rate};
+use Metric::{Calls, Cpu, CpuPerMib, Half, IdleBytes, Instructions, MibPerSecond, Most, PeakMib, Rate};
 
 /// The goals are those of the project's performance goals, sections 2 and 3.
 #[rustfmt::skip]
@@ -156,6 +167,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         goals: &[most("persist-async", Cpu, 1.06, "tokio-floor")], ..SERVER },
     Scenario { name: "server-5000", title: "5,000 connections", connections: 5_000, requests: 200_000, who: ON_TOKIO,
         goals: &[most("persist-async", Cpu, 1.06, "tokio-floor")], ..SERVER },
+    Scenario { name: "server-10000", title: "10,000 connections", connections: 10_000, requests: 200_000, who: ON_TOKIO,
+        goals: &[most("persist-async", Cpu, 1.06, "tokio-floor")], ..SERVER },
+    Scenario { name: "server-latency", title: "20,000 requests a second, on 64 connections", measure: Measure::Latency, connections: 64, requests: 80_000, rate: 20_000,
+        goals: &[most("persist-async", Half, 1.0, "hyper"), most("persist-async", Most, 1.0, "hyper")], ..SERVER },
     Scenario { name: "server-calls", title: "system calls, 1 connection", measure: Measure::Calls, connections: 1, requests: 1_000,
         goals: &[at_most("persist-async", Calls, 3.02)], ..SERVER },
     Scenario { name: "server-calls-64", title: "system calls, 64 connections", measure: Measure::Calls, connections: 64, requests: 6_400,
@@ -201,7 +216,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 impl Scenario {
     /// With less work, for a first look.
     pub(super) fn quick(mut self) -> Self {
-        let least = self.connections * self.depth;
+        let least = match self.measure {
+            // Fewer drown in pages.
+            Measure::Idle => 1_000,
+            _ => self.connections * self.depth,
+        };
         self.requests = (self.requests / 8).max(least).next_multiple_of(least);
         self
     }
