@@ -107,5 +107,7 @@ impl Part for Server {
     }
 
     /// The response may still come; what arrives until then is dropped.
-    fn give_up_inbound(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+    fn give_up_inbound(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.drop_body(id, now);
+    }
 }

@@ -89,6 +89,11 @@ async fn answer(mut received: Received) -> Result<u64, Error> {
             received.responder.send(Response::ok(), "dropped").await?;
             return Ok(0);
         }
+        "/refuses" => {
+            drop(received.body);
+            received.responder.send(Response::ok(), Body::reader(&b"too long"[..], None)).await?;
+            return Ok(0);
+        }
         "/drops-answer" => {
             // Polled once, without room for it, and dropped.
             let responder = received.responder;
@@ -325,6 +330,17 @@ async fn what_a_handler_drops_costs_at_most_its_connection() {
         let answer = hears(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("Connection: close"), "{target}: {answer}");
     }
+    drop(stream);
+    server.ends_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_streamed_refusal_of_a_long_upload_says_close_and_arrives() {
+    let server = Running::start(|_| {}).await;
+    let mut stream = server.connect().await;
+    says(&mut stream, "POST /refuses HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nxx").await;
+    let answer = hears(&mut stream).await;
+    assert!(answer.contains("\r\nConnection: close\r\n") && answer.contains("too long"), "{answer}");
     drop(stream);
     server.ends_unharmed().await;
 }

@@ -141,6 +141,7 @@ fn abuse_server(server: &mut Abused<Server>, dice: &mut Dice) {
         match dice.below(6) {
             0 => server.conn.want_body(id, now),
             1 => server.conn.abandon(id, now),
+            2 => server.conn.drop_body(id, now),
             _ => {}
         }
     }

@@ -36,7 +36,9 @@ impl Part for Server {
     }
 
     /// The machine drains it once the response is complete, or closes.
-    fn body_unwanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
+    fn body_unwanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
+        conn.drop_body(id, now);
+    }
 
     fn broken_off(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
         conn.abandon(id, now);

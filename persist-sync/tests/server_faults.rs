@@ -39,6 +39,13 @@ fn server(set: fn(&mut Config)) -> (Running, Receiver<Handled>) {
 /// Reads the content and says how much it was; `/large` is answered with more than sockets hold.
 fn handle(target: &str, mut received: Received) -> Result<u64, Error> {
     let mut read = 0;
+    if target == "/refuses" {
+        drop(received.body);
+        let mut answer = received.responder.send_streaming(Response::ok(), None)?;
+        answer.write_all(b"too long").map_err(|error| error.downcast::<Error>().expect("the whole error"))?;
+        answer.finish()?;
+        return Ok(0);
+    }
     while let Some(piece) = received.body.chunk()? {
         read += piece.len() as u64;
     }
@@ -175,6 +182,17 @@ fn stalled_content_fails_its_handler_and_frees_its_thread() {
         let answer = within(LONG, move || hears(&mut stream));
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
     }
+    is_unharmed(server);
+}
+
+#[test]
+fn a_streamed_refusal_of_a_long_upload_says_close_and_arrives() {
+    let (server, _handled) = server(|_| {});
+    let mut stream = server.connect();
+    says(&mut stream, "POST /refuses HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nxx");
+    let answer = hears(&mut stream);
+    assert!(answer.contains("\r\nConnection: close\r\n") && answer.contains("too long"), "{answer}");
+    drop(stream);
     is_unharmed(server);
 }
 

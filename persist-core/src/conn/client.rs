@@ -9,7 +9,6 @@ use super::receive::{Found, Receive};
 use super::trace::tell;
 use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
-use crate::config::Gate;
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError, SendError};
 use crate::head::{BodyLen, Version};
@@ -59,33 +58,6 @@ impl Conn<Client> {
         self.push_request(method, target, fields, body)
     }
 
-    /// Whether a request could be sent now.
-    ///
-    /// # Errors
-    /// What [`send_request`](Self::send_request) would say.
-    pub fn may_send(&self) -> Result<(), SendError> {
-        self.gates()?;
-        self.room_for_one()
-    }
-
-    /// Reserves a place. Each slot is followed by exactly one `send_request_in` or `release`.
-    ///
-    /// # Errors
-    /// `Closed`, `Full`.
-    pub fn reserve(&mut self) -> Result<Slot, SendError> {
-        self.open()?;
-        self.room_for_one()?;
-        self.reserved += 1;
-        Ok(Slot(()))
-    }
-
-    /// Gives a place back.
-    pub fn release(&mut self, slot: Slot) {
-        let Slot(()) = slot;
-        self.reserved = self.reserved.saturating_sub(1);
-        self.say_slots();
-    }
-
     /// Gives up on an exchange: `Ended` comes with [`CloseReason::Aborted`], at once, or, if part of a complete request is on the wire,
     /// as soon as the rest of it is. One of which no byte was sent is taken back; the reply to any other is dropped within
     /// `Limits::drain_bytes_max`, or the connection closes. Others are never held up, nor does their pairing shift.
@@ -127,42 +99,6 @@ impl Conn<Client> {
         self.turn -= usize::from(index < self.turn);
         self.cursor -= usize::from(index < self.cursor);
         self.say_slots();
-    }
-
-    fn open(&self) -> Result<(), SendError> {
-        let closed =
-            self.phase != Phase::Open || self.is_last_sent() || self.eof || matches!(self.inbound, Inbound::Switched);
-        if closed { Err(SendError::Closed) } else { Ok(()) }
-    }
-
-    fn room_for_one(&self) -> Result<(), SendError> {
-        let in_flight = self.in_flight();
-        if in_flight >= self.config.pipelining.depth.max(1) as usize {
-            Err(SendError::Full { in_flight })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn gates(&self) -> Result<(), SendError> {
-        self.open()?;
-        let Some(newest) = self.queue.back() else { return Ok(()) };
-        if !newest.sending.is_over() {
-            return Err(SendError::BodyUnfinished);
-        }
-        let gates = &self.config.pipelining;
-        let first = gates.behind_first == Gate::Closed && self.completed == 0;
-        let peer = gates.to_this_peer == Gate::Closed || self.mishandled;
-        if first || peer || newest.may_switch || self.outbox.len() > self.config.limits.outbox_bytes_max as usize {
-            return Err(SendError::AnswerFirst);
-        }
-        // RFC 9112 §9.3.2: not behind a non-idempotent request, until its final status is known. One that is let through
-        // stands at the back, so the newest tells.
-        let unanswered = newest.receiving == Half::Idle;
-        if gates.behind_non_idempotent == Gate::Closed && unanswered && !newest.method.is_idempotent() {
-            return Err(SendError::AnswerFirst);
-        }
-        Ok(())
     }
 
     fn push_request(

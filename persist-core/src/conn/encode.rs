@@ -20,12 +20,17 @@ pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) -> 
     Ok(())
 }
 
+#[inline(always)]
 pub(crate) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.reserve(256);
     if status == StatusCode::OK {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
+    } else {
+        any_status_line(out, status);
     }
+}
+
+fn any_status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(out, u64::from(status.as_u16()));
     // RFC 9112 §4: the SP stays even if no reason follows.

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use super::Role;
 use super::event::ExchangeId;
@@ -259,10 +260,13 @@ impl Queue {
             return Some(0);
         }
         let mut index = usize::try_from(id.0.checked_sub(first.0)?).ok()?.min(self.len() - 1);
-        while self.get(index)?.id > id {
-            index -= 1;
+        loop {
+            match self.get(index)?.id.cmp(&id) {
+                Ordering::Equal => return Some(index),
+                Ordering::Greater => index -= 1,
+                Ordering::Less => return None,
+            }
         }
-        (self.get(index)?.id == id).then_some(index)
     }
 
     /// The number that the next exchange will get.

@@ -229,13 +229,23 @@ impl<R: Role> Conn<R> {
         {
             exchange.sending = done;
             exchange.expect = Expect::Settled;
-            if !R::IS_CLIENT && exchange.receiving == Half::Body && !matches!(self.inbound, super::Inbound::End) {
-                // A server that has answered reads the rest of the request for nobody.
-                exchange.unwanted = true;
-                self.times.closing = self.times.now;
+            if !R::IS_CLIENT && exchange.receiving == Half::Body {
+                self.read_for_nobody(index);
             }
             self.pass_turn();
             self.settle();
+        }
+    }
+
+    /// A server that has answered, or whose handler dropped the body, reads the rest of the request for nobody.
+    pub(super) fn read_for_nobody(&mut self, index: usize) {
+        if let Some(exchange) = self.queue.get_mut(index)
+            && exchange.receiving == Half::Body
+            && !exchange.unwanted
+            && !matches!(self.inbound, super::Inbound::End)
+        {
+            exchange.unwanted = true;
+            self.times.closing = self.times.now;
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Answer {
     pub status: u16,
     pub content: Content,
     pub interims: u8,
-    /// Does not wait for the end of the request.
+    /// Does not wait for the end of the request, whose body it drops.
     pub early: bool,
     pub close: bool,
     pub abandon: bool,

@@ -409,7 +409,9 @@ impl World {
         }
         if !handler.wanted {
             handler.wanted = true;
-            if !answer.early {
+            if answer.early {
+                conn.drop_body(handler.id, now);
+            } else {
                 conn.want_body(handler.id, now);
             }
             handler.ticket = Some(ticket);

@@ -224,6 +224,52 @@ fn a_chunked_body_is_dropped_until_the_budget_is_spent() {
     assert!(rig.conn.is_closing() && rig.conn.poll_shutdown());
 }
 
+/// Answers with a body that is not at hand yet, and then with it.
+fn answer_in_pieces(rig: &mut Rig<Server>, ticket: Ticket) -> String {
+    let id = ticket.id();
+    rig.conn.send_response(ticket, StatusCode::OK, [], BodyLen::Length(2), rig.now).expect("a response");
+    let head = rig.sent();
+    assert_eq!(rig.conn.send_body(id, b"ok", rig.now), Ok(2));
+    rig.conn.finish_body(id, None, rig.now).expect("the end");
+    assert_eq!(rig.sent(), "ok");
+    head
+}
+
+#[test]
+fn a_response_says_close_where_its_handler_dropped_a_long_body() {
+    let mut rig = Rig::server();
+    rig.feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 400000\r\n\r\nab");
+    let ticket = rig.ticket();
+    rig.conn.drop_body(ticket.id(), rig.now);
+    assert_eq!(rig.feed("cd"), ["read"], "nobody hears of the rest");
+    assert_eq!(answer_in_pieces(&mut rig, ticket), "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n");
+    assert!(rig.conn.poll_shutdown());
+}
+
+#[test]
+fn a_short_body_that_was_dropped_costs_no_connection() {
+    let mut rig = Rig::server();
+    rig.feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab");
+    let ticket = rig.ticket();
+    rig.conn.drop_body(ticket.id(), rig.now);
+    assert_eq!(answer_in_pieces(&mut rig, ticket), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    assert_eq!(rig.feed(["cd", GET].concat()), ["1 GET /a Empty", "1 end", "read"]);
+}
+
+#[test]
+fn a_dropped_body_beyond_the_budget_leaves_its_request_an_answer() {
+    let mut config = Config::server();
+    config.limits.drain_bytes_max = 8;
+    let mut rig = Rig::<Server>::with(config);
+    rig.feed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let ticket = rig.ticket();
+    rig.conn.drop_body(ticket.id(), rig.now);
+    rig.feed("f\r\n0123456789abcde\r\n");
+    assert!(!rig.conn.poll_shutdown(), "an answer is due");
+    assert_eq!(answer_in_pieces(&mut rig, ticket), "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n");
+    assert!(rig.conn.poll_shutdown());
+}
+
 #[test]
 fn parked_replies_within_their_limit_stop_the_reading() {
     let mut config = Config::server();
