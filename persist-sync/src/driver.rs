@@ -78,7 +78,15 @@ impl<R: Role> Link<R> {
         self.wait_until(None, done)
     }
 
-    /// The same, but no longer than until `limit`: then `None`, too.
+    /// The same for who waits for whatever changes: he is told of each change of anybody's.
+    pub(crate) fn watch<T>(&self, done: impl FnMut(&mut State<R>) -> Option<T>) -> Option<T> {
+        self.look().watchers += 1;
+        let seen = self.wait(done);
+        self.look().watchers -= 1;
+        seen
+    }
+
+    /// [`wait`](Self::wait), but no longer than until `limit`: then `None`, too.
     pub(crate) fn wait_until<T>(
         &self,
         limit: Option<Instant>,
@@ -112,6 +120,8 @@ impl<R: Role> Link<R> {
         let deadline = [state.conn().poll_timeout(), limit].into_iter().flatten().min();
         let wanted = state.wanted();
         state.driver = Some(Driver { waker: waker.clone(), wanted, deadline });
+        // He has looked.
+        state.told = false;
         self.spread(&mut state);
         drop(state);
 
@@ -142,7 +152,8 @@ impl<R: Role> Link<R> {
 
     /// Lets go of the state: others hear the news, and if nobody drives any more, one of them takes over.
     fn leave(&self, mut state: MutexGuard<'_, State<R>>) {
-        state.news |= !state.is_driven();
+        state.news |= !state.is_driven() || state.watchers > 0;
+        state.told |= state.watchers > 0;
         self.spread(&mut state);
         state.nudge();
     }

@@ -46,7 +46,7 @@ impl Events {
     pub fn wait(&mut self) -> Option<StateEvent> {
         let watch = &mut self.watch;
         // Where the stream is gone there may still be something to tell.
-        self.link.wait(|state| next(watch, state)).or_else(|| next(watch, &self.link.look()))
+        self.link.watch(|state| next(watch, state)).or_else(|| next(watch, &self.link.look()))
     }
 }
 

@@ -71,10 +71,14 @@ pub(crate) struct State<R: Role> {
     pub(super) place: Option<Place>,
     /// How many threads wait for news.
     pub(super) waiting: usize,
+    /// How many threads wait for whatever changes, rather than for something of their own.
+    pub(super) watchers: usize,
     /// The machine was changed, or the stream: there may be something to move along.
     unsettled: bool,
     /// Something happened that they have not been told.
     pub(super) news: bool,
+    /// The machine told something that the thread that drives may wait for, and has not seen.
+    pub(super) told: bool,
     /// More bytes than this in the outbox make a streamed body wait.
     pub(super) outbox_bytes_max: usize,
 }
@@ -113,8 +117,10 @@ impl<R: Role> State<R> {
             driver: None,
             place: None,
             waiting: 0,
+            watchers: 0,
             unsettled: true,
             news: false,
+            told: false,
             outbox_bytes_max,
         }
     }
@@ -200,6 +206,7 @@ impl<R: Role> State<R> {
             match self.machine.next(if held { &mut nothing } else { input }, now) {
                 Ok(Next::Event(event)) => {
                     self.arrived.take_in(event);
+                    self.told = true;
                     told = true;
                 }
                 Ok(Next::NeedRead) => {
@@ -362,8 +369,9 @@ impl<R: Role> State<R> {
         self.driver.is_some() || self.place.is_some()
     }
 
-    /// Wakes who waits for the stream, if there is more to wait for now, or less time.
-    pub(super) fn nudge(&self) {
+    /// Wakes who waits for the stream, if there is more to wait for now, or less time, or if what he waits for may be there.
+    pub(super) fn nudge(&mut self) {
+        let told = std::mem::take(&mut self.told);
         if !self.is_driven() {
             return;
         }
@@ -371,7 +379,7 @@ impl<R: Role> State<R> {
         let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
         if let Some(Driver { waker: Some(waker), wanted: before, deadline }) = &self.driver {
             let more = (wanted.read && !before.read) || (wanted.write && !before.write);
-            if more || gone || earlier(*deadline) {
+            if more || gone || told || earlier(*deadline) {
                 waker.wake();
             }
         }
