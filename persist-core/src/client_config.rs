@@ -44,6 +44,11 @@ pub struct ClientConfig {
     pub upkeep: UpkeepConfig,
     /// How long a request waits for a connection at most, dialling included. 60 s: longer than any dial may take, so that it ends only what is stuck in a queue.
     pub wait_timeout: Option<Duration>,
+    /// How long a request may take as a whole: waiting, dialling, retries, the exchange, and the reply's content. None by default: content may be as long as it likes.
+    pub deadline: Option<Duration>,
+    /// How many failed requests, all destinations together, are kept for whoever asks for them (`Client::pending_to`); the oldest make room. 64: a burst on one
+    /// connection that broke; 0 keeps none.
+    pub failures_max: usize,
     /// How destinations are reached.
     pub router: Arc<dyn Router>,
 }
@@ -61,6 +66,8 @@ impl ClientConfig {
         self.upkeep.check()?;
         at_most(("the least", 1), ("pipelining depth", self.conn.pipelining.depth), "no request could ever be sent")?;
         let never = Duration::MAX;
+        let deadline = ("deadline", self.deadline.unwrap_or(never));
+        at_most(("the least", Duration::from_nanos(1)), deadline, "every request would be too late")?;
         let (pool, conn) = (self.pool.idle_timeout.unwrap_or(never), self.conn.timeouts.idle.unwrap_or(never));
         let why = "a connection would close itself while the pool still lends it";
         at_most(("pool idle_timeout", pool), ("conn idle", conn), why)?;
@@ -79,6 +86,8 @@ impl Default for ClientConfig {
             retry: RetryPolicy::default(),
             upkeep: UpkeepConfig::default(),
             wait_timeout: Some(Duration::from_secs(60)),
+            deadline: None,
+            failures_max: 64,
             router: Arc::new(Direct),
         }
     }

@@ -91,7 +91,7 @@ impl Conn<Client> {
     }
 
     /// Removes an exchange of which no byte was sent: it was reported as `NotSent`, and must stay so, whatever stands behind it.
-    fn take_back(&mut self, index: usize) {
+    pub(super) fn take_back(&mut self, index: usize) {
         let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
         let queued = self.queue.get(index).map_or(0, |exchange| exchange.queued);
         self.outbox.take_back((self.foreign + before) as usize, queued as usize);
@@ -161,7 +161,7 @@ impl Conn<Client> {
     }
 
     /// Stops our message of the exchange at `index`; what was not handed down is dropped, and the connection ends after it.
-    fn cut_short(&mut self, index: usize, last: Last) {
+    pub(super) fn cut_short(&mut self, index: usize, last: Last) {
         let Some(exchange) = self.queue.get_mut(index) else { return };
         exchange.last = Some(last);
         let unsent = exchange.cut();
@@ -423,6 +423,7 @@ impl Receive for Client {
 
     fn deadlines(conn: &Conn<Self>, found: &mut Nearest) {
         let timeouts = &conn.config.timeouts;
+        conn.dues(found);
         if conn.write_failed || conn.queue.is_empty() && !conn.partial.is_empty() {
             found.offer(conn.times.closing, timeouts.drain, Timer::Late(Deadline::Drain));
         }
@@ -450,6 +451,7 @@ impl Receive for Client {
                     conn.say(|rare| rare.proceed = Some(id));
                 }
             }
+            Timer::Due => conn.expire(),
             Timer::Late(deadline) => conn.close_now(CloseReason::Timeout(deadline)),
             Timer::Idle | Timer::MaxAge => {}
         }

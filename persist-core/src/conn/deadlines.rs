@@ -14,6 +14,8 @@ pub enum Timer {
     Idle,
     MaxAge,
     Expect,
+    /// Of one exchange.
+    Due,
     Late(Deadline),
 }
 
@@ -60,7 +62,7 @@ impl<R: Role> Conn<R> {
             Timer::MaxAge => self.finish(CloseReason::MaxAge),
             Timer::Late(Deadline::Linger) => self.closed(),
             Timer::Late(late @ Deadline::WriteStall) => self.close_now(CloseReason::Timeout(late)),
-            Timer::Expect | Timer::Late(_) => R::timed_out(self, timer),
+            Timer::Expect | Timer::Due | Timer::Late(_) => R::timed_out(self, timer),
         }
         self.settle();
     }

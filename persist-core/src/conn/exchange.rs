@@ -6,6 +6,7 @@ use core::cmp::Ordering;
 
 use super::Role;
 use super::event::ExchangeId;
+use super::expiry::NEVER;
 use super::half::Half;
 use crate::close::CloseReason;
 use crate::method::Known;
@@ -95,6 +96,8 @@ pub struct Exchange {
     pub(crate) dropped: u64,
     /// When the request began.
     pub(crate) started: Instant,
+    /// Client: so many milliseconds after its start it must be over; `NEVER` if it may take its time. In few bytes, since an idle machine has the place, too.
+    pub(crate) due_after: u32,
     /// Server: a response that was given before its turn.
     pub(crate) parked: Vec<u8>,
 }
@@ -123,6 +126,7 @@ impl Exchange {
             content: 0,
             dropped: 0,
             started,
+            due_after: NEVER,
             parked: Vec::new(),
         }
     }

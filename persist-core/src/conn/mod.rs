@@ -53,6 +53,7 @@ mod encode;
 mod event;
 mod exchange;
 mod gates;
+mod expiry;
 mod half;
 mod outbox;
 mod receive;
@@ -195,6 +196,8 @@ pub struct Conn<R: Role> {
     write_failed: bool,
     /// Client: the peer was seen to mishandle pipelining.
     mishandled: bool,
+    /// Client: some exchange was given a deadline of its own.
+    has_dues: bool,
     /// Client: seconds that the peer announced in `Keep-Alive: timeout=`.
     announced_idle: Option<u32>,
     /// Client: the number of the first exchange that the peer will not take, from `Keep-Alive: max=`.
@@ -229,6 +232,7 @@ impl<R: Role> Conn<R> {
             eof: false,
             write_failed: false,
             mishandled: false,
+            has_dues: false,
             announced_idle: None,
             refused_from: u64::MAX,
             reason: None,

@@ -277,7 +277,7 @@ impl Receive for Server {
             // The handler is late, not the client.
             Timer::Late(late @ Deadline::Total) => conn.overdue(CloseReason::Timeout(late)),
             Timer::Late(late) => conn.reject(StatusCode::REQUEST_TIMEOUT, CloseReason::Timeout(late)),
-            Timer::Expect | Timer::Idle | Timer::MaxAge => {}
+            Timer::Expect | Timer::Due | Timer::Idle | Timer::MaxAge => {}
         }
     }
 }

@@ -204,3 +204,94 @@ fn spurious_timeouts_do_nothing() {
     assert_eq!(rig.events(), ["read"]);
     assert!(!rig.conn.is_closing());
 }
+
+fn timed(depth: u32) -> Rig<Client> {
+    let mut config = Config::client();
+    config.timeouts = Timeouts::none();
+    config.pipelining.depth = depth;
+    config.pipelining.behind_first = crate::Gate::Open;
+    Rig::with(config)
+}
+
+fn within(rig: &mut Rig<Client>, id: ExchangeId, seconds: u64) {
+    rig.conn.set_deadline(id, Some(rig.now + secs(seconds)));
+}
+
+#[test]
+fn an_exchange_past_its_own_deadline_ends_and_closes_a_connection_that_it_has_for_itself() {
+    let mut rig = timed(1);
+    let id = rig.get("/");
+    within(&mut rig, id, 3);
+    rig.sent();
+    assert_eq!(rig.conn.poll_timeout(), Some(Instant::ZERO + secs(3)));
+    rig.feed("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    rig.wait(secs(3));
+    let events = rig.events();
+    assert!(events[0].starts_with("0 ended reply partial, total deadline passed"), "{events:?}");
+    assert_eq!(events[1], "closed: total deadline passed");
+}
+
+#[test]
+fn an_exchange_in_a_pipeline_expires_and_its_neighbours_get_their_replies() {
+    let mut rig = timed(3);
+    let ids = [rig.get("/1"), rig.get("/2"), rig.get("/3")];
+    within(&mut rig, ids[1], 3);
+    rig.sent();
+    rig.wait(secs(3));
+    let events = rig.events();
+    assert!(events[0].starts_with("1 ended sent, no reply, total deadline passed"), "{events:?}");
+    let events = rig.feed([OK, OK, OK].concat());
+    assert!(!events.iter().any(|event| event.contains("closed")), "{events:?}");
+    assert_eq!(rig.conn.completed(), 2);
+    assert!(rig.conn.is_idle());
+}
+
+#[test]
+fn an_expired_request_of_which_no_byte_left_is_taken_back() {
+    let mut rig = timed(2);
+    let first = rig.get("/1");
+    rig.sent();
+    let second = rig.get("/2");
+    within(&mut rig, second, 1);
+    rig.wait(secs(1));
+    let events = rig.events();
+    assert!(events.iter().any(|event| event.starts_with("1 ended not sent, total deadline passed")), "{events:?}");
+    assert_eq!(rig.sent(), "");
+    rig.feed(OK);
+    assert!(rig.conn.is_idle() && rig.conn.poll_timeout().is_none());
+    rig.conn.set_deadline(first, Some(rig.now));
+    assert_eq!(rig.conn.poll_timeout(), None, "what is over has no deadline");
+}
+
+#[test]
+fn an_upload_that_outlives_its_deadline_behind_others_closes_the_connection_without_blaming_them() {
+    let mut rig = timed(2);
+    rig.get("/1");
+    let second = rig.request(Method::PUT, "/2", BodyLen::Length(10)).expect("the gates are open");
+    within(&mut rig, second, 1);
+    rig.sent();
+    rig.wait(secs(1));
+    let events = rig.events();
+    assert!(
+        events.iter().any(|event| event.starts_with("1 ended partly sent (") && event.contains("total deadline")),
+        "{events:?}"
+    );
+    assert!(
+        events.iter().any(|event| event.starts_with("0 ended sent, no reply, ") && !event.contains("deadline")),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_deadline_can_be_taken_back_and_a_complete_exchange_has_none() {
+    let mut rig = timed(1);
+    let id = rig.get("/");
+    within(&mut rig, id, 3);
+    rig.sent();
+    rig.conn.set_deadline(id, None);
+    assert_eq!(rig.conn.poll_timeout(), None);
+    within(&mut rig, id, 4);
+    rig.feed(OK);
+    rig.wait(secs(9));
+    assert!(rig.conn.is_idle() && !rig.conn.is_closing());
+}
