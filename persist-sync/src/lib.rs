@@ -53,7 +53,7 @@ pub use persist_core::{
 };
 pub use persistent_stream::{Greeting, PersistentStream};
 #[cfg(unix)]
-pub use server::{Handler, Listener, Served, Server, ServerConfig, ServerHandle};
+pub use server::{Handler, ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};
 pub use stream::Stream;
 

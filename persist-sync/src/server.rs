@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::UnixListener;
-#[cfg(unix)]
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use persist_core::{Config, FieldValue, InvalidField};
+use persist_core::FieldValue;
 
 use crate::date::Stamp;
 use crate::error::Error;
@@ -19,13 +16,16 @@ use crate::server_conn::Received;
 #[cfg(feature = "tls")]
 use crate::tls::ServerTls;
 
+mod arrival;
+mod config;
 mod control;
 mod listener;
 mod poller;
 mod workers;
 
+pub use config::{ProxyHeaders, ServerConfig};
 use control::Control;
-pub use listener::Listener;
+pub use listener::{ListenConfig, Listener, PortUse};
 
 /// A server over one listening socket.
 ///
@@ -44,26 +44,18 @@ pub use listener::Listener;
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// A handler that returns without an answer, or panics, answers `500` and ends its connection; others are unharmed. `Date` is added to
+/// responses that have none, and `Server` if the configuration has a [name](ServerConfig::server_name).
+///
+/// # Restarts without a refused connection
+///
+/// Hand the listening socket on ([`Listener`] is made from inherited ones), or let the new process listen on the same port (`PortUse::Shared`); then [shut down](ServerHandle::shutdown) the old server.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
     config: ServerConfig,
     control: Arc<Control>,
-}
-
-/// How a [`Server`] serves.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ServerConfig {
-    /// Each connection: limits, deadlines, strictness, overlap.
-    pub conn: Config,
-    /// Threads that run handlers at the same time. They are started as they are needed. 64.
-    pub threads_max: usize,
-    /// Connections held at the same time; further ones wait to be accepted. 16,384.
-    pub connections_max: usize,
-    server: Option<Box<[u8]>>,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: Option<ServerTls>,
 }
 
 /// What answers requests: a closure, or a type of its own.
@@ -91,59 +83,40 @@ pub struct ServerHandle {
 }
 
 /// What a server has done, once it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
     /// Connections that were accepted.
     pub connections: u64,
+    /// Of these, connections that were closed at once, because their peer had [its share](ServerConfig::connections_per_peer_max).
+    pub refused: u64,
     /// Connections that were still busy when the deadline of the shutdown passed, and were cut.
     pub aborted: u64,
-}
-
-impl ServerConfig {
-    /// Adds a `Server` field to each response that has none.
-    ///
-    /// # Errors
-    /// [`InvalidField`] unless `name` may stand in a field value.
-    pub fn server_name(mut self, name: &str) -> Result<Self, InvalidField> {
-        self.server = Some(FieldValue::new(name.as_bytes())?.as_bytes().into());
-        Ok(self)
-    }
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            conn: Config::server(),
-            threads_max: 64,
-            connections_max: 16_384,
-            server: None,
-            #[cfg(feature = "tls")]
-            tls: None,
-        }
-    }
 }
 
 impl Server {
     /// Listens on a TCP address; port 0 takes a free one.
     ///
     /// # Errors
-    /// If the address cannot be had.
-    pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
-        let server = Self::new(TcpListener::bind(addr)?)?;
-        server.listener.widen()?;
-        Ok(server)
+    /// If the address cannot be resolved or had.
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::bind_with(address, ListenConfig::default())
+    }
+
+    /// Listens on a TCP address in another way than by default.
+    ///
+    /// # Errors
+    /// If the address cannot be resolved or had.
+    pub fn bind_with(address: impl ToSocketAddrs, config: ListenConfig) -> io::Result<Self> {
+        Self::new(Listener::bind(address, config)?)
     }
 
     /// Listens on a Unix socket at `path`, which must not exist yet and is not removed.
     ///
     /// # Errors
     /// If the path cannot be had.
-    #[cfg(unix)]
     pub fn bind_unix(path: impl AsRef<Path>) -> io::Result<Self> {
-        let server = Self::new(UnixListener::bind(path)?)?;
-        server.listener.widen()?;
-        Ok(server)
+        Self::new(Listener::bind_unix(path.as_ref())?)
     }
 
     /// Serves what comes in at `listener`, which may have been handed over by another process.
@@ -166,11 +139,20 @@ impl Server {
     }
 
     /// Speaks TLS with every client. Hands are shaken in the poller, so that clients which are slow at it cost no thread; one that does not
-    /// come to its end counts as idle, and is closed after [`Timeouts::idle`](persist_core::Timeouts::idle).
+    /// come to its end within [`Timeouts::header`](persist_core::Timeouts::header) is closed. A PROXY header comes before TLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, tls: ServerTls) -> Self {
         self.config.tls = Some(tls);
+        self
+    }
+
+    /// Runs up to `n` handlers of one connection at the same time, each in a thread, for pipelined requests that may
+    /// [overlap](persist_core::Pipelining::overlap): by default those with safe methods. Replies leave in the order of the requests all the same, and once a
+    /// response closes the connection, no further handler is started. By default one runs at a time.
+    #[must_use]
+    pub fn concurrent_handlers(mut self, n: usize) -> Self {
+        self.config.concurrent_handlers = n;
         self
     }
 
@@ -184,14 +166,15 @@ impl Server {
         ServerHandle { control: self.control.clone() }
     }
 
-    /// Serves until [`ServerHandle::shutdown`]. Blocks the calling thread.
+    /// Accepts connections and calls `handler` for each request, one at a time per connection unless told [otherwise](Self::concurrent_handlers), until
+    /// [`ServerHandle::shutdown`]. Then it accepts no more, lets pending requests finish until the deadline, cuts what is left, and returns. Blocks the calling thread.
     ///
     /// # Errors
-    /// If the poller fails. What a single connection comes to is not an error of the server.
+    /// If the poller fails. What a single connection comes to is not an error of the server, and a failing accept is tried again, after a pause if resources are short.
     pub fn serve(self, handler: impl Handler) -> io::Result<Served> {
         let server = self.config.server.as_deref().and_then(|name| FieldValue::new(name).ok());
         let stamp = Arc::new(Stamp::new(server));
-        let workers = workers::Workers::new(Arc::new(handler), self.config.threads_max, self.control.clone());
+        let workers = workers::Workers::new(Arc::new(handler), &self.config, self.control.clone());
         poller::Poller::new(self.listener, self.config, stamp, self.control, workers)?.run()
     }
 }
@@ -211,6 +194,6 @@ impl ServerHandle {
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} connections served, {} cut", self.connections, self.aborted)
+        write!(f, "{} connections accepted, {} refused, {} cut", self.connections, self.refused, self.aborted)
     }
 }

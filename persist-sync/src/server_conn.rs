@@ -91,7 +91,9 @@ impl ServerConn {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_config(stream: impl Into<Stream>, config: Config) -> io::Result<Self> {
-        Self::build(stream.into(), config, None, None)
+        let stream = stream.into();
+        let peer = stream.peer_addr();
+        Self::build(stream, peer, config, None, None)
     }
 
     /// Goes on where a connection was taken apart: the inverse of [`hijack`](Self::hijack).
@@ -106,16 +108,28 @@ impl ServerConn {
     ) -> io::Result<Self> {
         let mut parts = Parts::default();
         (parts.leftover, parts.unsent) = (leftover, unsent);
-        Self::build(stream.into(), config, Some(parts), None)
-    }
-
-    /// A connection whose responses are stamped.
-    pub(crate) fn stamped(stream: Stream, config: Config, stamp: Arc<Stamp>) -> io::Result<Self> {
-        Self::build(stream, config, None, Some(stamp))
-    }
-
-    fn build(stream: Stream, config: Config, parts: Option<Parts>, stamp: Option<Arc<Stamp>>) -> io::Result<Self> {
+        let stream = stream.into();
         let peer = stream.peer_addr();
+        Self::build(stream, peer, config, Some(parts), None)
+    }
+
+    /// A server's connection, whose responses are stamped, and whose client may be somewhere else than its socket says.
+    pub(crate) fn accepted(
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        config: Config,
+        stamp: Arc<Stamp>,
+    ) -> io::Result<Self> {
+        Self::build(stream, peer, config, None, Some(stamp))
+    }
+
+    fn build(
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        config: Config,
+        parts: Option<Parts>,
+        stamp: Option<Arc<Stamp>>,
+    ) -> io::Result<Self> {
         Ok(Self { link: Link::new(stream, config, parts, Lending::Limited)?, stamp, peer })
     }
 
@@ -417,8 +431,8 @@ impl Responder {
                 Err(cause) => return Err(self.link.broken_off(id, cause)),
             }
         }
-        // A server's own threads hand what is left to the poller.
-        self.link.wait(|state| (state.is_corked() || state.is_flushed_or_stuck()).then_some(()));
+        // A server's own threads hand what is left to the poller. Where no further reply can come soon, this one waits for none.
+        self.link.wait(|state| (state.is_in_burst() || state.is_flushed_or_stuck()).then_some(()));
         let mut state = self.link.look();
         let fault = state.fault();
         match state.arrived.get_mut(id).and_then(|exchange| exchange.failure.clone()) {

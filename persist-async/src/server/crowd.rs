@@ -1,11 +1,11 @@
 //! The connections of a server: counted, limited, and reachable for the shutdown.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use persist_core::Server;
+use persist_core::{Peer, Server};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
@@ -33,14 +33,6 @@ struct List {
     /// How many each peer has, where that is limited.
     peers: HashMap<Peer, usize>,
     served: Served,
-}
-
-/// Who is counted as one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Peer {
-    V4([u8; 4]),
-    /// The network, which one host has to itself.
-    V6([u8; 8]),
 }
 
 /// One connection's place in the crowd.
@@ -173,30 +165,5 @@ impl Drop for Member {
             drop(list);
             self.crowd.empty.notify_one();
         }
-    }
-}
-
-impl Peer {
-    fn of(address: SocketAddr) -> Self {
-        match address.ip().to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_one_host_are_one_peer() {
-        let peer = |address: &str| Peer::of(address.parse().expect("an address"));
-        assert_eq!(peer("192.0.2.1:1"), peer("[::ffff:192.0.2.1]:2"));
-        assert_eq!(peer("[2001:db8::1]:1"), peer("[2001:db8::ffff:1]:1"));
-        assert_ne!(peer("[2001:db8::1]:1"), peer("[2001:db8:0:1::1]:1"));
     }
 }

@@ -433,8 +433,9 @@ impl<R: Role> State<R> {
         self.half_closed && self.stream.is_some()
     }
 
-    pub(crate) fn is_corked(&self) -> bool {
-        self.corked
+    /// Whether somebody else will see to it that what was held back leaves. If nothing is there that a further reply could come of, it leaves now.
+    pub(crate) fn is_in_burst(&mut self) -> bool {
+        if self.arrived.has_fresh() || !self.inbox.is_empty() { self.corked } else { self.uncork() }
     }
 
     /// Threads that wait for their turn must hear of a change that is not the machine's.

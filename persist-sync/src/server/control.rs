@@ -100,11 +100,35 @@ pub(super) struct Seat {
     pub(super) control: Arc<Control>,
     /// When the poller looks at it next, in nanoseconds since the epoch; `u64::MAX` for never.
     looked_at: AtomicU64,
+    handlers: Mutex<Handlers>,
+}
+
+/// The handlers of one connection, where several may run at the same time.
+#[derive(Debug, Default)]
+struct Handlers {
+    running: usize,
+    /// As many run as may: nobody looks for further requests until one of them ends.
+    full: bool,
 }
 
 impl Seat {
     pub(super) fn new(token: usize, conn: ServerConn, control: Arc<Control>) -> Arc<Self> {
-        Arc::new(Self { token, conn, control, looked_at: AtomicU64::new(u64::MAX) })
+        Arc::new(Self { token, conn, control, looked_at: AtomicU64::new(u64::MAX), handlers: Mutex::default() })
+    }
+
+    /// A handler begins. Says whether a further one might, beside it: if so, somebody else must look for its request.
+    pub(super) fn begin(&self, handlers_max: usize) -> bool {
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        handlers.running += 1;
+        handlers.full = handlers.running >= handlers_max;
+        !handlers.full
+    }
+
+    /// A handler has ended. Says whether whoever ran it must look for further requests, because nobody else does.
+    pub(super) fn end(&self) -> bool {
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        handlers.running -= 1;
+        std::mem::take(&mut handlers.full)
     }
 
     /// When the poller looks at it next.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 use persist_core::Instant;
 
+use super::arrival::{Arrival, Progress, Share, Shares};
 use super::control::{Control, Notice, Seat, TOLD};
 use super::listener::{Listener, register};
 use super::workers::Workers;
-use super::{Served, ServerConfig};
+use super::{ProxyHeaders, Served, ServerConfig};
 use crate::clock;
 use crate::date::Stamp;
 use crate::driver::Parked;
@@ -28,8 +30,8 @@ const EVENTS: usize = 1024;
 /// How long a reply waits at most for others of its burst, if the handler of the next request takes long.
 const BURST: Duration = Duration::from_millis(1);
 
-/// How long accepting pauses when descriptors have run out.
-const WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(100);
+/// The first and the longest pause after an accept that failed for want of resources.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// How long a connection that was cut has to be let go by the thread that runs its handler.
 const AFTER_CUT: Duration = Duration::from_millis(200);
@@ -41,7 +43,13 @@ pub(super) struct Poller {
     stamp: Arc<Stamp>,
     control: Arc<Control>,
     workers: Workers,
-    seats: HashMap<usize, Arc<Seat>>,
+    seats: HashMap<usize, (Arc<Seat>, Share)>,
+    /// Connections that have yet to say whom they speak for.
+    arrivals: HashMap<usize, Arrival>,
+    shares: Shares,
+    /// Until when TLS must have been agreed on.
+    #[cfg(feature = "tls")]
+    handshakes: HashMap<usize, Instant>,
     /// When to look at which connection.
     looks: BTreeSet<(Instant, usize)>,
     /// When to let go of whose replies.
@@ -50,6 +58,7 @@ pub(super) struct Poller {
     /// Connections may be waiting to be accepted.
     acceptable: bool,
     accept_again: Option<Instant>,
+    pause: Duration,
     ending: Option<Instant>,
     cut: bool,
     served: Served,
@@ -65,6 +74,8 @@ impl Poller {
     ) -> io::Result<Self> {
         let poll = control.take_poll()?;
         register(poll.registry(), &listener, LISTENER, Interest::READABLE)?;
+        let config = ServerConfig { connections_max: config.connections_max.max(1), ..config };
+        let shares = Shares::new(config.connections_per_peer_max);
         Ok(Self {
             poll,
             listener: Some(listener),
@@ -73,14 +84,19 @@ impl Poller {
             control,
             workers,
             seats: HashMap::new(),
+            arrivals: HashMap::new(),
+            shares,
+            #[cfg(feature = "tls")]
+            handshakes: HashMap::new(),
             looks: BTreeSet::new(),
             bursts: VecDeque::new(),
             next_token: 0,
             acceptable: true,
             accept_again: None,
+            pause: ACCEPT_PAUSE.0,
             ending: None,
             cut: false,
-            served: Served { connections: 0, aborted: 0 },
+            served: Served::default(),
         })
     }
 
@@ -110,7 +126,7 @@ impl Poller {
             self.look_at_due();
             self.let_go_of_bursts();
             self.accept();
-            self.control.connections.store(self.seats.len(), Ordering::Relaxed);
+            self.control.connections.store(self.open(), Ordering::Relaxed);
         };
         self.workers.close();
         ended
@@ -142,9 +158,11 @@ impl Poller {
             if self.ending.is_none() {
                 // Nobody waits in the socket's queue for a server that is leaving: they are refused, and may go elsewhere.
                 self.listener = None;
+                // Whoever has not said for whom it speaks has no request that would have to be waited for.
+                self.arrivals.clear();
                 let tokens: Vec<usize> = self.seats.keys().copied().collect();
                 for token in tokens {
-                    if let Some(seat) = self.seats.get(&token) {
+                    if let Some((seat, _)) = self.seats.get(&token) {
                         seat.conn.listener_gone();
                         self.look(token, Directions::default(), false);
                     }
@@ -162,7 +180,7 @@ impl Poller {
         let tokens: Vec<usize> = self.seats.keys().copied().collect();
         for token in tokens {
             self.served.aborted += 1;
-            if let Some(seat) = self.seats.get(&token) {
+            if let Some((seat, _)) = self.seats.get(&token) {
                 seat.conn.abort();
                 self.look(token, Directions::default(), false);
             }
@@ -176,10 +194,10 @@ impl Poller {
                 break;
             }
             self.looks.pop_first();
-            if let Some(seat) = self.seats.get(&token) {
+            if let Some((seat, _)) = self.seats.get(&token) {
                 seat.look_at(None);
-                self.look(token, Directions::default(), false);
             }
+            self.look(token, Directions::default(), false);
         }
     }
 
@@ -190,7 +208,7 @@ impl Poller {
                 break;
             }
             self.bursts.pop_front();
-            if let Some(seat) = self.seats.get(&token) {
+            if let Some((seat, _)) = self.seats.get(&token) {
                 seat.conn.link().act(|state| state.uncork());
             }
         }
@@ -198,15 +216,25 @@ impl Poller {
 
     /// Moves a connection along, unless a thread has it, and hands it to one if a request is complete.
     fn look(&mut self, token: usize, ready: Directions, closed: bool) {
-        let Some(seat) = self.seats.get(&token).cloned() else { return };
-        match seat.conn.link().poll(ready, closed) {
+        let Some((seat, _)) = self.seats.get(&token) else { return self.arrive(token, closed) };
+        let seat = seat.clone();
+        let parked = seat.conn.link().poll(ready, closed);
+        self.deal_with(&seat, parked);
+    }
+
+    fn deal_with(&mut self, seat: &Arc<Seat>, parked: Parked) {
+        match parked {
             Parked::Busy => {}
-            Parked::Waiting(deadline) => self.schedule(&seat, deadline),
-            Parked::Gone => self.forget(token),
+            Parked::Waiting(deadline) => {
+                #[cfg(feature = "tls")]
+                let Some(deadline) = self.shake_hands(seat, deadline) else { return };
+                self.schedule(seat, deadline);
+            }
+            Parked::Gone => self.forget(seat.token),
             Parked::Ready => {
                 if !self.workers.run(seat.clone()) {
                     seat.conn.abort();
-                    self.forget(token);
+                    self.forget(seat.token);
                 }
             }
         }
@@ -226,56 +254,135 @@ impl Poller {
         self.looks.insert((deadline, seat.token));
     }
 
+    /// Until when to wait for a connection that may not have agreed on TLS yet; `None` if it is too late for that, and it is closed.
+    #[cfg(feature = "tls")]
+    fn shake_hands(&mut self, seat: &Arc<Seat>, deadline: Option<Instant>) -> Option<Option<Instant>> {
+        let Some(&by) = self.handshakes.get(&seat.token) else { return Some(deadline) };
+        if seat.conn.link().look().stream().is_none_or(|stream| !stream.is_handshaking()) {
+            self.handshakes.remove(&seat.token);
+            return Some(deadline);
+        }
+        if by <= clock::now() {
+            seat.conn.abort();
+            self.forget(seat.token);
+            return None;
+        }
+        Some(Some(deadline.map_or(by, |deadline| deadline.min(by))))
+    }
+
     fn forget(&mut self, token: usize) {
-        if let Some(seat) = self.seats.remove(&token)
-            && let Some(when) = seat.looked_at()
-        {
+        #[cfg(feature = "tls")]
+        self.handshakes.remove(&token);
+        let Some((seat, share)) = self.seats.remove(&token) else { return };
+        self.shares.give_back(&share);
+        if let Some(when) = seat.looked_at() {
             self.looks.remove(&(when, token));
         }
+    }
+
+    /// Connections that are open.
+    fn open(&self) -> usize {
+        self.seats.len() + self.arrivals.len()
     }
 
     fn accept(&mut self) {
         if self.accept_again.is_some_and(|again| again <= clock::now()) {
             self.accept_again = None;
         }
-        while self.acceptable && self.accept_again.is_none() && self.seats.len() < self.config.connections_max {
+        while self.acceptable && self.accept_again.is_none() && self.open() < self.config.connections_max {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
-                Ok(stream) => self.admit(stream),
+                Ok((stream, peer)) => {
+                    self.pause = ACCEPT_PAUSE.0;
+                    self.admit(stream, peer);
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.acceptable = false,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // That connection was gone before it was accepted.
+                    io::ErrorKind::Interrupted
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset => {}
                     // Descriptors or memory: a connection that ends makes room. The waiting ones keep waiting in the socket's queue.
-                    _ => self.accept_again = Some(clock::now() + WITHOUT_DESCRIPTORS),
+                    _ => {
+                        self.accept_again = Some(clock::now() + self.pause);
+                        self.pause = (self.pause * 2).min(ACCEPT_PAUSE.1);
+                    }
                 },
             }
         }
     }
 
     /// A connection that fails here is closed, which its peer will see.
-    fn admit(&mut self, stream: Stream) {
-        #[cfg(feature = "tls")]
-        let stream = match &self.config.tls {
-            None => stream,
-            Some(tls) => match tls.accept(stream) {
-                Ok(stream) => stream,
-                Err(_) => return,
-            },
-        };
-        let Ok(conn) = ServerConn::stamped(stream, self.config.conn.clone(), self.stamp.clone()) else { return };
+    fn admit(&mut self, stream: Stream, peer: Option<SocketAddr>) {
+        self.served.connections += 1;
         let token = self.next_token;
         self.next_token += 1;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if stream.attach().and_then(|()| register(self.poll.registry(), &stream, Token(token), both)).is_err() {
+            return;
+        }
+        match self.config.proxy_headers {
+            // Usually the request is there already, but the poller will say so.
+            ProxyHeaders::Absent => self.seat(token, stream, peer, Directions::default(), false),
+            ProxyHeaders::Required => {
+                let deadline = self.config.conn.timeouts.header.map(|within| clock::now() + within);
+                if let Some(deadline) = deadline {
+                    self.looks.insert((deadline, token));
+                }
+                self.arrivals.insert(token, Arrival::new(stream, peer, deadline));
+            }
+        }
+    }
+
+    /// Reads on in the PROXY header of a connection.
+    fn arrive(&mut self, token: usize, closed: bool) {
+        let Some(arrival) = self.arrivals.get_mut(&token) else { return };
+        let progress = arrival.read();
+        let late = arrival.deadline.is_some_and(|deadline| deadline <= clock::now());
+        if matches!(progress, Progress::Waiting) && !late {
+            return;
+        }
+        let Some(arrival) = self.arrivals.remove(&token) else { return };
+        if let Some(deadline) = arrival.deadline {
+            self.looks.remove(&(deadline, token));
+        }
+        if let Progress::Arrived(source, rest) = progress {
+            let ready = Directions { read: true, write: true };
+            self.seat(token, arrival.stream.with_leftover(rest), source.or(arrival.peer), ready, closed);
+        }
+    }
+
+    /// Takes a registered connection among those that are served.
+    fn seat(&mut self, token: usize, stream: Stream, peer: Option<SocketAddr>, ready: Directions, closed: bool) {
+        let Some(share) = self.shares.take(peer) else {
+            self.served.refused += 1;
+            return;
+        };
+        #[cfg(feature = "tls")]
+        let stream = match &self.config.tls {
+            None => Ok(stream),
+            Some(tls) => {
+                if let Some(within) = self.config.conn.timeouts.header {
+                    self.handshakes.insert(token, clock::now() + within);
+                }
+                tls.accept(stream)
+            }
+        };
+        #[cfg(not(feature = "tls"))]
+        let stream = io::Result::Ok(stream);
+        let conn =
+            stream.and_then(|stream| ServerConn::accepted(stream, peer, self.config.conn.clone(), self.stamp.clone()));
+        let Ok(conn) = conn else { return self.shares.give_back(&share) };
         let seat = Seat::new(token, conn, self.control.clone());
         let link = seat.conn.link();
-        link.park(&seat.clone().into());
-        let registry = self.poll.registry();
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered = link.look().stream().map(|stream| register(registry, stream, Token(token), both));
-        if let Some(Ok(())) = registered {
-            self.served.connections += 1;
-            self.seats.insert(token, seat);
-            // Usually the request is there already, but the poller will say so; only the deadline must be known.
-            self.look(token, Directions::default(), false);
+        let mut parked = link.park(&seat.clone().into());
+        // Only once what stood in front of the stream was read: what is behind it in the socket will not be told of again.
+        let polled = link.poll(ready, closed);
+        if matches!(parked, Parked::Waiting(_)) {
+            parked = polled;
         }
+        self.seats.insert(token, (seat.clone(), share));
+        self.deal_with(&seat, parked);
     }
 }

@@ -269,6 +269,17 @@ impl Stream {
     }
 }
 
+/// A server's poller has it in mind until TLS is agreed on.
+#[cfg(all(unix, feature = "tls"))]
+impl Stream {
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match &self.layer {
+            Layer::Tls(session) => session.is_handshaking(),
+            _ => false,
+        }
+    }
+}
+
 /// A signal is no reason to give up.
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {

@@ -75,6 +75,12 @@ impl Session {
         &self.inner
     }
 
+    /// Whether nothing was agreed on yet.
+    #[cfg(unix)]
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).tls.is_handshaking()
+    }
+
     /// Whether there are bytes to be read, or an end to be told of, that the layer below does not tell of.
     pub(crate) fn holds_input(&self) -> bool {
         self.holds_input.load(Ordering::Relaxed) || self.inner.holds_input()
