@@ -34,12 +34,16 @@ pub enum Exit {
     Read = 26,
     /// `--max-time` or `--connect-timeout` passed.
     Timeout = 28,
+    /// The TLS handshake failed.
+    Secure = 35,
     /// The peer closed without sending a byte in reply.
     NoReply = 52,
     /// Sending failed.
     Send = 55,
-    /// Receiving failed.
+    /// Receiving failed, or an HTTP proxy made no tunnel.
     Receive = 56,
+    /// A SOCKS proxy made no tunnel.
+    Proxy = 97,
 }
 
 impl From<Exit> for ExitCode {

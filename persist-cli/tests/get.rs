@@ -463,7 +463,7 @@ fn a_proxy_gets_the_absolute_form_and_its_own_credentials() {
     let asked = received(&["-A", "", "-x", "http://user:pw@{}", "http://origin.example:81/a?b"], b"", "");
     assert_eq!(
         asked,
-        "GET http://origin.example:81/a?b HTTP/1.1\r\nHost: origin.example:81\r\nProxy-Authorization: Basic dXNlcjpwdw==\r\nAccept: */*\r\n\r\n"
+        "GET http://origin.example:81/a?b HTTP/1.1\r\nHost: origin.example:81\r\nAccept: */*\r\nProxy-Authorization: Basic dXNlcjpwdw==\r\n\r\n"
     );
 }
 
@@ -517,7 +517,8 @@ fn a_command_line_that_makes_no_sense_sends_nothing() {
         (&["-H", "Content-Length: 3", "http://127.0.0.1:9/"][..], "the framing of a request follows from its content"),
         (&["-X", "CONNECT", "http://127.0.0.1:9/"], "would turn the connection into a tunnel"),
         (&["--input", "-", "-T", "-"], "standard input (-) can only be read once"),
-        (&["-x", "socks5://h", "http://127.0.0.1:9/"], "proxies of scheme socks5 are not supported"),
+        (&["-x", "gopher://h", "http://127.0.0.1:9/"], "-x: gopher:// is not a kind of proxy"),
+        (&["-x", "h", "-H", "Host: x", "http://127.0.0.1:9/"], "the Host field says \"x\""),
         (&[], "required arguments"),
     ] {
         let output = get(arguments);

@@ -43,6 +43,13 @@ impl NoProxy {
         Self { rules: entries.filter_map(Rule::parse).collect() }
     }
 
+    /// From `no_proxy`, then `NO_PROXY`, as `get` gives them; an empty variable is like none.
+    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Self {
+        let set =
+            ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| get(name).filter(|list| !list.trim().is_empty()));
+        Self::parse(&set.unwrap_or_default())
+    }
+
     /// Whether `destination` is reached directly.
     pub fn matches(&self, destination: &Destination) -> bool {
         let Some((host, port)) = destination.host().zip(destination.port()) else { return true };

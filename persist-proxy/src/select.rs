@@ -108,11 +108,10 @@ impl Proxies {
             None => Ok(None),
         };
         let all: Option<Proxy> = read(["all_proxy", "ALL_PROXY"])?;
-        let list = set(["no_proxy", "NO_PROXY"]).map(|(_, list)| list).unwrap_or_default();
         Ok(Self {
             http: read(["http_proxy", "HTTP_PROXY"])?.or_else(|| all.clone()),
             https: read(["https_proxy", "HTTPS_PROXY"])?.or(all),
-            no_proxy: NoProxy::parse(&list),
+            no_proxy: NoProxy::from_variables(&get),
         })
     }
 

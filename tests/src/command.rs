@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 
 use crate::process::{Running, Said, run};
 
-/// `persist` with these arguments.
+/// `persist` with these arguments, and no word about proxies in its environment.
 pub fn persist<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program());
     command.args(arguments);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
     command
 }
 

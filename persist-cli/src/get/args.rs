@@ -8,6 +8,7 @@ use persist_core::Method;
 
 use super::outputs::Outputs;
 use super::payload::Payload;
+use super::proxy::ProxyOptions;
 use crate::report::Format;
 
 const AFTER_HELP: &str = "\
@@ -25,9 +26,11 @@ Exit codes, with curl's numbers; of several failures, that of the first failed U
   23  the output could not be written
   26  the input could not be read
   28  --max-time or --connect-timeout passed
+  35  the TLS handshake failed
   52  the peer closed without a reply
   55  sending failed
-  56  receiving failed
+  56  receiving failed, or an HTTP proxy made no tunnel
+  97  a SOCKS proxy made no tunnel
 
 Files: -O, --remote-name-all and --output-dir name a file by the last segment of the URL's path, just as it is written
 there; a URL whose path ends in / gives `index.html`. When two URLs of one run give the same name, the later one gets
@@ -74,11 +77,10 @@ pub struct Args {
     pub(super) include: bool,
     #[command(flatten)]
     pub(super) outputs: Outputs,
-    /// Go through this HTTP proxy: [http://][user:password@]host[:port] (port 1080 by default, as in curl)
-    #[arg(short = 'x', long, value_name = "PROXY", conflicts_with = "unix_socket")]
-    pub(super) proxy: Option<String>,
-    /// Connect to this Unix socket, whatever the URL's host
-    #[arg(long, value_name = "PATH")]
+    #[command(flatten)]
+    pub(super) proxy: ProxyOptions,
+    /// Connect to this Unix socket, whatever the URL's host, and through no proxy
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["proxy", "socks4a", "socks5", "socks5_hostname", "preproxy"])]
     pub(super) unix_socket: Option<PathBuf>,
     /// Treat a status of 400 or above as a failure, and drop its content
     #[arg(short = 'f', long)]

@@ -6,7 +6,7 @@ use std::thread;
 
 use bytes::Bytes;
 use persist_async::{Body, Received, Server};
-use persist_core::{Destination, Fields, Method, Response, Scheme, StatusCode, TargetForm};
+use persist_core::{Destination, Fields, Method, PoolKey, Response, Route, Scheme, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::args::Args;
@@ -15,6 +15,7 @@ use super::job::{Content, Job};
 use super::outputs::Target;
 use super::plan::{Plan, Unusable};
 use super::show::Show;
+use super::way::Way;
 use super::{carry_out, wanted};
 use crate::exit::Exit;
 use crate::report::Format;
@@ -38,19 +39,21 @@ enum Framing {
 /// Starts the server, fetches everything from it, and checks each body.
 pub(super) fn run(args: &Args) -> Result<Exit, Unusable> {
     let address = start()?;
-    let jobs = (0..RESOURCES).map(|number| job(address, number)).collect();
+    let there = Destination::tcp(Scheme::Http, address.ip().into(), address.port());
+    let route = Route::direct(&there);
+    let jobs = (0..RESOURCES).map(|number| job(&route.pool_key, address, number)).collect();
+    let routes = [(route.pool_key.clone(), route)].into();
     let options = Options {
         depth: DEPTH,
         connections: CONNECTIONS,
-        form: TargetForm::Origin,
+        way: Way::direct(),
         include: false,
         fail: true,
         create_dirs: false,
         max_time: None,
-        connect_timeout: None,
         show: Show { verbose: args.verbose },
     };
-    let (summary, exit) = carry_out(Plan { jobs, bad: Vec::new() }, options, wanted(args))?;
+    let (summary, exit) = carry_out(Plan { jobs, bad: Vec::new(), routes }, options, wanted(args))?;
     if args.format == Format::Text && !args.silent && exit == Exit::Success {
         let said = writeln!(io::stdout(), "{} bodies arrived as they were given to the server", summary.exchanges);
         said.map_err(|error| Unusable { message: format!("writing standard output: {error}"), exit: Exit::Write })?;
@@ -88,15 +91,14 @@ async fn answer(received: Received) {
     let _ = received.responder.send(Response::ok(), body).await;
 }
 
-fn job(address: SocketAddr, number: usize) -> Job {
+fn job(key: &PoolKey, address: SocketAddr, number: usize) -> Job {
     let mut fields = Fields::new();
     fields.push("Host", address.to_string()).expect("an address holds no control characters");
     let (_, content) = resource(number);
-    let host = address.ip().to_string().parse().expect("an address is a host");
     Job {
         part: number,
         url: format!("http://{address}/{number}"),
-        destination: Destination::tcp(Scheme::Http, host, address.port()),
+        key: key.clone(),
         method: Method::GET,
         target: format!("/{number}"),
         fields,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use persist_async::Stream;
-use persist_core::{Attempts, Destination, TargetForm};
+use persist_core::{Attempts, PoolKey, Route};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -23,6 +23,7 @@ use super::receive::Arrived;
 use super::record::{COMPLETE, Record, Reporter};
 use super::show::Show;
 use super::sink::Sink;
+use super::way::Way;
 use crate::exit::Exit;
 
 /// Destinations worked on at once.
@@ -33,12 +34,11 @@ const DESTINATIONS_MAX: usize = 16;
 pub(super) struct Options {
     pub(super) depth: usize,
     pub(super) connections: usize,
-    pub(super) form: TargetForm,
+    pub(super) way: Way,
     pub(super) include: bool,
     pub(super) fail: bool,
     pub(super) create_dirs: bool,
     pub(super) max_time: Option<Duration>,
-    pub(super) connect_timeout: Option<Duration>,
     pub(super) show: Show,
 }
 
@@ -66,22 +66,24 @@ impl Fetcher {
             let failed = Failed::new(bad.message, bad.exit);
             self.reporter.done(part, record(url, "", Arrived::default(), 0, None, Err(&failed)));
         }
-        let mut destinations: BTreeMap<Destination, VecDeque<Task>> = BTreeMap::new();
+        let mut destinations: BTreeMap<PoolKey, VecDeque<Task>> = BTreeMap::new();
+        let mut routes = plan.routes;
         for job in plan.jobs {
             if job.output != Target::Stdout {
                 self.leave_stdout(job.part);
             }
             let sink = Sink::new(job.part, &job.output, self.options.create_dirs);
             let task = Task { sink, attempts: Attempts::default(), left: Budget::new(self.options.max_time), job };
-            destinations.entry(task.job.destination.clone()).or_default().push_back(task);
+            destinations.entry(task.job.key.clone()).or_default().push_back(task);
         }
         // In the order asked, so that the first URL's destination is not the last to be served.
         let mut destinations: Vec<_> = destinations.into_iter().collect();
         destinations.sort_by_key(|(_, tasks)| tasks.front().map(|task| task.job.part));
         let places = Arc::new(Semaphore::new(DESTINATIONS_MAX));
         let mut running = JoinSet::new();
-        for (destination, tasks) in destinations {
-            running.spawn(Arc::clone(self).destination(destination, tasks, Arc::clone(&places)));
+        for (key, tasks) in destinations {
+            let route = routes.remove(&key).expect("each job has its route");
+            running.spawn(Arc::clone(self).destination(route, tasks, Arc::clone(&places)));
         }
         let all = async {
             while let Some(ended) = running.join_next().await {
@@ -97,7 +99,7 @@ impl Fetcher {
         }
     }
 
-    async fn destination(self: Arc<Self>, destination: Destination, tasks: VecDeque<Task>, places: Arc<Semaphore>) {
+    async fn destination(self: Arc<Self>, route: Route, tasks: VecDeque<Task>, places: Arc<Semaphore>) {
         let on_stdout = tasks.iter().find(|task| task.job.output == Target::Stdout).map(|task| task.job.part);
         let turn = async {
             match on_stdout {
@@ -112,7 +114,7 @@ impl Fetcher {
         };
         // No more lanes than the pipelines of fewer could not hold.
         let lanes = self.options.connections.min(tasks.len().div_ceil(self.options.depth));
-        let queue = Arc::new(Queue::new(destination, tasks));
+        let queue = Arc::new(Queue::new(route, tasks));
         let mut running = JoinSet::new();
         for rank in std::iter::once(Rank::First).chain(std::iter::repeat(Rank::Further)).take(lanes) {
             running.spawn(Lane::new(rank, Arc::clone(&self), Arc::clone(&queue)).run());
@@ -123,10 +125,10 @@ impl Fetcher {
     }
 
     /// A connection was made; returns its number.
-    pub(super) fn connected(&self, to: &Destination, stream: &Stream) -> u64 {
+    pub(super) fn connected(&self, route: &Route, stream: &Stream) -> u64 {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.reporter.connected();
-        self.options.show.connected(number, to, stream.peer_addr());
+        self.options.show.connected(number, route.pool_key.label(), stream.peer_addr());
         number
     }
 

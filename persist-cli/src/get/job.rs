@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use persist_core::{Destination, Fields, Method, Scheme};
+use persist_core::{Destination, Fields, Method, PoolKey, Scheme};
 use url::Url;
 
 use super::outputs::Target;
@@ -18,9 +18,10 @@ pub(super) struct Job {
     pub(super) part: usize,
     /// As the user wrote it.
     pub(super) url: String,
-    pub(super) destination: Destination,
+    /// Of the route to its destination.
+    pub(super) key: PoolKey,
     pub(super) method: Method,
-    /// In origin form.
+    /// In the route's form.
     pub(super) target: String,
     pub(super) fields: Fields,
     pub(super) content: Content,
@@ -128,7 +129,7 @@ const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'@');
 
 /// The user name and password of a URL, decoded.
-pub(super) fn user_info(url: &Url) -> Option<(String, String)> {
+fn user_info(url: &Url) -> Option<(String, String)> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
@@ -136,7 +137,7 @@ pub(super) fn user_info(url: &Url) -> Option<(String, String)> {
     Some((decode(url.username()), decode(url.password().unwrap_or_default())))
 }
 
-/// RFC 7617: the value of `Authorization` or `Proxy-Authorization`.
+/// RFC 7617: the value of `Authorization`.
 pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }

@@ -12,7 +12,6 @@ use persist_core::{Attempts, Config, Decision, Failure, OnFresh, Repeatable, Rep
 use tokio::time::sleep;
 
 use super::budget::Budget;
-use super::dial::dial;
 use super::failure::{Failed, as_lost, refused};
 use super::fetcher::Fetcher;
 use super::job::Job;
@@ -147,14 +146,15 @@ impl Lane {
             sleep(RetryPolicy::default().delay(first.attempts, random())).await;
         }
         let options = &self.fetcher.options;
-        let to = self.queue.destination();
-        let dialling = dial(to, options.form, options.connect_timeout);
+        let route = self.queue.route();
+        let dialling = options.way.connect(route);
         let mut nobodys = Budget::new(options.max_time);
         let left = self.own.front_mut().map_or(&mut nobodys, |first| &mut first.left);
         let stream = left.spend(dialling).await.map_err(|_| {
+            let to = route.pool_key.label();
             Failed::new(format!("connecting to {to}: no connection within --max-time"), Exit::Timeout)
         })??;
-        let number = self.fetcher.connected(to, &stream);
+        let number = self.fetcher.connected(route, &stream);
         let mut config = Config::client();
         config.pipelining.depth = u32::try_from(options.depth).unwrap_or(u32::MAX);
         if self.cautious {

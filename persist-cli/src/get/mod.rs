@@ -3,7 +3,6 @@
 mod args;
 mod budget;
 mod demo;
-mod dial;
 mod failure;
 mod fetcher;
 mod headers;
@@ -13,19 +12,19 @@ mod order;
 mod outputs;
 mod payload;
 mod plan;
+mod proxy;
 mod queue;
 mod receive;
 mod record;
 mod show;
 mod sink;
 mod upload;
+mod way;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
-
-use persist_core::TargetForm;
 
 pub use args::Args;
 
@@ -49,17 +48,16 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn fetch(args: &Args) -> Result<Exit, Unusable> {
-    let via = plan::via(args)?;
-    let plan = plan::plan(args, via.as_ref())?;
+    let way = way::Way::new(args).map_err(Unusable::usage)?;
+    let plan = plan::plan(args, &way)?;
     let options = Options {
         depth: args.pipeline.get(),
         connections: args.connections.get(),
-        form: via.map_or(TargetForm::Origin, |via| via.form),
+        way,
         include: args.include || args.head,
         fail: args.fail,
         create_dirs: args.outputs.create_dirs(),
         max_time: args.max_time,
-        connect_timeout: args.connect_timeout,
         show: Show { verbose: args.verbose },
     };
     carry_out(plan, options, wanted(args)).map(|(_, exit)| exit)

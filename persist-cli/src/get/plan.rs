@@ -1,18 +1,20 @@
 //! From the command line to the jobs: which URLs, with which requests, to which outputs.
 
+use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use persist_core::{Credentials, Destination, Fields, Method, Scheme, TargetForm};
-use url::Url;
+use persist_core::{Fields, Method, PoolKey, Request, Route};
 
 use super::args::Args;
 use super::headers::Headers;
-use super::job::{BadUrl, Content, Job, Place, basic, user_info};
+use super::job::{BadUrl, Content, Job, Place, basic};
 use super::outputs::Namer;
 use super::payload::CONTENT_TYPE;
+use super::way::Way;
 use crate::exit::Exit;
 
 /// All that is to be done.
@@ -21,6 +23,8 @@ pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
     /// URLs that cannot be fetched, with their places in the order asked.
     pub(super) bad: Vec<(usize, String, BadUrl)>,
+    /// The routes of the jobs.
+    pub(super) routes: BTreeMap<PoolKey, Route>,
 }
 
 /// Why nothing can be done at all.
@@ -30,16 +34,8 @@ pub(super) struct Unusable {
     pub(super) exit: Exit,
 }
 
-/// Where every connection goes first, if not to the URL's host.
-#[derive(Clone, Debug)]
-pub(super) struct Via {
-    pub(super) destination: Destination,
-    pub(super) form: TargetForm,
-    pub(super) authorization: Option<String>,
-}
-
 impl Unusable {
-    fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), exit: Exit::Usage }
     }
 
@@ -50,7 +46,7 @@ impl Unusable {
 }
 
 /// Makes the plan; reads the list of URLs and the content to be sent.
-pub(super) fn plan(args: &Args, via: Option<&Via>) -> Result<Plan, Unusable> {
+pub(super) fn plan(args: &Args, way: &Way) -> Result<Plan, Unusable> {
     check_standard_input(args)?;
     let urls = urls(args)?;
     let headers = Headers::parse(&args.headers).map_err(Unusable::usage)?;
@@ -58,46 +54,19 @@ pub(super) fn plan(args: &Args, via: Option<&Via>) -> Result<Plan, Unusable> {
     if args.request.as_ref() == Some(&Method::CONNECT) {
         return Err(Unusable::usage("-X CONNECT would turn the connection into a tunnel"));
     }
-    let maker = Maker { args, headers, payload, via };
+    let maker = Maker { args, headers, payload, way };
     let mut namer = args.outputs.namer();
     let mut plan = Plan::default();
     for (part, url) in urls.into_iter().enumerate() {
         match maker.job(part, &url, &mut namer) {
-            Ok(job) => plan.jobs.push(job),
+            Ok((job, route)) => {
+                plan.routes.entry(job.key.clone()).or_insert(route);
+                plan.jobs.push(job);
+            }
             Err(bad) => plan.bad.push((part, url, bad)),
         }
     }
     Ok(plan)
-}
-
-/// `-x` or `--unix-socket`.
-pub(super) fn via(args: &Args) -> Result<Option<Via>, Unusable> {
-    if let Some(path) = &args.unix_socket {
-        let path = path.to_str().ok_or_else(|| Unusable::usage("--unix-socket: the path is not UTF-8"))?;
-        let destination = Destination::unix(Scheme::Http, path);
-        return Ok(Some(Via { destination, form: TargetForm::Origin, authorization: None }));
-    }
-    let Some(proxy) = &args.proxy else { return Ok(None) };
-    let bad = |message: String| Unusable::usage(format!("-x {proxy}: {message}"));
-    let text = if proxy.contains("://") { proxy.clone() } else { format!("http://{proxy}") };
-    let url = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
-    if url.scheme() != "http" {
-        return Err(bad(format!("proxies of scheme {} are not supported, only http ones are", url.scheme())));
-    }
-    let host = url.host_str().unwrap_or_default().parse().map_err(|error| bad(format!("{error}")))?;
-    // `Url` forgets a port that is the scheme's own, which 80 is; curl's default for proxies is 1080.
-    let port = url.port().unwrap_or(if names_port_80(&text) { 80 } else { 1080 });
-    let credentials = user_info(&url).map(|(user, password)| Credentials { user, password });
-    Ok(Some(Via {
-        destination: Destination::tcp(Scheme::Http, host, port),
-        form: TargetForm::Absolute,
-        authorization: credentials.map(|credentials| basic(&credentials.user, &credentials.password)),
-    }))
-}
-
-fn names_port_80(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority.split(['/', '?', '#']).next().is_some_and(|authority| authority.ends_with(":80"))
 }
 
 /// Makes jobs.
@@ -105,11 +74,11 @@ struct Maker<'a> {
     args: &'a Args,
     headers: Headers,
     payload: Option<Bytes>,
-    via: Option<&'a Via>,
+    way: &'a Way,
 }
 
 impl Maker<'_> {
-    fn job(&self, part: usize, url: &str, namer: &mut Namer<'_>) -> Result<Job, BadUrl> {
+    fn job(&self, part: usize, url: &str, namer: &mut Namer<'_>) -> Result<(Job, Route), BadUrl> {
         let upload = self.args.upload_file.get(part);
         let place = Place::parse(url).map(|mut place| {
             if let Some(file) = upload.filter(|file| file.as_os_str() != "-") {
@@ -122,18 +91,15 @@ impl Maker<'_> {
         let place = place?;
         let content = self.content(upload);
         let method = self.method(upload);
-        let destination = self.via.map_or_else(|| place.destination.clone(), |via| via.destination.clone());
-        let form = self.via.map_or(TargetForm::Origin, |via| via.form);
-        Ok(Job {
-            part,
-            url: url.trim().to_owned(),
-            target: form.target(&method, &place.destination, &place.target()),
-            fields: self.fields(&place)?,
-            destination,
-            method,
-            content,
-            output,
-        })
+        let bad = |message: String| BadUrl { message: format!("preparing the request: {message}"), exit: Exit::Usage };
+        let route = self.way.route(&place.destination).map_err(|error| bad(error.to_string()))?;
+        let request = Request { method, target: place.target(), fields: self.fields(&place)? };
+        let request = route
+            .request(&request, &place.destination, &request.target)
+            .map_err(|error| bad(error.source().map_or_else(|| error.to_string(), ToString::to_string)))?;
+        let Request { method, target, fields } = request;
+        let key = route.pool_key.clone();
+        Ok((Job { part, url: url.trim().to_owned(), target, fields, key, method, content, output }, route))
     }
 
     fn method(&self, upload: Option<&PathBuf>) -> Method {
@@ -163,9 +129,6 @@ impl Maker<'_> {
             basic(user, password)
         });
         let mut defaults = vec![("Host", place.host.as_str())];
-        if let Some(value) = self.via.and_then(|via| via.authorization.as_deref()) {
-            defaults.push(("Proxy-Authorization", value));
-        }
         if let Some(value) = user.as_deref().or(place.authorization.as_deref()) {
             defaults.push(("Authorization", value));
         }

@@ -3,24 +3,24 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use persist_core::Destination;
+use persist_core::Route;
 
 use super::lane::Task;
 
 /// Shared by the lanes of a destination.
 #[derive(Debug)]
 pub(super) struct Queue {
-    destination: Destination,
+    route: Route,
     tasks: Mutex<VecDeque<Task>>,
 }
 
 impl Queue {
-    pub(super) fn new(destination: Destination, tasks: VecDeque<Task>) -> Self {
-        Self { destination, tasks: Mutex::new(tasks) }
+    pub(super) fn new(route: Route, tasks: VecDeque<Task>) -> Self {
+        Self { route, tasks: Mutex::new(tasks) }
     }
 
-    pub(super) fn destination(&self) -> &Destination {
-        &self.destination
+    pub(super) fn route(&self) -> &Route {
+        &self.route
     }
 
     pub(super) fn take(&self) -> Option<Task> {

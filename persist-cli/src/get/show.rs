@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use persist_core::{Destination, Field, ResponseHead, Version};
+use persist_core::{Field, ResponseHead, Version};
 
 use super::job::Job;
 
@@ -16,7 +16,7 @@ pub(super) struct Show {
 const HIDDEN: [&str; 4] = ["Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"];
 
 impl Show {
-    pub(super) fn connected(self, number: u64, to: &Destination, address: Option<std::net::SocketAddr>) {
+    pub(super) fn connected(self, number: u64, to: &str, address: Option<std::net::SocketAddr>) {
         self.say(|text| match address {
             Some(address) => writeln!(text, "* connection {number} to {to} ({address})"),
             None => writeln!(text, "* connection {number} to {to}"),

@@ -10,7 +10,17 @@ use serde_json::Value;
 
 /// Runs `persist` with these arguments and this on standard input.
 pub(crate) fn persist(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_persist"))
+    persist_with(&[], arguments, input)
+}
+
+/// The same, with these variables about proxies and no others.
+pub(crate) fn persist_with(variables: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_persist"));
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    let mut child = command
+        .envs(variables.iter().copied())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -84,6 +94,13 @@ impl Peer {
             self.more().expect("the end comes");
         }
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    /// The next so many bytes; fewer at the end.
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        while self.read.len() < n && self.more().is_some() {}
+        let rest = self.read.split_off(n.min(self.read.len()));
+        std::mem::replace(&mut self.read, rest)
     }
 
     fn more(&mut self) -> Option<()> {

@@ -2,6 +2,7 @@
 
 pub mod go;
 pub mod nginx;
+pub mod origin;
 pub mod proxy;
 pub mod python;
 pub mod redis;
