@@ -1,6 +1,5 @@
 //! `persist get` through proxies that do what a test tells them: as the options say, or the environment.
 #![allow(clippy::unwrap_used, reason = "a test, and what helps it, may fail where it stands")]
-#![allow(dead_code, reason = "what other tests use of the module in common")]
 
 mod common;
 

@@ -162,7 +162,7 @@ impl Default for RefusingPort {
 ///
 /// # Panics
 /// If the server ends by itself, with five ports.
-pub fn start_on_a_free_port(command: impl Fn(SocketAddr) -> Command) -> (Running, SocketAddr) {
+pub fn start_on_a_free_port(mut command: impl FnMut(SocketAddr) -> Command) -> (Running, SocketAddr) {
     let mut complaints = String::new();
     for _ in 0..5 {
         let address = free_port();

@@ -1,4 +1,5 @@
 //! Runs the command, and servers that do what a test tells them.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
