@@ -69,7 +69,7 @@ fn origins_share_the_proxys_connection_and_its_pipeline() {
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     let output = persist(&[&["get", "-x", &proxy, "--pipeline", "4"], &urls[..]].concat(), b"");
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), urls.concat()), "{}", stderr(&output));
-    assert!(stderr(&output).contains("6 exchanges over 1 connections, 5 reused"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("6 exchanges over 1 connection, 5 reused"), "{}", stderr(&output));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn each_failure_on_the_way_has_its_code_and_its_words_and_no_credential() {
     let socks = server(|_, mut peer| {
         peer.bytes(4);
         peer.say([5, 2]);
-        peer.bytes(12);
+        peer.bytes(11);
         peer.say([1, 1]);
         peer.end();
     });
