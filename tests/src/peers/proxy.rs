@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -79,8 +78,7 @@ impl Proxy {
     pub fn start(kind: Kind, login: Option<Login>) -> Option<Self> {
         let program = kind.program()?;
         let folder = Folder::new();
-        // Some give up root's rights before they open their logs.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+        open_to_all(&folder);
         let (running, address) = start_on_a_free_port(|address| command(kind, &program, &folder, address, login));
         Some(Self { kind, running: Some(running), folder, address })
     }
@@ -230,6 +228,16 @@ fn command(kind: Kind, program: &PathBuf, folder: &Folder, address: SocketAddr, 
     }
     command
 }
+
+/// Some give up root's rights before they open their logs.
+#[cfg(unix)]
+fn open_to_all(folder: &Folder) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+}
+
+#[cfg(not(unix))]
+fn open_to_all(_: &Folder) {}
 
 /// Squid names its shared memory by this; two of the same name do not start.
 fn squid_service(address: SocketAddr) -> String {
