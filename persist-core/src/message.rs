@@ -45,6 +45,26 @@ impl Request {
         Self::new(Method::GET, target)
     }
 
+    /// `HEAD target`
+    pub fn head(target: impl Into<String>) -> Self {
+        Self::new(Method::HEAD, target)
+    }
+
+    /// `POST target`
+    pub fn post(target: impl Into<String>) -> Self {
+        Self::new(Method::POST, target)
+    }
+
+    /// `PUT target`
+    pub fn put(target: impl Into<String>) -> Self {
+        Self::new(Method::PUT, target)
+    }
+
+    /// `DELETE target`
+    pub fn delete(target: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, target)
+    }
+
     /// Adds a field.
     ///
     /// # Errors
