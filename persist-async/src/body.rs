@@ -8,6 +8,7 @@ use bytes::Bytes;
 use persist_core::{BodyLen, Fields};
 use tokio::io::AsyncRead;
 
+use crate::incoming::Incoming;
 use crate::pump::COPY_MAX;
 
 /// The body of a message to be sent: nothing, bytes, or whatever a reader gives.
@@ -132,6 +133,19 @@ impl From<&'static [u8]> for Body {
 impl From<()> for Body {
     fn from((): ()) -> Self {
         Self::empty()
+    }
+}
+
+/// What comes in goes out, piece by piece: as long as it comes in, or chunked. Trailers are not passed on.
+impl From<Incoming> for Body {
+    fn from(incoming: Incoming) -> Self {
+        // A client that waits for `100 Continue` must get it before the head of the response that echoes its content.
+        incoming.ask();
+        match incoming.len() {
+            BodyLen::Empty => Self::empty(),
+            BodyLen::Length(len) => Self::reader(incoming, Some(len)),
+            BodyLen::Chunked | BodyLen::UntilClose => Self::reader(incoming, None),
+        }
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) trait Inlet: Send + Sync {
     fn poll_piece(&self, wait: Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>>;
     /// The future that waited here is gone, or the body is.
     fn leave(&self, slot: &mut Option<Slot>);
+    /// Content is about to be wanted.
+    fn ask(&self, id: ExchangeId);
     /// Nobody will read on.
     fn release(&self, id: ExchangeId);
 }
@@ -159,6 +161,13 @@ impl Incoming {
             next = self.chunk().await?;
         }
         Ok(all.freeze())
+    }
+
+    /// Asks the peer for the content, if it waits for that (`100 Continue`), before it is read.
+    pub(crate) fn ask(&self) {
+        if let Source::Live { inlet, id, .. } = &self.source {
+            inlet.ask(*id);
+        }
     }
 
     /// The trailer section, once the body was read to its end. Never merged with the head's fields (RFC 9110 §6.5.1).
@@ -353,6 +362,13 @@ impl<R: Part, S: Transport> Inlet for Link<R, S> {
         if slot.is_some() {
             Link::leave(self, self.lock(), slot);
         }
+    }
+
+    fn ask(&self, id: ExchangeId) {
+        self.mutate(|state| {
+            let now = state.now();
+            R::want_body(&mut state.conn, id, now);
+        });
     }
 
     fn release(&self, id: ExchangeId) {

@@ -6,6 +6,7 @@ pub mod origin;
 pub mod proxy;
 pub mod python;
 pub mod redis;
+pub mod reverse_proxy;
 
 use std::path::PathBuf;
 
