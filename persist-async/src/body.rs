@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use persist_core::{BodyLen, Fields};
@@ -26,7 +27,26 @@ pub struct Body {
     pub(crate) trailers: Option<Fields>,
 }
 
-pub(crate) type Reader = Pin<Box<dyn AsyncRead + Send>>;
+/// Where content comes from that is not at hand.
+pub(crate) enum Reader {
+    /// It is read into a buffer of ours.
+    Read(Pin<Box<dyn AsyncRead + Send>>),
+    /// It brings its own buffers.
+    Pieces(Pin<Box<dyn Pieces>>),
+}
+
+/// A body that comes in pieces, and perhaps with trailers that are known only at its end.
+pub(crate) trait Pieces: Send {
+    fn poll_piece(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Piece>>;
+}
+
+/// What came of a body to be sent.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Never empty.
+    Content(Bytes),
+    End(Option<Fields>),
+}
 
 pub(crate) enum Content {
     Empty,
@@ -46,7 +66,13 @@ impl Body {
     /// the exchange fails with its error and the connection closes: a broken message is never completed.
     pub fn reader(reader: impl AsyncRead + Send + 'static, len: Option<u64>) -> Self {
         let len = len.map_or(BodyLen::Chunked, BodyLen::Length);
-        Self { content: Content::Reader { reader: Box::pin(reader), len }, trailers: None }
+        Self { content: Content::Reader { reader: Reader::Read(Box::pin(reader)), len }, trailers: None }
+    }
+
+    /// What `pieces` gives, framed as `len` says.
+    #[cfg(feature = "http")]
+    pub(crate) fn pieces(pieces: Pin<Box<dyn Pieces>>, len: BodyLen) -> Self {
+        Self { content: Content::Reader { reader: Reader::Pieces(pieces), len }, trailers: None }
     }
 
     /// Adds a trailer section. The body is then chunked (RFC 9112 §7.1.2), even if its length is known.

@@ -32,6 +32,8 @@ use crate::wakers::{Hold, Slot};
 /// ```
 pub struct Incoming {
     len: BodyLen,
+    /// Content that was handed out.
+    taken: u64,
     source: Source,
     trailers: Option<Fields>,
     /// The pooled connection, kept while content may come from it.
@@ -100,18 +102,18 @@ impl Incoming {
                 state.buffered -= content.len();
                 state.tidy(id);
                 let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
-                Self { len, source, trailers, lease: None }
+                Self { len, taken: 0, source, trailers, lease: None }
             }
             None => {
                 let source = Source::Live { inlet: link.clone(), id, slot: None };
-                Self { len, source, trailers: None, lease: None }
+                Self { len, taken: 0, source, trailers: None, lease: None }
             }
         }
     }
 
     /// The body of a message that has none.
     pub(crate) fn nothing() -> Self {
-        Self { len: BodyLen::Empty, source: Source::Done, trailers: None, lease: None }
+        Self { len: BodyLen::Empty, taken: 0, source: Source::Done, trailers: None, lease: None }
     }
 
     /// How the body is framed, and so how long it is if that was said.
@@ -175,6 +177,24 @@ impl Incoming {
         self.trailers.as_ref()
     }
 
+    /// Hands the trailers out, once, after the end.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
+    }
+
+    /// How much content is still to be handed out, as far as that is known.
+    #[cfg(feature = "http")]
+    pub(crate) fn left(&self) -> Option<u64> {
+        match (&self.source, self.len) {
+            (Source::Done, _) => Some(0),
+            (Source::Whole(content), _) => Some(content.len() as u64),
+            (Source::Live { .. }, BodyLen::Length(len)) => Some(len.saturating_sub(self.taken)),
+            (Source::Live { .. }, BodyLen::Empty) => Some(0),
+            (Source::Live { .. }, BodyLen::Chunked | BodyLen::UntilClose) => None,
+        }
+    }
+
     fn finish(&mut self, trailers: Option<Fields>) {
         if let Source::Live { inlet, id, slot } = &mut self.source {
             inlet.leave(slot);
@@ -192,7 +212,8 @@ impl Incoming {
         }
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+    /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
+    pub(crate) fn poll_chunk(&mut self, hold: Hold, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
         let outcome = match &mut self.source {
             Source::Done => return Poll::Ready(Ok(None)),
             Source::Whole(content) => {
@@ -200,10 +221,13 @@ impl Incoming {
                 self.source = Source::Done;
                 return Poll::Ready(Ok(Some(content)));
             }
-            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, Hold::Firm), cx)),
+            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, hold), cx)),
         };
         Poll::Ready(match outcome {
-            Ok(Piece::Content(content)) => Ok(Some(content)),
+            Ok(Piece::Content(content)) => {
+                self.taken += content.len() as u64;
+                Ok(Some(content))
+            }
             Ok(Piece::End(trailers)) => {
                 self.finish(trailers);
                 Ok(None)
@@ -225,7 +249,7 @@ impl Future for Chunk<'_> {
     type Output = Result<Option<Bytes>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.body.poll_chunk(cx)
+        self.body.poll_chunk(Hold::Firm, cx)
     }
 }
 
@@ -244,6 +268,7 @@ impl AsyncRead for Incoming {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         let outcome = match &mut this.source {
             Source::Done => return Poll::Ready(Ok(())),
             Source::Whole(content) => {
@@ -258,7 +283,10 @@ impl AsyncRead for Incoming {
             Source::Live { inlet, id, slot } => ready!(inlet.poll_into((*id, slot, Hold::Loose), cx, buf)),
         };
         Poll::Ready(match outcome {
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                this.taken += (buf.filled().len() - before) as u64;
+                Ok(())
+            }
             Ok(Some(End(trailers))) => {
                 this.finish(trailers);
                 Ok(())

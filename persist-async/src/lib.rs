@@ -87,6 +87,8 @@ mod events;
 mod exchange;
 mod facts;
 mod hijack;
+#[cfg(feature = "http")]
+pub mod http;
 mod incoming;
 mod link;
 mod look;
@@ -120,7 +122,7 @@ pub use incoming::Incoming;
 pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
-    BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
+    Blame, BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
     KeepAliveProbes, Method, PersistentStreamConfig, Phase, Request, RequestHead, Response, ResponseHead, SendError,
     StateEvent, StatusCode,
 };

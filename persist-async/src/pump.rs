@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use persist_core::{BodyLen, ExchangeId, Fields, SendError, Upload};
 use tokio::io::AsyncReadExt;
 
-use crate::body::{Body, Content, Reader, too_short};
+use crate::body::{Body, Content, Piece, Reader, too_short};
 use crate::link::State;
 use crate::part::Part;
 
@@ -45,7 +45,7 @@ pub(crate) struct Job {
     reader: Reader,
     left: Option<u64>,
     spare: BytesMut,
-    outcome: Poll<io::Result<Bytes>>,
+    outcome: Poll<io::Result<Piece>>,
 }
 
 impl Outgoing {
@@ -70,18 +70,29 @@ impl Job {
     /// Polls the reader once. Not under the lock: it is the user's code.
     pub(crate) fn run(mut self, cx: &mut Context<'_>) -> Self {
         let limit = self.left.map_or(PIECE, |left| left.min(PIECE as u64) as usize);
+        let reader = match &mut self.reader {
+            Reader::Read(reader) => reader,
+            Reader::Pieces(pieces) => {
+                self.outcome = pieces.as_mut().poll_piece(cx);
+                if let Poll::Ready(Ok(Piece::Content(piece))) = &self.outcome {
+                    // One that is too long is the machine's to refuse.
+                    self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+                }
+                return self;
+            }
+        };
         if self.spare.capacity() == 0 {
             self.spare.reserve(limit);
         } else {
             self.spare.reserve(limit.min(COPY_MAX));
         }
-        let mut reader = (&mut self.reader).take(limit as u64);
-        self.outcome = match pin!(reader.read_buf(&mut self.spare)).poll(cx) {
+        self.outcome = match pin!(reader.take(limit as u64).read_buf(&mut self.spare)).poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(Piece::End(None))),
             Poll::Ready(Ok(read)) => {
                 self.left = self.left.map(|left| left - read as u64);
-                Poll::Ready(Ok(self.spare.split().freeze()))
+                Poll::Ready(Ok(Piece::Content(self.spare.split().freeze())))
             }
         };
         self
@@ -123,7 +134,11 @@ impl<R: Part, S> State<R, S> {
                 }
                 Ok(Pumped::Some) => any = true,
                 Ok(Pumped::Nothing) => return any,
-                Err(error) => self.break_off(id, error),
+                Err(error) => {
+                    // The machine has news of it, which must come out even if nothing else moves.
+                    any = true;
+                    self.break_off(id, error);
+                }
             }
         }
         any
@@ -222,8 +237,12 @@ impl<R: Part, S> State<R, S> {
         outgoing.source = source;
         match outcome {
             Poll::Pending => return false,
-            Poll::Ready(Ok(piece)) if piece.is_empty() => outgoing.source = Source::Exhausted,
-            Poll::Ready(Ok(piece)) => outgoing.piece = piece,
+            Poll::Ready(Ok(Piece::Content(piece))) => outgoing.piece = piece,
+            Poll::Ready(Ok(Piece::End(trailers))) => {
+                outgoing.source = Source::Exhausted;
+                // Only a chunked body can end with them (RFC 9112 §7.1.2).
+                outgoing.trailers = trailers.filter(|_| left.is_none()).or(outgoing.trailers.take());
+            }
             Poll::Ready(Err(error)) => self.fail_body(id, Some(error)),
         }
         true

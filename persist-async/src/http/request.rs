@@ -1,0 +1,155 @@
+//! Requests as the `http` crate has them.
+
+use std::fmt;
+
+use http::header::{HOST, TRAILER};
+use http::uri::{Authority, PathAndQuery};
+use http::{Uri, request};
+use persist_core::{Blame, BoxError, Method, Phase, Request, RequestHead, Response, StatusCode, Version};
+
+use super::Via;
+use super::body::{Announced, at_hand, length};
+use super::fields::{OriginalFields, declared_length, from_fields, to_fields};
+use crate::body::Body;
+use crate::client::Client;
+use crate::client_conn::ClientConn;
+use crate::error::{Error, Result};
+use crate::incoming::Incoming;
+use crate::link::Transport;
+use crate::responder::Responder;
+use crate::server_conn::Received;
+
+/// A request that came in cannot be said in the types of the `http` crate, whose targets are fewer. Dropping this answers `500`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unrepresentable {
+    /// The head as it came.
+    pub head: RequestHead,
+    /// The right to answer; `400` says who is to blame.
+    pub responder: Responder,
+}
+
+impl Unrepresentable {
+    /// Answers `400`.
+    ///
+    /// # Errors
+    /// As [`Responder::send`].
+    pub async fn refuse(self) -> Result<()> {
+        self.responder.send(Response::new(StatusCode::BAD_REQUEST), ()).await
+    }
+}
+
+impl fmt::Display for Unrepresentable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the http crate's Uri cannot hold the target of this request")
+    }
+}
+
+impl std::error::Error for Unrepresentable {}
+
+impl Client {
+    /// [`send`](Self::send) with the types of the `http` crate. The request's URI is absolute; its version means nothing.
+    ///
+    /// A body that is one piece in memory can be sent again by the retry policy; any other only if nothing of it was taken.
+    ///
+    /// # Errors
+    /// As there. A `Content-Length` that is no number, in phase `Prepare`.
+    pub async fn send_http<B>(&self, request: http::Request<B>) -> Result<http::Response<Incoming>>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let (request, body) = outgoing(parts.uri.to_string(), &parts, body).await?;
+        Ok(self.send(request, body).await?.into_http())
+    }
+}
+
+impl<S: Transport> ClientConn<S> {
+    /// [`send`](Self::send) with the types of the `http` crate. The target is the path of the request's URI, for CONNECT its authority; `Host` comes from
+    /// the authority if the request has none. The version means nothing.
+    ///
+    /// # Errors
+    /// As there. A `Content-Length` that is no number, in phase `Prepare`.
+    pub async fn send_http<B>(&self, request: http::Request<B>) -> Result<http::Response<Incoming>>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let (request, body) = outgoing(origin_form(&parts), &parts, body).await?;
+        Ok(self.send(with_host(request, &parts), body).await?.into_http())
+    }
+}
+
+/// A request and its body, to be sent.
+pub(crate) async fn outgoing<B>(target: String, parts: &request::Parts, body: B) -> Result<(Request, Body)>
+where
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let invalid = |what: BoxError| Error::new(Phase::Prepare, what).blaming(Blame::Caller);
+    let method = Method::new(parts.method.as_str()).map_err(|error| invalid(error.into()))?;
+    let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
+    let len = length(&body, declared_length(&parts.headers)?, announced);
+    let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
+    Ok((Request { method, target, fields }, at_hand(body, len).await))
+}
+
+/// The target for a connection that leads to the origin itself (RFC 9112 §3.2.1, §3.2.3, §3.2.4).
+pub(crate) fn origin_form(parts: &request::Parts) -> String {
+    if parts.method == http::Method::CONNECT {
+        return parts.uri.authority().map_or_else(String::new, |authority| host(authority).to_owned());
+    }
+    parts.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned()
+}
+
+/// RFC 9112 §3.2: the first field of a request is best `Host`, from the target's authority without its userinfo.
+pub(crate) fn with_host(mut request: Request, parts: &request::Parts) -> Request {
+    if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST)) {
+        let fields = std::mem::take(&mut request.fields);
+        // Cannot fail: an authority is made of characters that may stand in a value.
+        let _ = request.fields.push("Host", host(authority));
+        fields.iter().for_each(|field| request.fields.push_field(field));
+    }
+    request
+}
+
+fn host(authority: &Authority) -> &str {
+    authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
+}
+
+impl Received {
+    /// The request in the types of the `http` crate, and the right to answer it.
+    ///
+    /// Its URI has the form of its target: mostly a path alone. Extensions: [`OriginalFields`], [`Via`].
+    ///
+    /// # Errors
+    /// [`Unrepresentable`], with the right to answer.
+    pub fn into_http(self) -> Result<(http::Request<Incoming>, Responder), Box<Unrepresentable>> {
+        let Self { head, body, responder, connection, reused, peer } = self;
+        let Some(uri) = uri(&head) else {
+            return Err(Box::new(Unrepresentable { head, responder }));
+        };
+        let mut request = http::Request::new(body);
+        *request.uri_mut() = uri;
+        *request.method_mut() = method(head.method());
+        *request.version_mut() = version(head.version());
+        *request.headers_mut() = from_fields(head.fields());
+        request.extensions_mut().insert(Via { connection, reused, peer });
+        request.extensions_mut().insert(OriginalFields::from(head));
+        Ok((request, responder))
+    }
+}
+
+fn uri(head: &RequestHead) -> Option<Uri> {
+    Uri::try_from(head.target()).ok()
+}
+
+fn method(method: &Method) -> http::Method {
+    http::Method::from_bytes(method.as_str().as_bytes()).expect("a token is a method there too")
+}
+
+pub(super) fn version(version: Version) -> http::Version {
+    match version {
+        Version::Http10 => http::Version::HTTP_10,
+        Version::Http11 => http::Version::HTTP_11,
+    }
+}

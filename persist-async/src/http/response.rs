@@ -1,0 +1,81 @@
+//! Responses as the `http` crate has them.
+
+use http::header::TRAILER;
+use http::response::Parts;
+use persist_core::{Blame, BoxError, Phase, Response, ResponseHead, StatusCode};
+
+use super::body::{Announced, at_hand, length};
+use super::fields::{OriginalFields, declared_length, from_fields, to_fields};
+use super::{Via, request};
+use crate::body::Body;
+use crate::error::{Error, Result};
+use crate::exchange::Reply;
+use crate::incoming::Incoming;
+use crate::responder::Responder;
+
+/// The interim responses that came before a final one: an extension of it, if there were any.
+#[derive(Clone, Debug)]
+pub struct Interim(pub Vec<http::Response<()>>);
+
+impl Reply {
+    /// The response in the types of the `http` crate. Extensions: [`OriginalFields`], [`Via`], and [`Interim`] if there were any.
+    pub fn into_http(self) -> http::Response<Incoming> {
+        let Self { head, interim, body, connection, reused } = self;
+        let mut response = received(head, body);
+        response.extensions_mut().insert(Via { connection, reused, peer: None });
+        if !interim.is_empty() {
+            let interim = interim.into_iter().map(|head| received(head, ())).collect();
+            response.extensions_mut().insert(Interim(interim));
+        }
+        response
+    }
+}
+
+fn received<B>(head: ResponseHead, body: B) -> http::Response<B> {
+    let mut response = http::Response::new(body);
+    *response.status_mut() =
+        http::StatusCode::from_u16(head.status().as_u16()).expect("both know the codes from 100 to 999");
+    *response.version_mut() = request::version(head.version());
+    *response.headers_mut() = from_fields(head.fields());
+    response.extensions_mut().insert(OriginalFields::from(head));
+    response
+}
+
+impl Responder {
+    /// [`send`](Self::send) with the types of the `http` crate. The response's version means nothing.
+    ///
+    /// # Errors
+    /// As there. A `Content-Length` that is no number, in phase `Prepare`; the peer gets a `500`.
+    pub async fn send_http<B>(self, response: http::Response<B>) -> Result<()>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (parts, body) = response.into_parts();
+        let (response, body) = outgoing(&parts, body).await?;
+        self.send(response, body).await
+    }
+
+    /// [`interim`](Self::interim) with the types of the `http` crate.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn interim_http(&self, response: &http::Response<()>) -> Result<()> {
+        let fields = to_fields(response.headers(), response.extensions().get::<OriginalFields>());
+        self.interim(Response { status: status(response.status())?, fields })
+    }
+}
+
+/// A response and its body, to be sent.
+pub(crate) async fn outgoing<B>(parts: &Parts, body: B) -> Result<(Response, Body)>
+where
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
+    let len = length(&body, declared_length(&parts.headers)?, announced);
+    let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
+    Ok((Response { status: status(parts.status)?, fields }, at_hand(body, len).await))
+}
+
+fn status(status: http::StatusCode) -> Result<StatusCode> {
+    StatusCode::new(status.as_u16()).map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))
+}
