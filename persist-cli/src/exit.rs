@@ -42,6 +42,12 @@ pub enum Exit {
     Send = 55,
     /// Receiving failed, or an HTTP proxy made no tunnel.
     Receive = 56,
+    /// Our own certificate, or its key, is of no use.
+    LocalCertificate = 58,
+    /// The other end's certificate was not accepted.
+    Untrusted = 60,
+    /// The root certificates cannot be read.
+    RootCertificates = 77,
     /// A SOCKS proxy made no tunnel.
     Proxy = 97,
 }

@@ -3,6 +3,7 @@
 
 pub mod exit;
 pub mod get;
+mod identity;
 pub mod inspect;
 pub mod report;
 pub mod serve;

@@ -222,7 +222,7 @@ fn each_failure_has_its_line_and_its_code_and_the_others_arrive() {
         (format!("http://{garbage}/"), 8, "the response is not HTTP/1.1 as it should be: "),
         (format!("http://{cut}/"), 18, "receiving the response: 9 of 100 bytes of content came: "),
         (format!("http://{silent}/"), 52, "waiting for the response: "),
-        ("https://127.0.0.1/".to_owned(), 1, "the scheme https is not supported"),
+        ("ftp://127.0.0.1/".to_owned(), 1, "the scheme ftp is not supported"),
         ("http://127.0.0.1:99999/".to_owned(), 3, "reading the URL: "),
     ];
     for (bad, code, message) in table {

@@ -26,6 +26,7 @@ pub fn run_persist<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item 
 #[derive(Debug)]
 pub struct Serve {
     running: Running,
+    scheme: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -39,16 +40,19 @@ impl Serve {
         let mut command = persist(["serve", "--listen", "127.0.0.1:0"]);
         let mut running = Running::start(command.args(arguments));
         let line = running.line();
-        let address = line.strip_prefix("listening on http://").and_then(|address| address.parse().ok());
-        match address {
-            Some(address) => Self { running, address },
+        let address = |scheme: &'static str| {
+            let address = line.strip_prefix("listening on ")?.strip_prefix(scheme)?.strip_prefix("://")?;
+            Some((scheme, address.parse().ok()?))
+        };
+        match address("http").or_else(|| address("https")) {
+            Some((scheme, address)) => Self { running, scheme, address },
             None => panic!("`persist serve` began with {line:?}: {}", running.wait().1),
         }
     }
 
     /// The URL of a path on it.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Ends it with SIGTERM; returns its exit code and what it said on stderr.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod certificates;
 pub mod command;
 pub mod folder;
 pub mod fuzzed;

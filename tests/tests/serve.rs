@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use persist_tests::command::Serve;
+use persist_tests::certificates::Authority;
+use persist_tests::command::{Serve, run_persist};
 use persist_tests::folder::{Folder, content};
 use persist_tests::peers::{installed, python::python};
 use persist_tests::process::run;
@@ -135,4 +136,85 @@ const once = (n) => new Promise((resolve, reject) => {
     let (code, report) = server.terminate();
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(connections(&report).len(), 5, "{report}");
+}
+
+#[test]
+fn curl_gets_the_certificate_of_the_name_it_asks_for_and_shows_its_own() {
+    let Some(curl) = installed("curl") else { return };
+    let authority = Authority::new("the authority");
+    let (first, second) = (authority.sign(&["first.example"]), authority.sign(&["second.example"]));
+    let me = authority.sign(&["me"]);
+    let ca = authority.file.as_os_str();
+    let (folder, big) = served();
+    let mut arguments = vec![folder.path().as_os_str()];
+    for own in [&first, &second] {
+        arguments.extend([
+            "--cert".as_ref(),
+            own.certificate_file.as_os_str(),
+            "--key".as_ref(),
+            own.key_file.as_os_str(),
+        ]);
+    }
+    arguments.extend(["--client-ca".as_ref(), ca]);
+    let server = Serve::start(arguments);
+    assert!(server.url("/").starts_with("https://"));
+    let port = server.address.port();
+    let ask = |name: &str, with_own: bool| {
+        let resolve = format!("{name}:{port}:127.0.0.1");
+        let mut options = vec!["--silent".as_ref(), "--show-error".as_ref(), "--cacert".as_ref(), ca];
+        if with_own {
+            options.extend([
+                "--cert".as_ref(),
+                me.certificate_file.as_os_str(),
+                "--key".as_ref(),
+                me.key_file.as_os_str(),
+            ]);
+        }
+        let url = format!("https://{name}:{port}/sub/big.bin");
+        let theirs = run(Command::new(&curl).arg("-q").args(&options).args(["--resolve", &resolve, &url]));
+        let ours = run_persist(
+            [&["get".as_ref()], &options[..], &["--resolve".as_ref(), resolve.as_ref(), url.as_ref()]].concat(),
+        );
+        (theirs, ours)
+    };
+    for name in ["first.example", "second.example"] {
+        let (theirs, ours) = ask(name, true);
+        assert_eq!((theirs.code, ours.code), (Some(0), Some(0)), "{}{}", theirs.stderr, ours.stderr);
+        assert!(theirs.stdout == big && ours.stdout == big, "{name}: the file arrived changed");
+    }
+    let (theirs, ours) = ask("first.example", false);
+    assert_eq!((theirs.code, ours.code), (Some(56), Some(56)), "{}{}", theirs.stderr, ours.stderr);
+    let (theirs, ours) = ask("third.example", true);
+    assert_eq!((theirs.code, ours.code), (Some(60), Some(60)), "{}{}", theirs.stderr, ours.stderr);
+    assert_eq!(server.terminate().0, Some(0));
+}
+
+#[test]
+fn a_certificate_that_is_of_no_use_ends_the_server_before_it_listens() {
+    let authority = Authority::new("the authority");
+    let (own, other) = (authority.sign(&["a"]), authority.sign(&["b"]));
+    let [cert, key] = [own.certificate_file.as_os_str(), other.key_file.as_os_str()];
+    let cases: [(i32, &str, &[&std::ffi::OsStr]); 4] = [
+        (58, "No such file", &["--cert".as_ref(), "/nowhere".as_ref()]),
+        (58, "server certificate is of no use", &["--cert".as_ref(), cert, "--key".as_ref(), key]),
+        (
+            77,
+            "No such file",
+            &[
+                "--cert".as_ref(),
+                cert,
+                "--key".as_ref(),
+                own.key_file.as_os_str(),
+                "--client-ca".as_ref(),
+                "/nowhere".as_ref(),
+            ],
+        ),
+        (2, "one for each", &["--cert".as_ref(), cert, "--cert".as_ref(), cert, "--key".as_ref(), key]),
+    ];
+    for (code, why, options) in cases {
+        let said = run_persist([&["serve".as_ref(), "--listen".as_ref(), "127.0.0.1:0".as_ref()], options].concat());
+        assert_eq!(said.code, Some(code), "{options:?}: {}", said.stderr);
+        assert!(said.stderr.contains(why) && said.stderr.lines().count() == 1, "{options:?}: {}", said.stderr);
+        assert!(said.stdout.is_empty());
+    }
 }

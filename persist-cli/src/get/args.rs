@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use persist_core::Method;
 
+use super::elsewhere::PlaceOptions;
 use super::outputs::Outputs;
 use super::payload::Payload;
 use super::proxy::ProxyOptions;
+use super::secure::TlsOptions;
 use crate::report::Format;
 
 const AFTER_HELP: &str = "\
@@ -30,6 +32,9 @@ Exit codes, with curl's numbers; of several failures, that of the first failed U
   52  the peer closed without a reply
   55  sending failed
   56  receiving failed, or an HTTP proxy made no tunnel
+  58  --cert or --key is of no use
+  60  the server's certificate was not accepted
+  77  the root certificates cannot be read
   97  a SOCKS proxy made no tunnel
 
 Files: -O, --remote-name-all and --output-dir name a file by the last segment of the URL's path, just as it is written
@@ -40,7 +45,7 @@ there; a URL whose path ends in / gives `index.html`. When two URLs of one run g
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// What to fetch; http:// may be left out
+    /// What to fetch, http:// or https://; http:// may be left out
     #[arg(value_name = "URL", required_unless_present_any = ["input", "demo"])]
     pub(super) urls: Vec<String>,
     /// Fetch these too, one URL a line, # begins a comment line; - is standard input
@@ -79,8 +84,12 @@ pub struct Args {
     pub(super) outputs: Outputs,
     #[command(flatten)]
     pub(super) proxy: ProxyOptions,
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
+    #[command(flatten)]
+    pub(super) place: PlaceOptions,
     /// Connect to this Unix socket, whatever the URL's host, and through no proxy
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["proxy", "socks4a", "socks5", "socks5_hostname", "preproxy"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["proxy", "socks4a", "socks5", "socks5_hostname", "preproxy", "connect_to"])]
     pub(super) unix_socket: Option<PathBuf>,
     /// Treat a status of 400 or above as a failure, and drop its content
     #[arg(short = 'f', long)]

@@ -128,7 +128,7 @@ impl Fetcher {
     pub(super) fn connected(&self, route: &Route, stream: &Stream) -> u64 {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.reporter.connected();
-        self.options.show.connected(number, route.pool_key.label(), stream.peer_addr());
+        self.options.show.connected(number, route.pool_key.label(), stream);
         number
     }
 

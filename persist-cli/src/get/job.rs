@@ -73,17 +73,19 @@ impl Place {
         let text = text.trim();
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = Url::parse(&with_scheme).map_err(|error| bad(error.to_string()))?;
-        if url.scheme() != "http" {
-            return Err(BadUrl {
-                message: format!("reading the URL: the scheme {} is not supported, only http is", url.scheme()),
-                exit: Exit::Failed,
-            });
-        }
+        let scheme = match url.scheme() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            other => {
+                let message = format!("reading the URL: the scheme {other} is not supported, only http and https are");
+                return Err(BadUrl { message, exit: Exit::Failed });
+            }
+        };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("it has no host".to_owned()))?;
-        let port = url.port_or_known_default().unwrap_or(80);
+        let port = url.port_or_known_default().unwrap_or_else(|| scheme.default_port());
         let name = host.parse().map_err(|error| bad(format!("{error}")))?;
         Ok(Self {
-            destination: Destination::tcp(Scheme::Http, name, port),
+            destination: Destination::tcp(scheme, name, port),
             path: url.path().to_owned(),
             query: url.query().map(str::to_owned),
             host: url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
@@ -169,6 +171,8 @@ mod tests {
         assert_eq!(parts("http://Example.com"), expect("http://example.com", "/", "example.com"));
         assert_eq!(parts("example.com:8080/a?b#c"), expect("http://example.com:8080", "/a?b", "example.com:8080"));
         assert_eq!(parts("http://[::1]:81/a/../b"), expect("http://[::1]:81", "/b", "[::1]:81"));
+        assert_eq!(parts("https://h:443/"), expect("https://h", "/", "h"));
+        assert_eq!(parts("https://h:444/"), expect("https://h:444", "/", "h:444"));
         assert_eq!(parts("http://h/a b"), expect("http://h", "/a%20b", "h"));
     }
 
@@ -181,7 +185,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_fetched_says_why() {
-        assert_eq!(Place::parse("https://h/").unwrap_err().exit, Exit::Failed);
         assert_eq!(Place::parse("ftp://h/").unwrap_err().exit, Exit::Failed);
         assert_eq!(Place::parse("http://").unwrap_err().exit, Exit::Malformed);
         assert_eq!(Place::parse("http://h:99999/").unwrap_err().exit, Exit::Malformed);

@@ -3,6 +3,7 @@
 mod args;
 mod budget;
 mod demo;
+mod elsewhere;
 mod failure;
 mod fetcher;
 mod headers;
@@ -16,6 +17,7 @@ mod proxy;
 mod queue;
 mod receive;
 mod record;
+mod secure;
 mod show;
 mod sink;
 mod upload;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use persist_async::Stream;
+use persist_async::tls::rustls::ProtocolVersion;
 use persist_core::{Field, ResponseHead, Version};
 
 use super::job::Job;
@@ -16,10 +18,19 @@ pub(super) struct Show {
 const HIDDEN: [&str; 4] = ["Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"];
 
 impl Show {
-    pub(super) fn connected(self, number: u64, to: &str, address: Option<std::net::SocketAddr>) {
-        self.say(|text| match address {
-            Some(address) => writeln!(text, "* connection {number} to {to} ({address})"),
-            None => writeln!(text, "* connection {number} to {to}"),
+    pub(super) fn connected(self, number: u64, to: &str, stream: &Stream) {
+        self.say(|text| {
+            write!(text, "* connection {number} to {to}")?;
+            if let Some(address) = stream.peer_addr() {
+                write!(text, " ({address})")?;
+            }
+            match stream.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => text.write_str(", TLS 1.3")?,
+                Some(ProtocolVersion::TLSv1_2) => text.write_str(", TLS 1.2")?,
+                Some(other) => write!(text, ", {other:?}")?,
+                None => {}
+            }
+            text.write_char('\n')
         });
     }
 

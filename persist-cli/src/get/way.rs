@@ -1,17 +1,20 @@
 //! How destinations are reached: the routes to them, and connections by these.
 
 use std::error::Error as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use persist_async::{Connector, Error, Stream};
+use persist_async::tls::{ClientTls, rustls};
+use persist_async::{Connector, Dialer, Error, SocketDialer, Stream};
 use persist_core::{
     Destination, DialConfig, DialTimeout, Hop, Means, Phase, PoolKey, Route, RouteError, Router, Scheme, SocketConfig,
 };
 use persist_proxy::{Proxies, ProxyFailure};
 
 use super::args::Args;
+use super::elsewhere::{Always, ByRules, PlaceOptions, Redirected, Rule, resolver};
 use super::failure::Failed;
+use super::secure::TlsOptions;
 use crate::exit::Exit;
 
 /// How long connecting may take in all, as in curl, if the command line does not say.
@@ -22,7 +25,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) struct Way {
     router: Arc<dyn Router>,
     proxies: Proxies,
+    /// For routes with a proxy.
     connector: Connector,
+    /// For those without.
+    direct: Connector,
+    rules: Arc<[Rule]>,
+    tls: TlsOptions,
+    /// What `tls` came to, once somebody has needed it.
+    made: Arc<OnceLock<Result<ClientTls, Failed>>>,
 }
 
 /// `--unix-socket`: whatever the destination, it is reached there.
@@ -31,6 +41,10 @@ struct UnixSocket(String);
 
 impl Router for UnixSocket {
     fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
+        // With TLS each host has connections of its own: the server was asked for its name.
+        if destination.scheme() == Scheme::Https {
+            return Ok(Route::direct(destination));
+        }
         let socket = Destination::unix(Scheme::Http, &self.0);
         Ok(Route { pool_key: PoolKey::from(&socket), hops: vec![Hop::socket(socket)], ..Route::direct(destination) })
     }
@@ -42,23 +56,43 @@ impl Way {
     /// # Errors
     /// What is wrong with them, for a person.
     pub(super) fn new(args: &Args) -> Result<Self, String> {
-        let (proxies, router): (_, Arc<dyn Router>) = match &args.unix_socket {
+        let connector = connector(args.connect_timeout, &args.place);
+        let sockets = || sockets(&args.place);
+        let (proxies, router, dialer): (_, Arc<dyn Router>, Option<Arc<dyn Dialer>>) = match &args.unix_socket {
             Some(path) => {
                 let path = path.to_str().ok_or("--unix-socket: the path is not UTF-8")?;
-                (Proxies::none(), Arc::new(UnixSocket(path.to_owned())))
+                let always = Always { sockets: sockets(), to: Destination::unix(Scheme::Http, path) };
+                (Proxies::none(), Arc::new(UnixSocket(path.to_owned())), Some(Arc::new(always)))
             }
             None => {
                 let proxies = args.proxy.proxies(|name| std::env::var(name).ok())?;
-                (proxies.clone(), Arc::new(proxies))
+                let rules = args.place.connect_to.clone();
+                let by_rules = || -> Arc<dyn Dialer> { Arc::new(ByRules { sockets: sockets(), rules }) };
+                let dialer = (!args.place.connect_to.is_empty()).then(by_rules);
+                (proxies.clone(), Arc::new(proxies), dialer)
             }
         };
-        Ok(Self { router, proxies, connector: connector(args.connect_timeout) })
+        let direct = match dialer {
+            Some(dialer) => connector.clone().with_dialer(dialer),
+            None => connector.clone(),
+        };
+        let (rules, tls) = (args.place.connect_to.clone().into(), args.tls.clone());
+        Ok(Self { router, proxies, connector, direct, rules, tls, made: Arc::default() })
     }
 
     /// Straight to everywhere.
     pub(super) fn direct() -> Self {
         let proxies = Proxies::none();
-        Self { router: Arc::new(proxies.clone()), proxies, connector: connector(None) }
+        let connector = connector(None, &PlaceOptions::default());
+        Self {
+            router: Arc::new(proxies.clone()),
+            proxies,
+            direct: connector.clone(),
+            connector,
+            rules: Arc::default(),
+            tls: TlsOptions::default(),
+            made: Arc::default(),
+        }
     }
 
     /// The route to a destination.
@@ -71,7 +105,23 @@ impl Way {
 
     /// A connection by this route.
     pub(super) async fn connect(&self, route: &Route) -> Result<Stream, Failed> {
-        self.connector.connect(route, &*self.router).await.map_err(|error| self.failed(route, &error))
+        let mut connector = match route.hops.as_slice() {
+            [_] => self.direct.clone(),
+            _ => self.connector.clone(),
+        };
+        if route.hops.iter().any(|hop| hop.to.scheme() == Scheme::Https) {
+            // The platform's roots are a file of a few hundred: read once, and by whoever needs them.
+            connector = connector.with_tls(self.made.get_or_init(|| self.tls.build()).clone()?);
+        }
+        let end = route.hops.last().map(|hop| &hop.to);
+        let connected = match end.filter(|_| !self.rules.is_empty()) {
+            Some(end) => {
+                let router = Redirected { router: &*self.router, rules: &self.rules, end };
+                connector.connect(route, &router).await
+            }
+            None => connector.connect(route, &*self.router).await,
+        };
+        connected.map_err(|error| self.failed(route, &error))
     }
 
     fn failed(&self, route: &Route, error: &Error) -> Failed {
@@ -93,20 +143,29 @@ impl Way {
             _ => format!("connecting to {proxy}{place}"),
         };
         let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        Failed::new(format!("{doing}: {cause}"), exit(error, failure.as_ref(), route))
+        let hint = error.hint().filter(|_| error.phase() == Phase::Handshake);
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        Failed::new(format!("{doing}: {cause}{hint}"), exit(error, failure.as_ref(), route))
     }
 }
 
-fn connector(limit: Option<Duration>) -> Connector {
+fn connector(limit: Option<Duration>, place: &PlaceOptions) -> Connector {
     let mut dial = DialConfig::unlimited();
     dial.total = Some(limit.unwrap_or(CONNECT_TIMEOUT));
-    Connector::of_parts(dial, SocketConfig::default())
+    Connector::of_parts(dial, SocketConfig::default()).with_resolver(resolver(place))
+}
+
+fn sockets(place: &PlaceOptions) -> SocketDialer {
+    SocketDialer::default().with_resolver(resolver(place))
 }
 
 /// curl's code for the same thing.
 fn exit(error: &Error, failure: Option<&ProxyFailure<'_>>, route: &Route) -> Exit {
     if error.source().is_some_and(|cause| cause.is::<DialTimeout>()) {
         return Exit::Timeout;
+    }
+    if let Some(rustls::Error::InvalidCertificate(_)) = error.source().and_then(|cause| cause.downcast_ref()) {
+        return Exit::Untrusted;
     }
     match failure {
         Some(ProxyFailure::NotResolved) => return Exit::ResolveProxy,

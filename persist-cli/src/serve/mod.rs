@@ -7,6 +7,7 @@ mod files;
 mod listing;
 mod lookup;
 mod range;
+mod secure;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use persist_async::tls::ServerTls;
 use persist_async::{Body, Incoming, Received, Server, ServerConfig};
 use persist_core::{BodyLen, Field, FieldName, FieldValue, Method, RequestHead, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, BufReader};
@@ -22,9 +24,10 @@ use crate::exit::Exit;
 use crate::report::Format;
 use access::{Access, Entry};
 use files::{Answer, Content, Site, plain};
+use secure::TlsOptions;
 
 const AFTER_HELP: &str = "\
-The first line on standard output is `listening on http://ADDRESS:PORT`. Ctrl-C and SIGTERM let what is under way
+The first line on standard output is `listening on http://ADDRESS:PORT`, or https:// with --cert. Ctrl-C and SIGTERM let what is under way
 finish, for 30 seconds at most, and exit with 0; the second one ends at once.
 
 Files: GET and HEAD, conditional requests, one range. A directory is its index.html, or a list of names. Symbolic links
@@ -36,7 +39,9 @@ Exit codes:
   2   the command line does not make sense
   7   the address could not be listened on
   23  standard output could not be written
-  26  DIR could not be read";
+  26  DIR could not be read
+  58  --cert or --key is of no use
+  77  the certificates of --client-ca cannot be read";
 
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -60,6 +65,8 @@ pub struct Args {
     /// Answer every request with 200 and its own content, as it comes
     #[arg(long)]
     echo: bool,
+    #[command(flatten)]
+    tls: TlsOptions,
     /// No report on standard error
     #[arg(short = 's', long)]
     silent: bool,
@@ -93,12 +100,13 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<Exit, Failed> {
+    let tls = args.tls.build()?;
     let site = if args.echo { None } else { Some(site(args)?) };
     let access = Access { format: args.format, silent: args.silent };
     let service = Arc::new(Service { site, access });
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failed { message: format!("starting: {error}"), exit: Exit::Failed })?;
-    let exit = runtime.block_on(listen(&args.listen, service));
+    let exit = runtime.block_on(listen(&args.listen, tls, service));
     runtime.shutdown_background();
     exit
 }
@@ -108,7 +116,7 @@ fn site(args: &Args) -> Result<Arc<Site>, Failed> {
     Site::new(&args.dir).map(Arc::new).map_err(unreadable)
 }
 
-async fn listen(address: &str, service: Arc<Service>) -> Result<Exit, Failed> {
+async fn listen(address: &str, tls: Option<ServerTls>, service: Arc<Service>) -> Result<Exit, Failed> {
     let unusable = |error| Failed { message: format!("listening on {address}: {error}"), exit: Exit::Connect };
     let server = Server::bind(address).await.map_err(unusable)?;
     let mut config = ServerConfig::default()
@@ -116,12 +124,16 @@ async fn listen(address: &str, service: Arc<Service>) -> Result<Exit, Failed> {
         .expect("a constant without control characters");
     config.conn.timeouts.linger = Some(LINGER);
     let server = server.with_config(config);
+    let (scheme, server) = match tls {
+        Some(tls) => ("https", server.with_tls(tls)),
+        None => ("http", server),
+    };
     // Before anybody can know that we are here, so that no signal is missed.
     let mut signals = Signals::new()
         .map_err(|error| Failed { message: format!("waiting for signals: {error}"), exit: Exit::Failed })?;
     let mut stdout = io::stdout();
     let listening = match server.local_addr() {
-        Some(address) => writeln!(stdout, "listening on http://{address}"),
+        Some(address) => writeln!(stdout, "listening on {scheme}://{address}"),
         None => Ok(()),
     };
     listening
