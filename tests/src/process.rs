@@ -56,7 +56,15 @@ impl Running {
 
     /// Asks it to end (SIGTERM), and returns how it did and what it said on stderr.
     pub fn terminate(self) -> (ExitStatus, String) {
-        let told = Command::new("kill").arg(self.id().to_string()).status();
+        self.end_by("TERM")
+    }
+
+    /// The same with another signal, for programs that take that one for a request to finish what they do.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub fn end_by(self, signal: &str) -> (ExitStatus, String) {
+        let told = Command::new("kill").arg(format!("-{signal}")).arg(self.id().to_string()).status();
         assert!(told.is_ok_and(|status| status.success()), "cannot signal process {}", self.id());
         self.wait()
     }

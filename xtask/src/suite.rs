@@ -9,18 +9,37 @@ use crate::{Outcome, dist, fuzz, shell, standalone};
 pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
 
 /// Programs written by others that tests talk to. A test whose peer is lacking says so and passes, unless peers are required.
-const PEERS: [(&str, &str); 4] =
-    [("curl", "--version"), ("nginx", "-v"), ("python3", "--version"), ("node", "--version")];
+const PEERS: [(&str, &str); 6] = [
+    ("curl", "--version"),
+    ("nginx", "-v"),
+    ("python3", "--version"),
+    ("node", "--version"),
+    ("tinyproxy", "-v"),
+    ("microsocks", "-h"),
+];
+
+/// More proxies, for the full run.
+const MORE_PEERS: [(&str, &str); 6] = [
+    ("squid", "-v"),
+    ("privoxy", "--version"),
+    ("haproxy", "-v"),
+    ("apache2", "-v"),
+    ("danted", "-v"),
+    ("ncat", "--version"),
+];
 
 /// Parsers that ours is compared with, from Python's package index; `PERSIST_PYTHON` names the interpreter that has them.
 const PYTHON_MODULES: &str = "h11 and httptools";
+
+/// A proxy in Python, for the full run.
+const PYTHON_PROXY: &str = "proxy.py";
 
 /// Targets that have no `std` or no threads: the core must build for them.
 const BARE_TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "wasm32-unknown-unknown"];
 
 pub(crate) fn run(options: &[String]) -> Outcome {
     let [full, require_peers] = shell::flags(options, ["--full", "--require-peers"])?;
-    let lacking = report_peers();
+    let lacking = report_peers(full);
     if require_peers && !lacking.is_empty() {
         return Err(format!("peers are required, and {} is not installed", lacking.join(", ")));
     }
@@ -60,17 +79,21 @@ pub(crate) fn run(options: &[String]) -> Outcome {
 }
 
 /// Prints which peers there are; returns the names of those that are not.
-fn report_peers() -> Vec<&'static str> {
+fn report_peers(full: bool) -> Vec<&'static str> {
     let mut lacking = Vec::new();
-    for (name, version_option) in PEERS {
+    for (name, version_option) in PEERS.into_iter().chain(MORE_PEERS.into_iter().filter(|_| full)) {
         match shell::find(name) {
             Some(program) => println!("peer {name}: {}", version(Command::new(program).arg(version_option))),
             None => lacking.push(name),
         }
     }
-    match python_modules() {
-        Some(versions) => println!("peer {PYTHON_MODULES}: {versions}"),
-        None => lacking.push(PYTHON_MODULES),
+    let modules = "import h11, httptools; print(h11.__version__, httptools.__version__)";
+    let proxy = "import importlib.metadata, proxy; print(importlib.metadata.version('proxy.py'))";
+    for (name, program) in [(PYTHON_MODULES, modules)].into_iter().chain(full.then_some((PYTHON_PROXY, proxy))) {
+        match python(program) {
+            Some(versions) => println!("peer {name}: {versions}"),
+            None => lacking.push(name),
+        }
     }
     for name in &lacking {
         println!("peer {name}: not installed, so the tests that need it are left out");
@@ -78,11 +101,10 @@ fn report_peers() -> Vec<&'static str> {
     lacking
 }
 
-/// The versions of the parsers, if Python has both.
-fn python_modules() -> Option<String> {
+/// What a program says in the Python that tests use; `None` if it fails, as it does where a module is lacking.
+fn python(program: &str) -> Option<String> {
     let python = std::env::var_os("PERSIST_PYTHON").map(PathBuf::from).or_else(|| shell::find("python3"))?;
-    let program = "import h11, httptools; print(h11.__version__, httptools.__version__)";
-    shell::output(Command::new(python).args(["-c", program])).ok().map(|versions| versions.trim().to_owned())
+    shell::output(Command::new(python).args(["-c", program])).ok().map(|said| said.trim().to_owned())
 }
 
 /// The first line of what a program says about itself; some say it on stderr.

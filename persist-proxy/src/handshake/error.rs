@@ -130,15 +130,17 @@ impl HandshakeError {
         }
     }
 
-    /// Whether the proxy wants credentials, or others.
+    /// Whether the proxy wants credentials, or others. So does a 401: nobody but the proxy answers `CONNECT`, and tinyproxy says that to a wrong
+    /// password.
     pub fn wants_credentials(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::AuthenticationRequired { .. }
-                | Self::NoAcceptableMethod { .. }
-                | Self::CredentialsRejected { .. }
-                | Self::Socks4(Socks4Error::NoIdentd | Socks4Error::UserMismatch)
-        )
+            | Self::NoAcceptableMethod { .. }
+            | Self::CredentialsRejected { .. }
+            | Self::Socks4(Socks4Error::NoIdentd | Socks4Error::UserMismatch) => true,
+            Self::Refused { refusal } => refusal.status == StatusCode::UNAUTHORIZED,
+            _ => false,
+        }
     }
 }
 

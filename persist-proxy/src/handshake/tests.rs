@@ -118,6 +118,7 @@ fn a_proxy_that_cannot_reach_the_target_is_told_from_one_that_refuses() {
     };
     for (status, targets, credentials) in [
         (400, false, false),
+        (401, false, true),
         (403, false, false),
         (407, false, true),
         (500, false, false),

@@ -21,11 +21,11 @@ pub enum Kind {
     Squid,
     /// HTTP.
     Privoxy,
-    /// HTTP; forwards, and refuses tunnels.
+    /// HTTP, inside TLS if there is an identity; forwards to addresses, and refuses tunnels.
     Haproxy,
-    /// HTTP: mod_proxy.
+    /// HTTP: mod_proxy; inside TLS if there is an identity.
     Apache,
-    /// SOCKS 4 and 5.
+    /// SOCKS 4 (not 4a: it takes the address that stands in for a name for an address) and 5.
     Dante,
     /// HTTP, the worst case: one request a connection, and whatever comes to its mind.
     Ncat,
@@ -45,6 +45,9 @@ pub struct Proxy {
 
 /// A user and a password.
 pub type Login = (&'static str, &'static str);
+
+/// A certificate and its key, both in PEM.
+pub type Identity<'p> = (&'p str, &'p str);
 
 impl Kind {
     /// The program's name.
@@ -71,15 +74,22 @@ impl Kind {
 }
 
 impl Proxy {
-    /// Starts one; `None` if it is not installed. Of these, squid, tinyproxy, microsocks, ncat and proxy.py take a login.
+    /// Starts one; `None` if it is not installed. Of these, squid, tinyproxy, microsocks, ncat and proxy.py take a login, haproxy and apache
+    /// an identity.
     ///
     /// # Panics
-    /// If it is given a login and takes none.
-    pub fn start(kind: Kind, login: Option<Login>) -> Option<Self> {
+    /// If it is given what it does not take.
+    pub fn start(kind: Kind, login: Option<Login>, identity: Option<Identity<'_>>) -> Option<Self> {
         let program = kind.program()?;
         let folder = Folder::new();
         open_to_all(&folder);
-        let (running, address) = start_on_a_free_port(|address| command(kind, &program, &folder, address, login));
+        if let Some((certificate, key)) = identity {
+            assert!(matches!(kind, Kind::Haproxy | Kind::Apache), "{kind:?} takes no identity");
+            folder.write("identity.pem", format!("{certificate}{key}"));
+        }
+        let is_secured = identity.is_some();
+        let (running, address) =
+            start_on_a_free_port(|address| command(kind, &program, &folder, address, login, is_secured));
         Some(Self { kind, running: Some(running), folder, address })
     }
 
@@ -88,12 +98,15 @@ impl Proxy {
     /// # Panics
     /// If its log is not what it was asked for.
     pub fn requests_by_connection(mut self) -> Option<Vec<usize>> {
-        let said = self.running.take().expect("it runs until it is dropped").terminate().1;
+        // haproxy's log lacks what it was in the middle of, if it is ended otherwise.
+        let signal = if self.kind == Kind::Haproxy { "USR1" } else { "TERM" };
+        let said = self.running.take().expect("it runs until it is dropped").end_by(signal).1;
         let log = |name: &str| fs::read_to_string(self.folder.join(name)).expect("it wrote its log");
         let by_port = |log: &str| {
             let mut counts = BTreeMap::new();
             // Each line begins with the client's port.
-            for port in log.lines().filter_map(|line| line.split(' ').next()?.parse::<u16>().ok()) {
+            let lines = log.lines().filter(|line| !line.contains("error:transaction-end-before-headers"));
+            for port in lines.filter_map(|line| line.split(' ').next()?.parse::<u16>().ok()) {
                 *counts.entry(port).or_insert(0) += 1;
             }
             counts.into_values().collect()
@@ -106,8 +119,8 @@ impl Proxy {
             Kind::Privoxy => {
                 let counts =
                     said.lines().filter_map(|line| line.split_once("Requests received: ")?.1.strip_suffix('.'));
-                // It was also looked at, to see whether it listens.
-                Some(counts.filter_map(|count| count.parse().ok()).filter(|count| *count > 0).collect())
+                // The first one is the look whether it listens, which it counts as a request.
+                Some(counts.filter_map(|count| count.parse().ok()).skip(1).collect())
             }
             Kind::Microsocks | Kind::Dante | Kind::Ncat | Kind::ProxyPy => None,
         }
@@ -126,7 +139,14 @@ impl Drop for Proxy {
     }
 }
 
-fn command(kind: Kind, program: &PathBuf, folder: &Folder, address: SocketAddr, login: Option<Login>) -> Command {
+fn command(
+    kind: Kind,
+    program: &PathBuf,
+    folder: &Folder,
+    address: SocketAddr,
+    login: Option<Login>,
+    is_secured: bool,
+) -> Command {
     let takes_a_login = matches!(kind, Kind::Tinyproxy | Kind::Microsocks | Kind::Squid | Kind::Ncat | Kind::ProxyPy);
     assert!(login.is_none() || takes_a_login, "{kind:?} takes no login");
     let (ip, port, root) = (address.ip().to_string(), address.port().to_string(), folder.path().display());
@@ -141,7 +161,7 @@ fn command(kind: Kind, program: &PathBuf, folder: &Folder, address: SocketAddr, 
             command.arg("-d").arg("-c").arg(config(text));
         }
         Kind::Microsocks => {
-            command.args(["-q", "-i", &ip, "-p", &port]);
+            command.args(["-i", &ip, "-p", &port]);
             if let Some((user, password)) = login {
                 command.args(["-u", user, "-P", password]);
             }
@@ -173,22 +193,30 @@ fn command(kind: Kind, program: &PathBuf, folder: &Folder, address: SocketAddr, 
             command.arg("--no-daemon").arg(config(text));
         }
         Kind::Haproxy => {
+            let tls = if is_secured { format!(" ssl crt {root}/identity.pem alpn http/1.1") } else { String::new() };
             let text = format!(
                 "global\n  log stderr format raw local0\n\
-                 defaults\n  mode http\n  log global\n  log-format \"%cp %HM %HU %ST\"\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
-                 frontend proxy\n  bind {address}\n  http-request deny deny_status 405 if METH_CONNECT\n  http-request set-dst url_ip\n\
+                 defaults\n  mode http\n  log global\n  option dontlognull\n  log-format \"%cp %HM %HU %ST\"\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
+                 frontend proxy\n  bind {address}{tls}\n  http-request deny deny_status 405 if METH_CONNECT\n  http-request set-dst url_ip\n\
                  \x20 http-request set-dst-port url_port\n  http-request del-header Proxy-Authorization\n  http-request set-uri %[path]\n\
                  \x20 default_backend anywhere\n\
                  backend anywhere\n  server target 0.0.0.0:0\n"
             );
-            command.arg("-q").arg("-f").arg(config(text));
+            command.arg("-db").arg("-f").arg(config(text));
         }
         Kind::Apache => {
             let modules = ["mpm_event", "authz_core", "authz_host", "proxy", "proxy_http", "proxy_connect"];
+            let tls = if is_secured {
+                format!(
+                    "SSLEngine on\nSSLCertificateFile {root}/identity.pem\nSSLCertificateKeyFile {root}/identity.pem\n"
+                )
+            } else {
+                String::new()
+            };
             let load = |name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n");
-            let modules: String = modules.into_iter().map(load).collect();
+            let modules: String = modules.into_iter().chain(is_secured.then_some("ssl")).map(load).collect();
             let text = format!(
-                "Listen {address}\nServerName localhost\nServerRoot {root}\nPidFile {root}/pid\nErrorLog {root}/error.log\n{modules}\
+                "Listen {address}\nServerName localhost\nServerRoot {root}\nPidFile {root}/pid\nErrorLog {root}/error.log\n{modules}{tls}\
                  User nobody\nGroup nogroup\nLogFormat \"%{{remote}}p %r %>s\" x\nCustomLog {root}/access.log x\n\
                  ProxyRequests On\nAllowCONNECT 1-65535\n<Proxy *>\nRequire all granted\n</Proxy>\n"
             );
