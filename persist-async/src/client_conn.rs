@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant as Moment};
 
 use persist_core::{
@@ -52,7 +51,7 @@ use crate::wakers::Slot;
 /// # }
 /// ```
 pub struct ClientConn<S> {
-    link: Arc<Link<Client, S>>,
+    pub(crate) link: Arc<Link<Client, S>>,
 }
 
 /// A reserved place in the pipeline, given back when dropped.
@@ -64,7 +63,7 @@ pub struct Reservation<S: Transport> {
 
 /// What to do while a gate of the pipeline is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Gates {
+pub(crate) enum Gates {
     /// Wait until it opens: the reply in front is awaited elsewhere, or by this very future.
     Wait,
     /// Tell the caller, who might be the one that must read first.
@@ -153,15 +152,7 @@ impl<S: Transport> ClientConn<S> {
         if used {
             self.link.look();
         }
-        self.exchange(request.borrow(), &mut Some(body.into())).await
-    }
-
-    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request.
-    pub(crate) async fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
-        let id = self.start(request, body, None, Gates::Wait).await?;
-        let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
-        let patience = if first { Patience::None } else { Patience::OnePoll };
-        self.receive(self.hold(id), patience).await
+        self.exchange(request.borrow(), &mut Some(body.into()), None).await
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -399,15 +390,6 @@ impl<S: Transport> ClientConn<S> {
         });
     }
 
-    /// Ends an idle connection in an orderly way (TLS says goodbye), as far as that goes without waiting.
-    pub(crate) fn close_idle(&self) {
-        self.link.mutate(|state| {
-            let now = state.now();
-            state.conn.close(now);
-            state.write_through(&mut Context::from_waker(&self.link.waker));
-        });
-    }
-
     /// Takes the connection apart: the stream, the bytes that were read and belong to no message, the bytes that must still be written, and what was not complete.
     /// Not one byte is lost or read twice. Exchanges and bodies that are still held fail with [`CloseReason::Switched`].
     ///
@@ -425,7 +407,7 @@ impl<S: Transport> ClientConn<S> {
         self.hijack().map(Hijacked::into_stream)
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         request: &Request,
         body: &mut Option<Body>,
@@ -459,7 +441,7 @@ impl<S: Transport> ClientConn<S> {
         result
     }
 
-    async fn receive(&self, mut exchange: Exchange, patience: Patience) -> Result<Reply> {
+    pub(crate) async fn receive(&self, mut exchange: Exchange, patience: Patience) -> Result<Reply> {
         let id = self.own(&exchange)?;
         let reply =
             self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id)).patience(patience).await;
@@ -479,7 +461,7 @@ impl<S: Transport> ClientConn<S> {
         Some(Ok(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }))
     }
 
-    fn hold(&self, id: ExchangeId) -> Exchange {
+    pub(crate) fn hold(&self, id: ExchangeId) -> Exchange {
         Exchange::new(id, self.link.id, self.link.clone())
     }
 

@@ -24,6 +24,11 @@ impl Clock {
         self.epoch + now.since_epoch()
     }
 
+    /// An instant of tokio's clock, as this clock's.
+    pub(crate) fn of(&self, time: tokio::time::Instant) -> Instant {
+        Instant::from_duration(time.saturating_duration_since(self.epoch))
+    }
+
     /// When `deadline` is on tokio's clock; far in the future if that cannot be said.
     pub(crate) fn deadline(&self, deadline: Instant) -> tokio::time::Instant {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);

@@ -206,10 +206,17 @@ impl Incoming {
     }
 
     /// Keeps a pooled connection lent until nothing more is needed from it.
-    pub(crate) fn keep(&mut self, lease: Lease) {
+    pub(crate) fn keep(&mut self, lease: impl FnOnce() -> Lease) {
         if matches!(self.source, Source::Live { .. }) {
-            self.lease = Some(lease);
+            self.lease = Some(lease());
         }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        if let Some(lease) = &self.lease {
+            lease.failed(error);
+        }
+        self.finish(None);
     }
 
     /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
@@ -233,7 +240,7 @@ impl Incoming {
                 Ok(None)
             }
             Err(error) => {
-                self.finish(None);
+                self.fail(&error);
                 Err(error)
             }
         })
@@ -292,7 +299,7 @@ impl AsyncRead for Incoming {
                 Ok(())
             }
             Err(error) => {
-                this.finish(None);
+                this.fail(&error);
                 Err(into_io(error))
             }
         })

@@ -94,6 +94,7 @@ mod link;
 mod look;
 mod part;
 mod persistent_stream;
+mod pooled;
 mod pump;
 mod race;
 mod responder;
@@ -122,9 +123,9 @@ pub use incoming::Incoming;
 pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
-    Blame, BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, Failure, Fields,
-    KeepAliveProbes, Method, PersistentStreamConfig, Phase, Request, RequestHead, Response, ResponseHead, SendError,
-    StateEvent, StatusCode,
+    Blame, BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, FailedRequest,
+    Failure, Fields, KeepAliveProbes, Method, Pending, PersistentStreamConfig, Phase, Request, RequestHead, Response,
+    ResponseHead, SendError, StateEvent, StatusCode,
 };
 pub use persistent_stream::{Greeting, PersistentStream};
 pub use responder::Responder;

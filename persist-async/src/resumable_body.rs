@@ -181,7 +181,7 @@ enum Refusal {
 
 /// Asks once; the content that comes begins right behind what was received.
 async fn ask(client: &Client, request: &Request, resume: &mut Resume) -> Result<Option<Incoming>, Refusal> {
-    let mut reply = client.send(request, ()).await.map_err(Refusal::Broken)?;
+    let mut reply = client.ask(request).await.map_err(Refusal::Broken)?;
     let content = resume.judge(reply.head.status(), |name| reply.head.field(name)).map_err(Refusal::Answer)?;
     match content {
         Content::Complete => Ok(None),

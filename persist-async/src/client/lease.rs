@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use persist_core::pool::{ConnId, Loss, Use};
 
+use super::account::Account;
 use super::shared::Shared;
 use crate::client_conn::ClientConn;
+use crate::error::Error;
 use crate::stream::Stream;
 
 /// A pooled connection, lent for one exchange. Goes back when it is dropped.
@@ -14,6 +16,8 @@ pub(crate) struct Lease {
     id: ConnId,
     conn: Arc<ClientConn<Stream>>,
     state: Lent,
+    /// The request that it is lent for, once its reply is being read.
+    account: Option<Account>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +28,7 @@ enum Lent {
 
 impl Lease {
     pub(super) fn new(shared: &Arc<Shared>, id: ConnId, conn: Arc<ClientConn<Stream>>) -> Self {
-        Self { shared: shared.clone(), id, conn, state: Lent::Out }
+        Self { shared: shared.clone(), id, conn, state: Lent::Out, account: None }
     }
 
     pub(super) fn id(&self) -> ConnId {
@@ -33,6 +37,17 @@ impl Lease {
 
     pub(super) fn conn(&self) -> &ClientConn<Stream> {
         &self.conn
+    }
+
+    pub(super) fn keep(&mut self, account: Account) {
+        self.account = Some(account);
+    }
+
+    /// The content of the reply broke off.
+    pub(crate) fn failed(&self, error: &Error) {
+        if let Some(account) = &self.account {
+            account.broke_off(error);
+        }
     }
 
     /// Whether the connection takes no further exchange.
@@ -56,10 +71,15 @@ impl Lease {
     }
 
     fn release(&mut self, how: Use) {
-        if self.state == Lent::Out {
-            self.state = Lent::Returned;
-            self.shared.released(self.id, how);
+        if self.state == Lent::Returned {
+            return;
         }
+        self.state = Lent::Returned;
+        // What this exchange leaves behind is drained before the next one meets it; others of a pipeline see to it themselves.
+        if how == Use::Completed && self.conn.in_flight() == 1 && self.shared.drain(self.id, &self.conn) {
+            return;
+        }
+        self.shared.released(self.id, how);
     }
 }
 

@@ -5,12 +5,14 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, ClientConfig, Contradiction, Decision, Destination, Phase, Repeatable, Replay, Request, Route,
+    Attempts, ClientConfig, Contradiction, Decision, Destination, Pending, Phase, Repeatable, Replay, Request, Route,
 };
+use tokio::time::Instant as Moment;
 
 use crate::body::Body;
 use crate::dial::Connector;
@@ -18,11 +20,16 @@ use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
 
+mod account;
+mod jobs;
 mod lease;
 mod shared;
+mod upkeep;
 
+use account::{Account, Failures};
 pub(crate) use lease::Lease;
 use shared::Shared;
+use upkeep::Runs;
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
@@ -37,8 +44,8 @@ use shared::Shared;
 /// # }
 /// ```
 ///
-/// Connections have no task of their own. Two kinds of short or idle work are spawned onto the runtime: one task per *dial*, so that a dropped
-/// request does not waste a connection that is nearly there, and one per client that wakes when an idle connection is due to be closed.
+/// Neither requests nor connections have tasks or channels: whoever waits for a reply drives its connection, and whoever waits for a connection dials it. What is left to do beside
+/// them is one future per client, [`upkeep`](Self::upkeep), which is spawned when it is first needed, or run by you.
 ///
 /// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe. Redirects, cookies and caches are not its job.
 #[derive(Clone)]
@@ -78,23 +85,29 @@ impl Client {
 
     /// Sends a request and reads its reply. The target is an absolute URL: `http`, `https` (feature `tls`), `http+unix` or `https+unix`; `Host` is added if there is none.
     ///
-    /// The connection goes back to the pool when the reply's body was read to its end or dropped.
+    /// The connection goes back to the pool when the reply's body was read to its end or dropped. It may take as long as
+    /// [`ClientConfig::deadline`] says, the body included.
     ///
     /// # Errors
-    /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it.
+    /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it. The failure is also
+    /// kept for [`pending_to`](Self::pending_to).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        let request = request.borrow();
-        let (destination, target) =
-            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
-        let config = &self.shared.config;
-        let route =
-            config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
-        let wire = route.request(request, &destination, &target)?;
-        self.attempts(&Arc::new(route), &wire, body.into()).await.map_err(|error| match error.destination() {
-            // A proxy on the way keeps its name.
-            Some(_) => error,
-            None => error.at(&destination),
-        })
+        let until = self.shared.config.deadline.map(from_now);
+        self.dispatch(request.borrow(), body.into(), until, Failures::Noted).await
+    }
+
+    /// [`send`](Self::send) with a deadline of its own, in place of the client's: for waiting, dialling, retries, the exchange and the reply's body together.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Once a connection has the request, a passed deadline ends the exchange with [`Deadline::Total`](persist_core::Deadline::Total) as the reason of its
+    /// failure, and reads of the body fail by the same; before that, the phase is [`Phase::Wait`].
+    pub async fn send_within(
+        &self,
+        request: impl Borrow<Request>,
+        body: impl Into<Body>,
+        within: Duration,
+    ) -> Result<Reply> {
+        self.dispatch(request.borrow(), body.into(), Some(from_now(within)), Failures::Noted).await
     }
 
     /// Sends a GET whose content goes on over another connection where it breaks off ([`ResumableBody`]).
@@ -103,8 +116,97 @@ impl Client {
     /// As [`send`](Self::send). Whether the content can be resumed shows only with the reply; if not, it is read like any other.
     pub async fn download(&self, request: impl Into<Request>) -> Result<ResumableBody> {
         let request = request.into();
-        let reply = self.send(&request, ()).await?;
+        let reply = self.ask(&request).await?;
         Ok(ResumableBody::new(self.clone(), request, reply))
+    }
+
+    /// What this client owes to a destination: how many requests are not complete, and those that failed since this was last asked, with their dispositions, so that they
+    /// can be sent again. At most [`ClientConfig::failures_max`] failures are kept, all destinations together.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &persist_async::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// for failed in client.pending_to(&"http://127.0.0.1:8080".parse()?).failed {
+    ///     if failed.error.failure().is_none_or(|failure| failure.is_provably_unprocessed()) {
+    ///         client.send(failed.request, ()).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pending_to(&self, destination: &Destination) -> Pending {
+        self.shared.pending_to(destination)
+    }
+
+    /// What a client does beside its requests: it closes connections that grow old, looks after idle ones
+    /// ([`UpkeepConfig`](persist_core::UpkeepConfig)), reads and drops what replies that nobody wanted left behind, tells those who wait too long, and finishes dials
+    /// whose requests were dropped.
+    ///
+    /// A task does so, spawned when it is first needed. Call this before the first request to run it yourself, in a task of your own or beside
+    /// other futures: it ends when the last clone of the client is gone. If it is dropped before, a task is spawned again with the next need.
+    ///
+    /// ```no_run
+    /// # async fn example() {
+    /// let client = persist_async::Client::new();
+    /// let upkeep = client.upkeep();
+    /// tokio::join!(upkeep, async move {
+    ///     let _ = client.send(persist_async::Request::get("http://127.0.0.1:8080/"), ()).await;
+    /// });
+    /// # }
+    /// ```
+    pub fn upkeep(&self) -> impl Future<Output = ()> + Send + use<> {
+        let keeper = self.shared.keeper(Runs::Users);
+        async move {
+            if let Some(keeper) = keeper {
+                keeper.run().await;
+            }
+        }
+    }
+
+    /// Sends a part of a download: its failure is the download's to deal with.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Reply> {
+        self.dispatch(request, Body::empty(), self.shared.config.deadline.map(from_now), Failures::Passed).await
+    }
+
+    async fn dispatch(
+        &self,
+        request: &Request,
+        body: Body,
+        until: Option<Moment>,
+        failures: Failures,
+    ) -> Result<Reply> {
+        let (destination, target) =
+            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
+        let account = Account::open(&self.shared, destination);
+        match self.routed(request, (account.destination(), &target), body, until).await {
+            Ok((mut reply, lease)) => {
+                reply.body.keep(|| {
+                    let mut lease = lease;
+                    lease.keep(account.remember(request, failures));
+                    lease
+                });
+                Ok(reply)
+            }
+            Err(error) => {
+                // A proxy on the way keeps its name.
+                let error = if error.destination().is_some() { error } else { error.at(account.destination()) };
+                if failures == Failures::Noted {
+                    account.failed(request, &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn routed(
+        &self,
+        request: &Request,
+        (destination, target): (&Destination, &str),
+        body: Body,
+        until: Option<Moment>,
+    ) -> Result<(Reply, Lease)> {
+        let route = self.shared.config.router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
+        let wire = route.request(request, destination, target)?;
+        self.attempts(&Arc::new(route), &wire, body, until).await
     }
 
     /// Waits as long as the policy says before the retry that `attempts` counts.
@@ -120,20 +222,25 @@ impl Client {
         self.shared.counts()
     }
 
-    async fn attempts(&self, route: &Arc<Route>, wire: &Request, body: Body) -> Result<Reply> {
+    async fn attempts(
+        &self,
+        route: &Arc<Route>,
+        wire: &Request,
+        body: Body,
+        until: Option<Moment>,
+    ) -> Result<(Reply, Lease)> {
         let Shared { config, .. } = &*self.shared;
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         loop {
-            let lease = self.shared.acquire(route, want).await?;
-            let error = match self.attempt(&lease, wire, &mut body).await {
-                Ok(mut reply) => {
+            let lease = self.shared.acquire(route, want, until).await?;
+            let error = match lease.conn().exchange(wire, &mut body, until).await {
+                Ok(reply) => {
                     let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
                     self.shared.answered(&lease, announced);
-                    reply.body.keep(lease);
-                    return Ok(reply);
+                    return Ok((reply, lease));
                 }
                 Err(error) => error,
             };
@@ -168,14 +275,21 @@ impl Client {
             // RFC 9112 §9.3.1: on a fresh connection, since others of the pool may be as stale as this one was.
             want = Want::Fresh;
             if so_far != Attempts::default() || attempts.counted > 0 {
-                tokio::time::sleep(config.retry.delay(attempts, random())).await;
+                let pause = from_now(config.retry.delay(attempts, random()));
+                // What went wrong says more than that there was no time for another try.
+                if until.is_some_and(|until| until <= pause) {
+                    return Err(error);
+                }
+                tokio::time::sleep_until(pause).await;
             }
         }
     }
+}
 
-    async fn attempt(&self, lease: &Lease, wire: &Request, body: &mut Option<Body>) -> Result<Reply> {
-        lease.conn().exchange(wire, body).await
-    }
+/// Far in the future if that cannot be said.
+fn from_now(after: Duration) -> Moment {
+    let now = Moment::now();
+    now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365))
 }
 
 /// Any number, for jitter: the seed that the standard library draws for its hash maps.

@@ -1,0 +1,66 @@
+//! What a pool asks of its connections, beyond what everybody may.
+
+use std::pin::pin;
+use std::task::Context;
+
+use persist_core::{Client, ExchangeId, Phase, PoolError, Request};
+use tokio::time::Instant as Moment;
+
+use crate::body::Body;
+use crate::client_conn::{ClientConn, Gates};
+use crate::error::{Error, Result};
+use crate::exchange::Reply;
+use crate::link::{Interest, State, Transport};
+use crate::race::{Either, race};
+use crate::wait::Patience;
+
+impl<S: Transport> ClientConn<S> {
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request; complete by `until`.
+    pub(crate) async fn exchange(
+        &self,
+        request: &Request,
+        body: &mut Option<Body>,
+        until: Option<Moment>,
+    ) -> Result<Reply> {
+        let id = match until {
+            None => self.start(request, body, None, Gates::Wait).await?,
+            Some(until) => self.start_until(request, body, until).await?,
+        };
+        let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
+        let patience = if first { Patience::None } else { Patience::OnePoll };
+        self.receive(self.hold(id), patience).await
+    }
+
+    async fn start_until(&self, request: &Request, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
+        let asked = Moment::now();
+        let started = {
+            let start = pin!(self.start(request, body, None, Gates::Wait));
+            race(start, tokio::time::sleep_until(until)).await
+        };
+        let Either::Left(id) = started else {
+            let late = PoolError::Deadline { waited: asked.elapsed(), failures: 0 };
+            return Err(Error::new(Phase::Wait, late));
+        };
+        let id = id?;
+        self.link.mutate(|state| {
+            let until = state.clock.of(until);
+            state.conn.set_deadline(id, Some(until));
+        });
+        Ok(id)
+    }
+
+    /// Waits until nothing is going on, or nothing will ever again.
+    pub(crate) async fn settled(&self) {
+        let settled = |state: &mut State<Client, S>, _| (state.conn.is_idle() || state.is_closing()).then_some(());
+        self.link.wait(Interest::Connection, settled).await;
+    }
+
+    /// Ends an idle connection in an orderly way (TLS says goodbye), as far as that goes without waiting.
+    pub(crate) fn close_idle(&self) {
+        self.link.mutate(|state| {
+            let now = state.now();
+            state.conn.close(now);
+            state.write_through(&mut Context::from_waker(&self.link.waker));
+        });
+    }
+}
