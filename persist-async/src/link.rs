@@ -462,9 +462,12 @@ impl<R: Part, S: Transport> Link<R, S> {
                     continue;
                 }
             }
-            state.note(interest, self.wakers.reserve(slot));
+            let (place, due) = self.wakers.wait(slot, cx.waker(), hold);
+            state.note(interest, place);
             drop(state);
-            self.wakers.wait(slot, cx.waker(), hold);
+            if due {
+                cx.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
     }
@@ -491,9 +494,12 @@ impl<R: Part, S: Transport> Link<R, S> {
                 Poll::Ready(result)
             }
             None => {
-                state.note(interest, self.wakers.reserve(slot));
+                let (place, due) = self.wakers.wait(slot, cx.waker(), Hold::Loose);
+                state.note(interest, place);
                 drop(state);
-                self.wakers.wait(slot, cx.waker(), Hold::Loose);
+                if due {
+                    cx.waker().wake_by_ref();
+                }
                 Poll::Pending
             }
         };

@@ -65,9 +65,10 @@ where
             if let Some(result) = (this.attempt)(&mut state, None) {
                 return Poll::Ready(result);
             }
-            state.note(this.interest, this.link.wakers.reserve(&mut this.slot));
+            let place = this.link.wakers.wait_behind_driver(&mut this.slot, cx.waker());
+            state.note(this.interest, place);
             drop(state);
-            this.link.wakers.wait_behind_driver(&mut this.slot, cx.waker());
+            this.link.wakers.kick();
             return Poll::Pending;
         }
         let (attempt, flush) = (&mut this.attempt, this.flush);

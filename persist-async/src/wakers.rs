@@ -40,8 +40,8 @@ struct List {
 enum Place {
     Free,
     /// Woken, and not polled since.
-    Woken,
-    Waiting(Waker),
+    Woken(Hold),
+    Waiting(Waker, Hold),
 }
 
 impl Wakers {
@@ -66,36 +66,27 @@ impl Wakers {
         self.due.swap(false, Ordering::SeqCst)
     }
 
-    /// Takes a place, so that it can be noted what for, before [`wait`](Self::wait).
-    pub(crate) fn reserve(&self, slot: &mut Option<Slot>) -> Slot {
-        match *slot {
-            Some(place) => place,
-            None => self.list().reserve(slot),
-        }
-    }
-
-    /// Waits in `slot`. What became due since the drive wakes at once.
-    pub(crate) fn wait(&self, slot: &mut Option<Slot>, waker: &Waker, hold: Hold) {
+    /// Waits in `slot`. Call under the connection's lock: whoever sees to it that the wait ends decides so under that lock, too, and must find
+    /// the waker. What became due since the drive began is told here: then `waker` is to be woken, once the lock is released.
+    pub(crate) fn wait(&self, slot: &mut Option<Slot>, waker: &Waker, hold: Hold) -> (Slot, bool) {
         let mut list = self.list();
-        let place = list.wait(slot, waker);
+        let place = list.wait(slot, waker, hold);
         if hold == Hold::Firm || list.driver.is_none() {
             list.driver = Some((place, hold));
         }
         drop(list);
-        if self.due.load(Ordering::SeqCst) {
-            waker.wake_by_ref();
-        }
+        (place, self.due.load(Ordering::SeqCst))
     }
 
-    /// Waits in `slot` and leaves driving to whoever does it; if nobody does, this becomes the driver. Wakes the driver.
-    pub(crate) fn wait_behind_driver(&self, slot: &mut Option<Slot>, waker: &Waker) {
+    /// Waits in `slot` and leaves driving to whoever does it; if nobody does, this becomes the driver. Call under the connection's lock, and
+    /// [`kick`](Self::kick) once it is released.
+    pub(crate) fn wait_behind_driver(&self, slot: &mut Option<Slot>, waker: &Waker) -> Slot {
         let mut list = self.list();
-        let place = list.wait(slot, waker);
+        let place = list.wait(slot, waker, Hold::Firm);
         if !matches!(list.driver, Some((_, Hold::Firm))) {
             list.driver = Some((place, Hold::Firm));
         }
-        drop(list);
-        self.kick();
+        place
     }
 
     /// Leaves the list. If driving is due, somebody else is woken to do it.
@@ -104,7 +95,7 @@ impl Wakers {
         let mut list = self.list();
         list.places[place as usize] = Place::Free;
         if list.driver.is_some_and(|(driver, _)| driver == place) {
-            list.driver = list.first_waiting();
+            list.driver = list.heir();
         }
         if list.places.iter().all(|place| matches!(place, Place::Free)) {
             list.places.clear();
@@ -158,8 +149,8 @@ impl Wakers {
 }
 
 impl List {
-    fn reserve(&mut self, slot: &mut Option<Slot>) -> Slot {
-        *slot.get_or_insert_with(|| {
+    fn wait(&mut self, slot: &mut Option<Slot>, waker: &Waker, hold: Hold) -> Slot {
+        let place = *slot.get_or_insert_with(|| {
             let place = self.places.iter().position(|place| matches!(place, Place::Free)).unwrap_or_else(|| {
                 if self.places.is_empty() {
                     self.places.reserve_exact(1); // most connections have one waiter: the idle ones are kept small
@@ -167,27 +158,20 @@ impl List {
                 self.places.push(Place::Free);
                 self.places.len() - 1
             });
-            self.places[place] = Place::Woken;
             place as Slot
-        })
-    }
-
-    fn wait(&mut self, slot: &mut Option<Slot>, waker: &Waker) -> Slot {
-        let place = self.reserve(slot);
+        });
         match &mut self.places[place as usize] {
-            Place::Waiting(known) if known.will_wake(waker) => {}
-            other => *other = Place::Waiting(waker.clone()),
+            Place::Waiting(known, how) if known.will_wake(waker) => *how = hold,
+            other => *other = Place::Waiting(waker.clone(), hold),
         }
         place
     }
 
     fn take(&mut self, slot: Slot) -> Option<Waker> {
         let place = self.places.get_mut(slot as usize)?;
-        if !matches!(place, Place::Waiting(_)) {
-            return None;
-        }
-        match std::mem::replace(place, Place::Woken) {
-            Place::Waiting(waker) => Some(waker),
+        let Place::Waiting(_, hold) = *place else { return None };
+        match std::mem::replace(place, Place::Woken(hold)) {
+            Place::Waiting(waker, _) => Some(waker),
             _ => None,
         }
     }
@@ -195,15 +179,23 @@ impl List {
     /// The driver's waker; nothing if the driver was woken already and will come.
     fn take_driver(&mut self) -> Option<Waker> {
         if self.driver.is_none() {
-            self.driver = self.first_waiting();
+            self.driver = self.heir();
         }
         self.take(self.driver?.0)
     }
 
-    fn first_waiting(&self) -> Option<(Slot, Hold)> {
-        let occupied = |place: &Place| !matches!(place, Place::Free);
-        let waiting = self.places.iter().position(|place| matches!(place, Place::Waiting(_)));
-        waiting.or_else(|| self.places.iter().position(occupied)).map(|place| (place as Slot, Hold::Loose))
+    /// Who drives when the driver has gone: whoever is surest to come.
+    fn heir(&self) -> Option<(Slot, Hold)> {
+        let surety = |place: &Place| match place {
+            Place::Free => None,
+            Place::Waiting(_, Hold::Firm) => Some((3, Hold::Firm)),
+            Place::Woken(Hold::Firm) => Some((2, Hold::Firm)),
+            Place::Waiting(_, Hold::Loose) => Some((1, Hold::Loose)),
+            Place::Woken(Hold::Loose) => Some((0, Hold::Loose)),
+        };
+        let ranked = self.places.iter().enumerate().filter_map(|(at, place)| Some((surety(place)?, at)));
+        let ((_, hold), at) = ranked.max_by_key(|((rank, _), _)| *rank)?;
+        Some((at as Slot, hold))
     }
 }
 

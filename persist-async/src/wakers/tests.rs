@@ -28,7 +28,9 @@ struct Waiting {
 fn wait(wakers: &Wakers, hold: Hold) -> Waiting {
     let bell = Arc::new(Bell::default());
     let mut slot = None;
-    wakers.wait(&mut slot, &Waker::from(bell.clone()), hold);
+    if wakers.wait(&mut slot, &Waker::from(bell.clone()), hold).1 {
+        bell.clone().wake();
+    }
     Waiting { bell, slot }
 }
 
@@ -89,12 +91,14 @@ fn whoever_waits_behind_the_driver_wakes_it_and_drives_if_there_is_none() {
     let behind = Arc::new(Bell::default());
     let mut slot = None;
     wakers.wait_behind_driver(&mut slot, &Waker::from(behind.clone()));
+    wakers.kick();
     assert_eq!((driver.bell.rings(), behind.rings()), (1, 0));
 
     let wakers = Wakers::default();
     let alone = Arc::new(Bell::default());
     let mut slot = None;
     wakers.wait_behind_driver(&mut slot, &Waker::from(alone.clone()));
+    wakers.kick();
     assert_eq!(alone.rings(), 1);
 }
 
@@ -107,4 +111,14 @@ fn everybody_is_woken_once_and_nobody_who_left() {
     wakers.wake_all();
     wakers.wake(first.slot.expect("it waits"));
     assert_eq!((first.bell.rings(), second.bell.rings(), third.bell.rings()), (1, 0, 1));
+}
+
+#[test]
+fn a_driver_that_leaves_is_followed_by_whoever_is_surest_to_come() {
+    let wakers = Wakers::default();
+    let loose = wait(&wakers, Hold::Loose);
+    let (first, mut second) = (wait(&wakers, Hold::Firm), wait(&wakers, Hold::Firm));
+    wakers.leave(&mut second.slot);
+    wakers.kick();
+    assert_eq!((loose.bell.rings(), first.bell.rings()), (0, 1));
 }
