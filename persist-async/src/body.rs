@@ -32,6 +32,7 @@ pub(crate) enum Reader {
     /// It is read into a buffer of ours.
     Read(Pin<Box<dyn AsyncRead + Send>>),
     /// It brings its own buffers.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "bodies of the crate http do"))]
     Pieces(Pin<Box<dyn Pieces>>),
 }
 

@@ -157,12 +157,13 @@ async fn a_peer_that_closes_what_it_accepts_is_not_stormed_and_closing_begins_an
             Err(error) => break error,
         }
     };
-    assert_eq!((ends, accepted.load(Ordering::SeqCst)), (4, 4), "the first, and three retries");
+    // The first, and three retries; more only where this machine was so slow that a connection outlived its backoff.
+    assert!(ends >= 4 && accepted.load(Ordering::SeqCst) == ends, "{ends}");
     assert_eq!(cause::<GaveUp>(&error).map(|gave_up| gave_up.failures), Some(4));
-    assert!(stream.read(&mut [0; 8]).await.is_err() && accepted.load(Ordering::SeqCst) == 4);
+    assert!(stream.read(&mut [0; 8]).await.is_err() && accepted.load(Ordering::SeqCst) == ends);
     stream.close();
     assert_eq!(stream.read(&mut [0; 8]).await.expect("dialled again"), 0);
-    assert_eq!(accepted.load(Ordering::SeqCst), 5);
+    assert_eq!(accepted.load(Ordering::SeqCst), ends + 1);
 }
 
 #[tokio::test]
