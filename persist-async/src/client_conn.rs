@@ -103,7 +103,7 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// [`SendError::Full`] and [`SendError::AnswerFirst`]: a reply must be read first, perhaps by this very task; `Closed`; and invalid requests.
     pub async fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
-        let id = self.start(request.borrow(), &mut Some(body.into()), None, Gates::Tell).await?;
+        let id = self.start(request.borrow(), &mut Some(body.into()), &mut None, Gates::Tell).await?;
         Ok(self.hold(id))
     }
 
@@ -120,7 +120,7 @@ impl<S: Transport> ClientConn<S> {
         if !Arc::ptr_eq(&place.link, &self.link) {
             return Err(error::refused(SendError::NoSuchExchange));
         }
-        let id = self.start(request.borrow(), &mut Some(body.into()), place.slot.take(), Gates::Tell).await?;
+        let id = self.start(request.borrow(), &mut Some(body.into()), &mut place.slot, Gates::Tell).await?;
         Ok(self.hold(id))
     }
 
@@ -145,14 +145,26 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
+        self.send_in(None, request.borrow(), body.into()).await
+    }
+
+    /// The same in a place that was reserved, if one was.
+    pub(crate) async fn send_in(
+        &self,
+        mut place: Option<Reservation<S>>,
+        request: &Request,
+        body: Body,
+    ) -> Result<Reply> {
         let used = {
             let state = self.link.lock();
-            state.conn.completed() > 0 && state.conn.is_idle()
+            state.conn.completed() > 0 && state.conn.pending() == 0
         };
         if used {
             self.link.look();
         }
-        self.exchange(request.borrow(), &mut Some(body.into()), None).await
+        let mut none = None;
+        let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
+        self.exchange_in(place, request, &mut Some(body), None).await
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -407,24 +419,25 @@ impl<S: Transport> ClientConn<S> {
         self.hijack().map(Hijacked::into_stream)
     }
 
+    /// A place that is not used up is left where it is.
     pub(crate) async fn start(
         &self,
         request: &Request,
         body: &mut Option<Body>,
-        mut place: Option<CoreSlot>,
+        place: &mut Option<CoreSlot>,
         gates: Gates,
     ) -> Result<ExchangeId> {
-        let result = self
-            .link
+        self.link
             .wait(Interest::Turn, |state, slot| {
                 if let Some(error) = state.ended(Phase::Prepare) {
                     return Some(Err(error));
                 }
-                if gates == Gates::Wait && !state.may_try(slot) {
+                // Whoever has a place does not queue behind those who wait for one: it might be this one.
+                if gates == Gates::Wait && place.is_none() && !state.may_try(slot) {
                     return None;
                 }
                 let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
-                match state.begin(request, body_len, &mut place) {
+                match state.begin(request, body_len, place) {
                     Ok(id) => {
                         state.carry(id, body.take().unwrap_or_default());
                         Some(Ok(id))
@@ -434,11 +447,7 @@ impl<S: Transport> ClientConn<S> {
                 }
             })
             .flush(if gates == Gates::Tell { Flush::IfAlone } else { Flush::Later })
-            .await;
-        if let Some(slot) = place {
-            self.link.mutate(|state| state.conn.release(slot));
-        }
-        result
+            .await
     }
 
     pub(crate) async fn receive(&self, mut exchange: Exchange, patience: Patience) -> Result<Reply> {

@@ -106,6 +106,8 @@ mod stream;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod wait;
 mod wakers;
 

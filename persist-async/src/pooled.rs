@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Context;
 
-use persist_core::{Client, ExchangeId, Phase, PoolError, Request};
+use persist_core::{Client, ExchangeId, Phase, PoolError, Request, Slot};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
@@ -22,8 +22,19 @@ impl<S: Transport> ClientConn<S> {
         body: &mut Option<Body>,
         until: Option<Moment>,
     ) -> Result<Reply> {
+        self.exchange_in(&mut None, request, body, until).await
+    }
+
+    /// The same in a place that was reserved, if one was.
+    pub(crate) async fn exchange_in(
+        &self,
+        place: &mut Option<Slot>,
+        request: &Request,
+        body: &mut Option<Body>,
+        until: Option<Moment>,
+    ) -> Result<Reply> {
         let id = match until {
-            None => self.start(request, body, None, Gates::Wait).await?,
+            None => self.start(request, body, place, Gates::Wait).await?,
             Some(until) => self.start_until(request, body, until).await?,
         };
         let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
@@ -34,7 +45,8 @@ impl<S: Transport> ClientConn<S> {
     async fn start_until(&self, request: &Request, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
         let asked = Moment::now();
         let started = {
-            let start = pin!(self.start(request, body, None, Gates::Wait));
+            let mut place = None;
+            let start = pin!(self.start(request, body, &mut place, Gates::Wait));
             race(start, tokio::time::sleep_until(until)).await
         };
         let Either::Left(id) = started else {

@@ -246,13 +246,13 @@ async fn a_body_that_is_given_slowly_is_waited_for() {
 /// The channel's pieces as frames.
 fn futures_of(
     mut receiver: tokio::sync::mpsc::Receiver<Bytes>,
-) -> impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
+) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
     Pieces(move |cx: &mut Context<'_>| receiver.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))))
 }
 
 struct Pieces<F>(F);
 
-impl<T, F: FnMut(&mut Context<'_>) -> Poll<Option<T>> + Unpin> futures_core::Stream for Pieces<F> {
+impl<T, F: FnMut(&mut Context<'_>) -> Poll<Option<T>> + Unpin> futures_util::Stream for Pieces<F> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {

@@ -46,6 +46,8 @@ pub use body::body;
 pub use fields::{OriginalFields, from_fields, to_fields};
 pub use request::Unrepresentable;
 pub use response::Interim;
+#[cfg(feature = "tower")]
+pub(crate) use response::outgoing as outgoing_response;
 
 #[cfg(doc)]
 use crate::{Client, ClientConn, Incoming, Received, Reply, Responder};

@@ -12,7 +12,7 @@ use super::body::{Announced, at_hand, length};
 use super::fields::{OriginalFields, declared_length, from_fields, to_fields};
 use crate::body::Body;
 use crate::client::Client;
-use crate::client_conn::ClientConn;
+use crate::client_conn::{ClientConn, Reservation};
 use crate::error::{Error, Result};
 use crate::incoming::Incoming;
 use crate::link::Transport;
@@ -74,9 +74,21 @@ impl<S: Transport> ClientConn<S> {
     where
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
+        self.send_http_in(None, request).await
+    }
+
+    /// The same in a place that was reserved, if one was.
+    pub(crate) async fn send_http_in<B>(
+        &self,
+        place: Option<Reservation<S>>,
+        request: http::Request<B>,
+    ) -> Result<http::Response<Incoming>>
+    where
+        B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
         let (parts, body) = request.into_parts();
         let (request, body) = outgoing(origin_form(&parts), &parts, body).await?;
-        Ok(self.send(with_host(request, &parts), body).await?.into_http())
+        Ok(self.send_in(place, &with_host(request, &parts), body).await?.into_http())
     }
 }
 
