@@ -161,6 +161,7 @@ fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends one line to those that are kept, with what it says; returns where its value begins and ends.
 pub(crate) fn push(out: &mut Vec<u8>, notes: &mut Notes, field: Field<'_>) -> (usize, usize) {
     let (name, value) = (field.name.as_str().as_bytes(), field.value.as_bytes());
+    out.reserve(name.len() + value.len() + 4);
     write_line(out, name, value);
     *notes = notes.and(Notes::of_standing(name, value));
     (out.len() - 2 - value.len(), out.len() - 2)

@@ -29,6 +29,13 @@ pub(crate) struct Exchange<R: Role> {
     handles: u8,
 }
 
+/// What follows a head, where it is complete.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) content: Vec<u8>,
+    pub(crate) trailers: Option<Fields>,
+}
+
 /// Everything that has arrived on one connection.
 #[derive(Debug)]
 pub(crate) struct Arrived<R: Role> {
@@ -67,7 +74,7 @@ impl<R: Role> Arrived<R> {
     }
 
     fn expect(&mut self, id: ExchangeId) -> &mut Exchange<R> {
-        let at = match self.exchanges.binary_search_by_key(&id, |exchange| exchange.id) {
+        let at = match self.place(id) {
             Ok(at) => at,
             Err(at) => {
                 self.exchanges.insert(at, Exchange::new(id));
@@ -75,6 +82,16 @@ impl<R: Role> Arrived<R> {
             }
         };
         &mut self.exchanges[at]
+    }
+
+    /// Where the exchange stands, or would.
+    fn place(&self, id: ExchangeId) -> Result<usize, usize> {
+        match self.exchanges.front() {
+            // Most connections have one at a time.
+            Some(front) if front.id == id => Ok(0),
+            Some(_) => self.exchanges.binary_search_by_key(&id, |exchange| exchange.id),
+            None => Err(0),
+        }
     }
 
     /// Takes in one event.
@@ -139,8 +156,8 @@ impl<R: Role> Arrived<R> {
 
     /// The exchange, until it is forgotten.
     pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange<R>> {
-        let at = self.exchanges.binary_search_by_key(&id, |exchange| exchange.id).ok()?;
-        Some(&mut self.exchanges[at])
+        let at = self.place(id).ok()?;
+        self.exchanges.get_mut(at)
     }
 
     /// Moves waiting content into `buf`; 0 if none waits.
@@ -205,12 +222,23 @@ impl<R: Role> Arrived<R> {
 
     /// One handle of the exchange is gone; with the last one, all record of it goes.
     pub(crate) fn release(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.get_mut(id) else { return };
+        let Ok(at) = self.place(id) else { return };
+        let exchange = &mut self.exchanges[at];
         exchange.handles = exchange.handles.saturating_sub(1);
-        if exchange.handles == 0 {
-            self.disclaim(id);
-            self.exchanges.retain(|exchange| exchange.id != id);
+        if exchange.handles == 0
+            && let Some(exchange) = self.exchanges.remove(at)
+        {
+            self.buffered -= exchange.waiting();
         }
+    }
+
+    /// The content and the trailers of an exchange whose message is complete, in place of its handle; `None` if it is not.
+    pub(crate) fn take_whole(&mut self, id: ExchangeId) -> Option<Whole> {
+        let exchange = self.get_mut(id).filter(|exchange| exchange.complete)?;
+        let whole = Whole { content: exchange.take_all(), trailers: exchange.trailers.take() };
+        self.buffered -= whole.content.len();
+        self.release(id);
+        Some(whole)
     }
 
     /// The failures since the last call, newest [`FAILURES_MAX`].
@@ -257,7 +285,9 @@ impl<R: Role> Exchange<R> {
 
     fn take_all(&mut self) -> Vec<u8> {
         let mut data = std::mem::take(&mut self.data);
-        data.drain(..std::mem::take(&mut self.taken));
+        if self.taken > 0 {
+            data.drain(..std::mem::take(&mut self.taken));
+        }
         data
     }
 

@@ -65,6 +65,14 @@ enum Follows {
     Later,
 }
 
+/// Whether to look at the socket before an idle connection is used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    /// Somebody has just done it, or nobody asked for it.
+    Not,
+}
+
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LATER: Duration = Duration::from_millis(50);
@@ -137,13 +145,13 @@ impl ClientConn {
     /// As [`write`](Self::write).
     pub fn write_streaming(&self, request: impl Borrow<Request>, len: Option<u64>) -> Result<(Exchange, BodyWriter)> {
         let framing = len.map_or(BodyLen::Chunked, BodyLen::Length);
-        let exchange = self.begin(None, request.borrow(), framing, Follows::Later, || None)?;
+        let exchange = self.begin(None, request.borrow(), framing, (Follows::Later, Look::Not), || None)?;
         let body = BodyWriter::new(self.link.clone(), exchange.id(), len);
         Ok((exchange, body))
     }
 
     fn write_in(&self, reservation: Option<Reservation>, request: &Request, body: Body) -> Result<Exchange> {
-        let mut exchange = self.begin_with(reservation, request, &mut Some(body))?;
+        let mut exchange = self.begin_with(reservation, request, &mut Some(body), Look::Not)?;
         exchange.send_body(|_| None::<()>)?;
         // The reply may begin meanwhile, and fail: reading it will tell.
         self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
@@ -168,13 +176,12 @@ impl ClientConn {
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        self.refresh();
-        self.exchange(request.borrow(), &mut Some(body.into()))
+        self.begin_with(None, request.borrow(), &mut Some(body.into()), Look::First)?.into_reply()
     }
 
     /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request.
     pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
-        self.begin_with(None, request, body)?.into_reply()
+        self.begin_with(None, request, body, Look::Not)?.into_reply()
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -409,10 +416,7 @@ impl ClientConn {
 
     /// Looks once, without waiting, whether the peer has closed an idle connection or sent what nobody asked for.
     pub(crate) fn refresh(&self) {
-        let mut state = self.link.look();
-        if (state.conn().completed() > 0 || state.is_continued()) && state.conn().is_idle() {
-            state.look_before_use();
-        }
+        self.link.act(|state| state.look_before_use(clock::now()));
     }
 
     fn begin_with(
@@ -420,6 +424,7 @@ impl ClientConn {
         reservation: Option<Reservation>,
         request: &Request,
         body: &mut Option<Body>,
+        look: Look,
     ) -> Result<Exchange> {
         let (len, follows) = match body {
             Some(body) if body.is_empty() => (body.len(), Follows::Nothing),
@@ -427,7 +432,7 @@ impl ClientConn {
             Some(body) => (body.len(), Follows::Soon),
             None => (BodyLen::Empty, Follows::Nothing),
         };
-        self.begin(reservation, request, len, follows, || body.take())
+        self.begin(reservation, request, len, (follows, look), || body.take())
     }
 
     /// Sends the head. The body stays where it is unless the connection takes the request.
@@ -436,19 +441,23 @@ impl ClientConn {
         reservation: Option<Reservation>,
         request: &Request,
         len: BodyLen,
-        follows: Follows,
+        (follows, mut look): (Follows, Look),
         body: impl FnOnce() -> Option<Body>,
     ) -> Result<Exchange> {
         let mut slot = reservation.map(Reservation::into_slot);
         let begun = self.link.wait(|state| {
             let now = clock::now();
-            let fields = request.fields.iter();
-            let sent = if must_wait(state) {
+            if std::mem::replace(&mut look, Look::Not) == Look::First {
+                state.look_before_use(now);
+            }
+            if must_wait(state) {
                 return None;
-            } else if let Some(slot) = slot.take() {
-                state.conn_mut().send_request_in(slot, &request.method, &request.target, fields, len, now)
-            } else {
-                state.conn_mut().send_request(&request.method, &request.target, fields, len, now)
+            }
+            state.lend();
+            let (conn, fields) = (state.conn_mut(), request.fields.lines());
+            let sent = match slot.take() {
+                Some(slot) => conn.send_request_in(slot, &request.method, &request.target, fields, len, now),
+                None => conn.send_request(&request.method, &request.target, fields, len, now),
             };
             if let Ok(id) = sent {
                 state.arrived.sent(id);
@@ -457,6 +466,7 @@ impl ClientConn {
                     state.cork();
                 }
             }
+            state.advance_at(now);
             Some(sent)
         });
         let id = begun.unwrap_or(Err(SendError::Closed)).map_err(|cause| self.refused(cause))?;

@@ -158,7 +158,9 @@ impl<R: Role> Link<R> {
         state.nudge();
     }
 
+    /// Before the lock is let go of.
     fn spread(&self, state: &mut State<R>) {
+        state.reclaim();
         if std::mem::take(&mut state.news) && state.waiting > 0 {
             self.news.notify_all();
         }

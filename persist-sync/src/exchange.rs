@@ -71,16 +71,27 @@ impl Exchange {
     pub(crate) fn into_reply(mut self) -> Result<Reply> {
         let id = self.id;
         let early = self.send_body(|state| final_head(state, id))?;
-        let head = match early {
-            Some(head) => Some(head),
-            None => self.link.wait(|state| final_head(state, id)),
+        let found = match early {
+            Some(found) => Some(found.map(|head| (head, None))),
+            None => self.link.wait(|state| match final_head(state, id)? {
+                Ok(head) => Some(Ok((head, state.arrived.take_whole(id)))),
+                Err(error) => Some(Err(error)),
+            }),
         };
-        let (head, interim, len, reused) = head.unwrap_or_else(|| Err(self.link.gone(Phase::Receive)))?;
-        // From here on the body is the exchange's handle.
+        let (head, whole) = found.unwrap_or_else(|| Err(self.link.gone(Phase::Receive)))?;
+        let FinalHead { head, interim, len, reused } = head;
+        // From here on the body is the exchange's handle, if it needs one.
         self.open = false;
-        let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take());
-        body.finish_if_at_end();
-        Ok(Reply { head, interim, body, connection: self.link.id(), reused })
+        let connection = self.link.id();
+        let body = match whole {
+            Some(whole) => Incoming::whole(whole, len),
+            None => {
+                let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take());
+                body.finish_if_at_end();
+                body
+            }
+        };
+        Ok(Reply { head, interim, body, connection, reused })
     }
 }
 
@@ -94,20 +105,24 @@ pub(crate) fn must_wait(state: &State<Client>) -> bool {
     }
 }
 
-type FinalHead = (ResponseHead, Vec<ResponseHead>, BodyLen, bool);
+struct FinalHead {
+    head: ResponseHead,
+    interim: Vec<ResponseHead>,
+    len: BodyLen,
+    reused: bool,
+}
 
 /// The final head or the failure of an exchange, once one of them is there.
 fn final_head(state: &mut State<Client>, id: ExchangeId) -> Option<Result<FinalHead>> {
-    let fault = state.fault();
     let reused = id.number() > 0 || state.is_continued();
     let Some(exchange) = state.arrived.get_mut(id) else {
         return Some(Err(error::refused(SendError::NoSuchExchange)));
     };
     if let Some((head, len, ())) = exchange.head.take() {
-        return Some(Ok((head, std::mem::take(&mut exchange.interim), len, reused)));
+        return Some(Ok(FinalHead { head, interim: std::mem::take(&mut exchange.interim), len, reused }));
     }
     let failure = exchange.failure.clone()?;
-    Some(Err(error::failed(failure, fault)))
+    Some(Err(error::failed(failure, state.fault())))
 }
 
 impl Drop for Exchange {

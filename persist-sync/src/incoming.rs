@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use persist_core::{BodyLen, ExchangeId, Fields, Phase, SendError};
 
+use crate::arrived::Whole;
 use crate::clock;
 use crate::driver::{Link, State};
 use crate::error::{self, Error, TooLong};
@@ -21,6 +22,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Reading waits, and whoever waits drives the connection for all its exchanges. Dropping a body before its end gives up on it: the rest is
 /// read and dropped within [`Limits::drain_bytes_max`](persist_core::Limits::drain_bytes_max), or the connection closes.
 pub struct Incoming {
+    /// Content that is at hand; where there is any, there is no source.
+    ready: Bytes,
     source: Option<Source>,
     len: BodyLen,
     trailers: Option<Fields>,
@@ -63,7 +66,13 @@ pub(crate) trait Inbound: Send + Sync {
 impl Incoming {
     pub(crate) fn new(link: Arc<dyn Inbound>, id: ExchangeId, len: BodyLen, outgoing: Option<Outgoing>) -> Self {
         let source = Some(Source { link, id, asked: false, outgoing, lease: None });
-        Self { source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
+        Self { ready: Bytes::new(), source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
+    }
+
+    /// A body that is there already.
+    pub(crate) fn whole(whole: Whole, len: BodyLen) -> Self {
+        let Whole { content, trailers } = whole;
+        Self { ready: content.into(), source: None, len, trailers, chunk_bytes_max: CHUNK_BYTES }
     }
 
     /// Has [`chunk`](Self::chunk) give no more than `bytes` at once, at least 1. 64 KiB by default.
@@ -83,6 +92,9 @@ impl Incoming {
     /// # Errors
     /// [`Error`] with the exchange's [`Failure`](persist_core::Failure): the body is not complete, and will not be.
     pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.ready.is_empty() {
+            return Ok(Some(self.ready.split_to(self.ready.len().min(self.chunk_bytes_max))));
+        }
         if let Some(source) = &mut self.source {
             source.ask();
             if source.outgoing.is_none() {
@@ -95,6 +107,9 @@ impl Incoming {
                     return Ok((!ready.is_empty()).then(|| ready.into()));
                 }
             }
+        }
+        if self.source.is_none() {
+            return Ok(None);
         }
         let mut piece = vec![0; self.most(self.chunk_bytes_max)];
         let n = self.fill(&mut piece)?;
@@ -113,7 +128,7 @@ impl Incoming {
     pub fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let too_long = || Error::new(Phase::Body, TooLong { limit });
         if let BodyLen::Length(len) = self.len
-            && self.source.is_some()
+            && !self.is_finished()
             && len > limit as u64
         {
             return Err(too_long());
@@ -123,7 +138,7 @@ impl Incoming {
             if all.len() + piece.len() > limit {
                 return Err(too_long());
             }
-            if all.is_empty() && self.source.is_none() {
+            if all.is_empty() && self.is_finished() {
                 return Ok(piece);
             }
             all.extend_from_slice(&piece);
@@ -133,7 +148,7 @@ impl Incoming {
 
     /// The trailer section, once the end was reached; `None` before, and where none came.
     pub fn trailers(&self) -> Option<&Fields> {
-        self.trailers.as_ref()
+        self.trailers.as_ref().filter(|_| self.is_finished())
     }
 
     /// How the content is framed, from the head.
@@ -148,7 +163,7 @@ impl Incoming {
 
     /// Whether the end was reached, or reading failed.
     pub fn is_finished(&self) -> bool {
-        self.source.is_none()
+        self.source.is_none() && self.ready.is_empty()
     }
 
     /// Says that the content is wanted, before anything of it is read.
@@ -168,6 +183,11 @@ impl Incoming {
 
     /// Reads into `buf`; 0 at the end only, since `buf` is not empty.
     fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        if !self.ready.is_empty() {
+            let n = self.ready.len().min(buf.len());
+            self.ready.copy_to_slice(&mut buf[..n]);
+            return Ok(n);
+        }
         let Some(source) = &mut self.source else { return Ok(0) };
         source.ask();
         match source.link.read(source.id, &mut source.outgoing, buf) {

@@ -27,6 +27,7 @@ mod outgoing;
 mod part;
 mod persistent_stream;
 mod ready;
+mod scratch;
 #[cfg(unix)]
 mod server;
 mod server_conn;

@@ -159,7 +159,10 @@ impl ServerConn {
     fn take(&self, state: &mut State<Server>) -> Option<Received> {
         let id = state.arrived.next_fresh()?;
         let (head, len, ticket) = state.arrived.get_mut(id)?.head.take()?;
-        let body = Incoming::new(self.link.clone(), id, len, None);
+        let body = match state.arrived.take_whole(id) {
+            Some(whole) => Incoming::whole(whole, len),
+            None => Incoming::new(self.link.clone(), id, len, None),
+        };
         let responder = Responder { link: self.link.clone(), id, ticket: Some(ticket), stamp: self.stamp.clone() };
         Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer: self.peer })
     }

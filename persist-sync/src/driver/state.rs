@@ -1,6 +1,5 @@
 //! What moves without waiting: events out of the machine, bytes into it and out of it, and time.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -13,10 +12,8 @@ use super::parking::Place;
 use crate::arrived::Arrived;
 use crate::clock;
 use crate::ready::Directions;
+use crate::scratch;
 use crate::stream::Stream;
-
-/// One read from a stream, and the size of the buffer that each thread keeps for it.
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Slices given to one write.
 const SLICES_MAX: usize = 64;
@@ -61,6 +58,8 @@ pub(crate) struct State<R: Role> {
     pub(super) delivered: Delivery,
     /// Where bytes wait until a burst is complete.
     corked: bool,
+    /// The machine writes into a buffer of some thread's.
+    lent: bool,
     /// The machine goes on where another one was taken apart.
     continued: bool,
     /// Client: a thread is in the middle of a request's body, so that others wait for their turn.
@@ -112,6 +111,7 @@ impl<R: Role> State<R> {
             half_closed: false,
             delivered: Delivery::Unknown,
             corked: false,
+            lent: false,
             writing: None,
             continued,
             driver: None,
@@ -136,43 +136,90 @@ impl<R: Role> State<R> {
         &mut self.machine
     }
 
+    /// Gives the machine this thread's buffer to write into, until it is [taken back](Self::reclaim).
+    pub(crate) fn lend(&mut self) {
+        scratch::lend(&mut self.machine);
+        self.lent = true;
+    }
+
+    /// Takes the buffer back that was lent, once all in it was written: before anybody waits, or lets go of the lock.
+    pub(super) fn reclaim(&mut self) {
+        if self.lent && self.outbox_bytes() == 0 {
+            scratch::reclaim(&mut self.machine);
+            self.lent = false;
+        }
+    }
+
     /// Moves everything along that can move without reading: events out of the machine, bytes out of the outbox, time. Says whether anything did.
     pub(crate) fn advance(&mut self) -> bool {
-        if !std::mem::take(&mut self.unsettled) && self.inbox.is_empty() {
+        if !self.unsettled && self.inbox.is_empty() {
             return false;
         }
-        let now = clock::now();
-        let mut moved = self.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
-        if moved {
-            self.machine.handle_timeout(now);
-        }
+        self.advance_at(clock::now())
+    }
+
+    /// The same, for somebody who has looked at the clock already, and knows that there is something to move.
+    pub(crate) fn advance_at(&mut self, now: Instant) -> bool {
+        self.unsettled = false;
+        let mut moved = self.pass_deadline(now);
         loop {
-            let told = self.feed(now);
             let wrote = self.flush(now);
-            let shut = self.machine.poll_shutdown();
-            if shut {
-                self.half_closed = true;
-                self.open.write = false;
-                if let Some(stream) = &self.stream {
-                    // Fails on a dead socket only, which reading will tell.
-                    let _ = stream.shutdown(Shutdown::Write);
-                }
-            }
+            let left = self.outbox_bytes();
+            let told = self.feed(now);
+            let shut = self.shut_down();
             moved |= told || wrote || shut;
-            if !wrote && !shut {
+            // What was told, or not taken before, may have made more to write.
+            if !told && !shut && self.outbox_bytes() == left {
                 break;
             }
         }
-        if self.arrived.closed.is_some() && self.stream.is_some() {
+        moved |= self.let_go();
+        self.news |= moved;
+        moved
+    }
+
+    /// What follows from what was read: the same, once the machine has taken it.
+    fn conclude(&mut self, now: Instant) {
+        if self.pass_deadline(now) || self.shut_down() || self.outbox_bytes() > 0 || !self.inbox.is_empty() {
+            self.unsettled = true;
+        }
+        self.let_go();
+    }
+
+    fn pass_deadline(&mut self, now: Instant) -> bool {
+        let due = self.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.machine.handle_timeout(now);
+        }
+        due
+    }
+
+    /// Ends our side of the stream, once all is written and nothing more will be.
+    fn shut_down(&mut self) -> bool {
+        let shut = self.machine.poll_shutdown();
+        if shut {
+            self.half_closed = true;
+            self.open.write = false;
+            if let Some(stream) = &self.stream {
+                // Fails on a dead socket only, which reading will tell.
+                let _ = stream.shutdown(Shutdown::Write);
+            }
+        }
+        shut
+    }
+
+    /// Closes the stream, once the machine is done with it.
+    fn let_go(&mut self) -> bool {
+        let over = self.arrived.closed.is_some() && self.stream.is_some();
+        if over {
             if self.half_closed {
                 self.delivered = self.delivery();
             }
             self.stream = None;
             self.inbox = Vec::new();
-            moved = true;
+            self.news = true;
         }
-        self.news |= moved;
-        moved
+        over
     }
 
     /// [`advance`](Self::advance), and reads as long as bytes are known to be there.
@@ -185,6 +232,9 @@ impl<R: Role> State<R> {
 
     /// Gives the machine what the inbox holds, and takes its events.
     fn feed(&mut self, now: Instant) -> bool {
+        if self.inbox.is_empty() {
+            return self.digest(&mut &[][..], now);
+        }
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut input = &inbox[..];
         let told = self.digest(&mut input, now);
@@ -231,21 +281,28 @@ impl<R: Role> State<R> {
 
     /// Reads once, if bytes are known to be there and somebody can take them; says whether it did.
     pub(super) fn fill(&mut self) -> bool {
-        let Some(stream) = self.stream.clone().filter(|_| self.ready.read && self.wanted_in()) else { return false };
-        thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-        // A thread that ends may still drop handles, when its buffer is gone already.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.resize(SCRATCH_BYTES, 0);
-        let result = stream.try_read(&mut scratch);
-        let now = clock::now();
-        if let Some(n) = self.after_read(result, scratch.len(), now) {
-            let mut input = &scratch[..n];
-            self.news |= self.digest(&mut input, now);
-            self.inbox.extend_from_slice(input);
+        if !self.ready.read || !self.wanted_in() {
+            return false;
         }
-        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-        self.unsettled = true;
-        true
+        let Some(stream) = self.stream.clone() else { return false };
+        scratch::with_input(|input| {
+            let result = stream.try_read(input);
+            drop(stream);
+            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                self.ready.read = false;
+                return false;
+            }
+            let now = clock::now();
+            if let Some(n) = self.after_read(result, input.len(), now) {
+                let mut input = &input[..n];
+                self.news |= self.digest(&mut input, now);
+                if !input.is_empty() {
+                    self.inbox.extend_from_slice(input);
+                }
+            }
+            self.conclude(now);
+            true
+        })
     }
 
     /// Content of this exchange straight from the stream into the caller's buffer, where no framing is in between; `None` if there is none now.
@@ -309,36 +366,41 @@ impl<R: Role> State<R> {
 
     /// Writes what the outbox holds, as far as the stream takes it; says whether anything happened.
     fn flush(&mut self, now: Instant) -> bool {
-        let Some(stream) = self.stream.clone() else { return false };
-        let mut wrote = false;
+        let Some(stream) = self.stream.as_deref() else { return false };
+        let (mut wrote, mut failed) = (false, None);
         if self.ready.write && stream.has_unsent() {
             match stream.try_flush() {
                 Ok(()) => wrote = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.write = false,
-                Err(error) => self.failed(Side::Write, error),
+                Err(error) => failed = Some(error),
             }
         }
-        while self.ready.write && self.open.write {
+        while failed.is_none() && self.ready.write && self.open.write {
             let waiting = self.machine.unsent_bytes();
             if waiting == 0 || (self.corked && waiting < BURST_BYTES_MAX) {
                 break;
             }
             let mut outbox = self.machine.transmit(now);
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let filled =
-                slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
-            let result = stream.try_write(&slices[..filled]);
+            let result = if outbox.chunk().len() == waiting {
+                stream.try_write(&[IoSlice::new(outbox.chunk())])
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let filled =
+                    slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
+                stream.try_write(&slices[..filled])
+            };
             match result {
                 Ok(n) => {
                     outbox.advance(n);
                     self.last_write = Some(now);
+                    wrote = true;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.write = false;
-                    break;
-                }
-                Err(error) => self.failed(Side::Write, error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.write = false,
+                Err(error) => failed = Some(error),
             }
+        }
+        if let Some(error) = failed {
+            self.failed(Side::Write, error);
             wrote = true;
         }
         wrote
@@ -424,8 +486,9 @@ impl<R: Role> State<R> {
         self.ready.read |= ready.read;
         self.ready.write |= ready.write;
         self.peer_done |= closed;
-        // Or a deadline has passed meanwhile.
-        self.unsettled = true;
+        // Reading looks at the deadlines by itself. If nothing can be read, one of them may have passed meanwhile.
+        let writes = ready.write && (self.outbox_bytes() > 0 || self.has_unsent());
+        self.unsettled |= writes || !self.ready.read || !self.wanted_in();
     }
 
     /// Whether the peer has yet to answer our orderly end with its own.
@@ -457,11 +520,18 @@ impl<R: Role> State<R> {
         self.stream.as_deref()
     }
 
-    /// Looks once whether bytes or the end came unasked, before the connection is used again.
-    pub(crate) fn look_before_use(&mut self) {
+    /// Looks once whether bytes or the end came unasked, before an idle connection is used again.
+    pub(crate) fn look_before_use(&mut self, now: Instant) {
+        let used = self.machine.completed() > 0 || self.continued;
+        if !used || !self.machine.is_idle() {
+            return;
+        }
         self.ready.read = true;
-        self.unsettled = true;
-        self.settle();
+        self.unsettled |= self.pass_deadline(now);
+        // Usually nothing came, and that is all.
+        if self.unsettled || self.fill() {
+            self.settle();
+        }
     }
 
     /// Replaces the machine by an empty one and gives its parts, with what was read but not taken.

@@ -170,11 +170,24 @@ impl Stream {
             Layer::Led(led) => led.inner().try_write(bufs),
             #[cfg(feature = "tls")]
             Layer::Tls(session) => session.try_write(bufs),
-            _ => retry(|| (&mut &*self).write_vectored(bufs)),
+            _ => match bufs {
+                [one] => retry(|| self.write_one(one)),
+                _ => retry(|| (&mut &*self).write_vectored(bufs)),
+            },
         };
         match written {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             other => other,
+        }
+    }
+
+    /// One piece to a bare socket, by the plainer system call.
+    fn write_one(&self, piece: &[u8]) -> io::Result<usize> {
+        match &self.layer {
+            Layer::Tcp(socket) => (&mut &*socket).write(piece),
+            #[cfg(unix)]
+            Layer::Unix(socket) => (&mut &*socket).write(piece),
+            _ => (&mut &*self).write_vectored(&[IoSlice::new(piece)]),
         }
     }
 

@@ -1,0 +1,49 @@
+//! Buffers that each thread has once, lent to whichever connection it drives, so that idle connections hold none.
+
+use std::cell::Cell;
+
+use persist_core::{Conn, Role};
+
+/// One read from a stream.
+const INPUT_BYTES: usize = 64 * 1024;
+
+/// An outbox to begin with holds so much, and is not kept for the next if it has grown beyond the second.
+const OUTPUT_BYTES: (usize, usize) = (4 * 1024, 256 * 1024);
+
+thread_local! {
+    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Runs `use_it` with this thread's buffer for one read.
+pub(crate) fn with_input<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+    // A thread that ends may still drop handles, when its buffer is gone already.
+    let mut input = INPUT.try_with(Cell::take).unwrap_or_default();
+    if input.is_empty() {
+        input = vec![0; INPUT_BYTES];
+    }
+    let result = use_it(&mut input);
+    let _ = INPUT.try_with(|kept| kept.set(input));
+    result
+}
+
+/// Gives the machine a buffer to write into, if it needs one.
+pub(crate) fn lend<R: Role>(conn: &mut Conn<R>) {
+    let _ = OUTPUT.try_with(|kept| {
+        let mut output = kept.take();
+        if output.capacity() == 0 {
+            output.reserve(OUTPUT_BYTES.0);
+        }
+        conn.lend(&mut output);
+        kept.set(output);
+    });
+}
+
+/// Takes it back, if all in it was written.
+pub(crate) fn reclaim<R: Role>(conn: &mut Conn<R>) {
+    let mut output = Vec::new();
+    conn.reclaim(&mut output);
+    if (1..=OUTPUT_BYTES.1).contains(&output.capacity()) {
+        let _ = OUTPUT.try_with(|kept| kept.set(output));
+    }
+}
