@@ -13,6 +13,7 @@ use persist_core::{Config, Instant, Parts, Role, Side};
 
 use crate::clock;
 use crate::ready::{Directions, Waker, wait_for};
+use crate::scratch;
 use crate::stream::Stream;
 
 mod facts;
@@ -37,6 +38,8 @@ pub(crate) struct Link<R: Role> {
 struct Driver {
     /// Without one it looks by itself, often.
     waker: Option<Arc<Waker>>,
+    /// It waits inside of a read.
+    reads: bool,
     wanted: Directions,
     deadline: Option<Instant>,
 }
@@ -44,8 +47,12 @@ struct Driver {
 impl<R: Role> Link<R> {
     /// Puts a machine in charge of the stream.
     pub(crate) fn new(stream: Stream, config: Config, parts: Option<Parts>, lending: Lending) -> io::Result<Arc<Self>> {
-        stream.attach()?;
-        let state = State::new(stream, config, parts, lending);
+        let waits = match lending {
+            Lending::Unlimited => stream.attach_waiting()?,
+            Lending::Limited => stream.attach().map(|()| false)?,
+        };
+        let mut state = State::new(stream, config, parts, lending);
+        state.waits = waits;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Self { id, state: Mutex::new(state), news: Condvar::new() }))
@@ -116,16 +123,21 @@ impl<R: Role> Link<R> {
     /// Waits for the stream, the next deadline, or a wake-up, outside the lock.
     fn drive<'l>(&'l self, mut state: MutexGuard<'l, State<R>>, limit: Option<Instant>) -> MutexGuard<'l, State<R>> {
         let Some(stream) = state.stream.clone() else { return state };
-        let waker = Waker::of_this_thread();
         let deadline = [state.conn().poll_timeout(), limit].into_iter().flatten().min();
         let wanted = state.wanted();
-        state.driver = Some(Driver { waker: waker.clone(), wanted, deadline });
+        let left = clock::until(deadline);
+        let reads = state.may_wait_in_read(wanted, left);
+        let waker = if reads { None } else { Waker::of_this_thread() };
+        state.driver = Some(Driver { waker: waker.clone(), reads, wanted, deadline });
         // He has looked.
         state.told = false;
         self.spread(&mut state);
         drop(state);
+        if reads {
+            return self.read(stream);
+        }
 
-        let ready = wait_for(&*stream, wanted, waker.as_deref(), clock::until(deadline));
+        let ready = wait_for(&*stream, wanted, waker.as_deref(), left);
 
         drop(stream);
         let mut state = self.look();
@@ -137,10 +149,31 @@ impl<R: Role> Link<R> {
         state
     }
 
+    /// Waits inside of a read, outside the lock: one system call, where there would be two. It hears nothing from others, so it looks up now and
+    /// then, and once somebody else has wanted something, nobody waits like this any more.
+    fn read(&self, stream: Arc<Stream>) -> MutexGuard<'_, State<R>> {
+        scratch::with_input(|input| {
+            let result = stream.read_waiting(input);
+            drop(stream);
+            let mut state = self.look();
+            state.driver = None;
+            let nothing = |error: &io::Error| {
+                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+            };
+            if result.as_ref().is_err_and(nothing) {
+                state.look_around();
+            } else {
+                state.take_in(result, input);
+            }
+            state
+        })
+    }
+
     /// Waits for news from the thread that drives.
     fn follow<'l>(&'l self, mut state: MutexGuard<'l, State<R>>, limit: Option<Instant>) -> MutexGuard<'l, State<R>> {
         self.spread(&mut state);
         state.nudge();
+        state.crowded |= state.waits;
         state.waiting += 1;
         let mut state = match clock::until(limit) {
             None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -178,7 +211,11 @@ impl<R: Role> Link<R> {
         let stream = Arc::into_inner(shared)?;
         let parts = state.dismantle();
         state.news = true;
+        let waits = state.waits;
         self.leave(state);
+        if waits {
+            let _ = stream.set_read_timeout(None);
+        }
         // Fails on a dead socket only, which reads and writes will tell.
         let _ = stream.detach();
         Some((stream, parts))

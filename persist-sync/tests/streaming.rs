@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
@@ -194,4 +195,34 @@ fn a_response_that_is_broken_off_is_seen_incomplete_and_harms_no_other_connectio
     assert_eq!(client.send(get("/"), ()).expect("a reply").body.bytes(10).expect("a body"), "half");
     drop(client);
     server.end(common::LONG);
+}
+
+#[test]
+fn what_comes_while_a_connection_is_taken_from_under_its_reader_is_not_lost() {
+    for round in 0..8 {
+        let (near, mut far) = common::tcp_pair();
+        let client = ClientConn::new(near).expect("a connection");
+        let exchange = client.write(get("/"), ()).expect("written");
+        read_head(&mut far);
+        far.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n").expect("written");
+        let mut body = client.read(exchange).expect("a head").body;
+        body.read_exact(&mut [0]).expect("the first chunk");
+        thread::scope(|scope| {
+            // Whoever waits for more finds the connection gone, or is given what came in time.
+            let waiting = scope.spawn(move || body.read(&mut [0; 10]).is_ok_and(|n| n > 0));
+            scope.spawn(|| {
+                for _ in 0..round {
+                    thread::yield_now();
+                }
+                far.write_all(b"3\r\nall\r\n").expect("written");
+                far.shutdown(Shutdown::Write).expect("shut down");
+            });
+            let mut rest = String::new();
+            client.into_stream().expect("taken apart").read_to_string(&mut rest).expect("to the end");
+            match waiting.join().expect("no panic") {
+                true => assert!("3\r\nall\r\n".ends_with(&rest), "{rest:?}"),
+                false => assert_eq!(rest, "3\r\nall\r\n"),
+            }
+        });
+    }
 }

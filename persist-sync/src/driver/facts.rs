@@ -107,7 +107,11 @@ impl<R: Part> Link<R> {
 
     /// The stream, for a look.
     pub(crate) fn stream_ref(&self) -> Option<StreamRef<'_>> {
-        let stream = self.look().stream.clone()?;
+        let mut state = self.look();
+        // Whoever looks may set the socket's timeouts.
+        state.crowded = true;
+        let stream = state.stream.clone()?;
+        drop(state);
         Some(StreamRef { stream: Some(stream), lender: self })
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Next, Parts, Role, Side};
@@ -13,7 +14,7 @@ use crate::arrived::Arrived;
 use crate::clock;
 use crate::ready::Directions;
 use crate::scratch;
-use crate::stream::Stream;
+use crate::stream::{Stream, TICK};
 
 /// Slices given to one write.
 const SLICES_MAX: usize = 64;
@@ -64,6 +65,12 @@ pub(crate) struct State<R: Role> {
     continued: bool,
     /// Client: a thread is in the middle of a request's body, so that others wait for their turn.
     pub(crate) writing: Option<ExchangeId>,
+    /// Reads may wait by themselves.
+    pub(super) waits: bool,
+    /// Several threads use the connection at the same time, so that whoever waits must be told of what the others want.
+    pub(super) crowded: bool,
+    /// Came in while the connection was taken apart.
+    late: Vec<u8>,
     /// Who is waiting for the stream.
     pub(super) driver: Option<Driver>,
     /// The server's poller that waits for it, where one does.
@@ -114,6 +121,9 @@ impl<R: Role> State<R> {
             lent: false,
             writing: None,
             continued,
+            waits: false,
+            crowded: false,
+            late: Vec::new(),
             driver: None,
             place: None,
             waiting: 0,
@@ -215,7 +225,10 @@ impl<R: Role> State<R> {
             if self.half_closed {
                 self.delivered = self.delivery();
             }
-            self.stream = None;
+            if let Some(stream) = self.stream.take().filter(|_| self.is_read_elsewhere()) {
+                // Or else whoever reads would not hear of it at once.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
             self.inbox = Vec::new();
             self.news = true;
         }
@@ -288,21 +301,31 @@ impl<R: Role> State<R> {
         scratch::with_input(|input| {
             let result = stream.try_read(input);
             drop(stream);
-            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                self.ready.read = false;
-                return false;
-            }
-            let now = clock::now();
-            if let Some(n) = self.after_read(result, input.len(), now) {
-                let mut input = &input[..n];
-                self.news |= self.digest(&mut input, now);
-                if !input.is_empty() {
-                    self.inbox.extend_from_slice(input);
-                }
-            }
-            self.conclude(now);
-            true
+            self.take_in(result, input)
         })
+    }
+
+    /// Takes in what reading into `input` gave; says whether it was anything.
+    pub(super) fn take_in(&mut self, result: io::Result<usize>, input: &[u8]) -> bool {
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.ready.read = false;
+            return false;
+        }
+        let now = clock::now();
+        if let Some(n) = self.after_read(result, input.len(), now) {
+            let mut input = &input[..n];
+            if self.stream.is_none() {
+                // Taken apart meanwhile, and so no longer the machine's.
+                self.late.extend_from_slice(input);
+                return true;
+            }
+            self.news |= self.digest(&mut input, now);
+            if !input.is_empty() {
+                self.inbox.extend_from_slice(input);
+            }
+        }
+        self.conclude(now);
+        true
     }
 
     /// Content of this exchange straight from the stream into the caller's buffer, where no framing is in between; `None` if there is none now.
@@ -423,7 +446,25 @@ impl<R: Role> State<R> {
     }
 
     fn wanted_in(&self) -> bool {
-        self.open.read && !self.paused && self.inbox.is_empty() && !self.arrived.is_full()
+        self.open.read && !self.paused && self.inbox.is_empty() && !self.arrived.is_full() && !self.is_read_elsewhere()
+    }
+
+    /// Whether a thread is inside of a read: what it gets comes before what others would.
+    fn is_read_elsewhere(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.reads)
+    }
+
+    /// Whether whoever is about to wait so long at most, and for this, may do so inside of a read: a reply is due, and nobody else needs this
+    /// connection's threads.
+    pub(super) fn may_wait_in_read(&self, wanted: Directions, left: Option<Duration>) -> bool {
+        self.waits
+            && !self.crowded
+            && self.waiting + self.watchers == 0
+            && wanted == (Directions { read: true, write: false })
+            && left.is_none_or(|left| left >= 4 * TICK)
+            && !self.machine.is_idle()
+            // Content goes straight to where it is wanted.
+            && self.machine.body_window() == 0
     }
 
     /// Whether somebody waits for the stream already.
@@ -439,10 +480,13 @@ impl<R: Role> State<R> {
         }
         let (wanted, deadline, gone) = (self.wanted(), self.machine.poll_timeout(), self.stream.is_none());
         let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
-        if let Some(Driver { waker: Some(waker), wanted: before, deadline }) = &self.driver {
+        if let Some(Driver { waker, reads, wanted: before, deadline }) = &self.driver {
             let more = (wanted.read && !before.read) || (wanted.write && !before.write);
             if more || gone || told || earlier(*deadline) {
-                waker.wake();
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                self.crowded |= reads;
             }
         }
         // The system tells a poller of both directions, but not of requests that others have read.
@@ -489,6 +533,11 @@ impl<R: Role> State<R> {
         // Reading looks at the deadlines by itself. If nothing can be read, one of them may have passed meanwhile.
         let writes = ready.write && (self.outbox_bytes() > 0 || self.has_unsent());
         self.unsettled |= writes || !self.ready.read || !self.wanted_in();
+    }
+
+    /// Nothing came for a while: a deadline may have passed.
+    pub(super) fn look_around(&mut self) {
+        self.unsettled = true;
     }
 
     /// Whether the peer has yet to answer our orderly end with its own.
@@ -540,6 +589,7 @@ impl<R: Role> State<R> {
         let machine = std::mem::replace(&mut self.machine, Conn::new(config, clock::now()));
         let mut parts = machine.into_parts();
         parts.leftover.append(&mut self.inbox);
+        parts.leftover.append(&mut self.late);
         parts.failures.extend(self.arrived.take_failures());
         parts
     }

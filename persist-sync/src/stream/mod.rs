@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 #[cfg(feature = "tls")]
 use crate::tls::Session;
 
+mod bare;
 mod led;
 #[cfg(feature = "tls")]
 mod secured;
@@ -28,6 +29,9 @@ pub struct Stream {
     /// The socket's options are as somebody wants them.
     prepared: bool,
 }
+
+/// How long a read that waits by itself waits at most: then whoever reads looks whether anybody needs him for something else.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// What reads and writes go through first.
 #[derive(Debug)]
@@ -136,6 +140,34 @@ impl Stream {
         }
     }
 
+    /// The same, for a connection whose reads may wait by themselves, for [`TICK`] at most, where the system can tell each call whether to wait.
+    /// Says whether that is so: not where a layer is above the socket, or somebody has set a timeout of his own.
+    pub(crate) fn attach_waiting(&self) -> io::Result<bool> {
+        let waits = cfg!(any(target_os = "linux", target_os = "android")) && self.takes_tick()?;
+        if waits { self.set_nonblocking(false).map(|()| true) } else { self.attach().map(|()| false) }
+    }
+
+    fn takes_tick(&self) -> io::Result<bool> {
+        match &self.layer {
+            Layer::Tcp(socket) if socket.read_timeout()?.is_none() => {
+                if !self.prepared {
+                    socket.set_nodelay(true)?;
+                }
+                socket.set_read_timeout(Some(TICK)).map(|()| true)
+            }
+            #[cfg(unix)]
+            Layer::Unix(socket) if socket.read_timeout()?.is_none() => {
+                socket.set_read_timeout(Some(TICK)).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads once something is there; `WouldBlock` after [`TICK`]. Only where reads may wait by themselves.
+    pub(crate) fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (&mut &*self).read(buf)
+    }
+
     /// Gives the socket back as it is expected: blocking. One below TLS never blocks: the session waits beside it.
     pub(crate) fn detach(&self) -> io::Result<()> {
         match &self.layer {
@@ -160,7 +192,9 @@ impl Stream {
             Layer::Led(led) => led.through(buf, |inner, buf| inner.try_read(buf)),
             #[cfg(feature = "tls")]
             Layer::Tls(session) => session.try_read(buf),
-            _ => retry(|| (&mut &*self).read(buf)),
+            Layer::Tcp(socket) => retry(|| bare::read(socket, buf)),
+            #[cfg(unix)]
+            Layer::Unix(socket) => retry(|| bare::read(socket, buf)),
         }
     }
 
@@ -170,24 +204,13 @@ impl Stream {
             Layer::Led(led) => led.inner().try_write(bufs),
             #[cfg(feature = "tls")]
             Layer::Tls(session) => session.try_write(bufs),
-            _ => match bufs {
-                [one] => retry(|| self.write_one(one)),
-                _ => retry(|| (&mut &*self).write_vectored(bufs)),
-            },
+            Layer::Tcp(socket) => retry(|| bare::write(socket, bufs)),
+            #[cfg(unix)]
+            Layer::Unix(socket) => retry(|| bare::write(socket, bufs)),
         };
         match written {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             other => other,
-        }
-    }
-
-    /// One piece to a bare socket, by the plainer system call.
-    fn write_one(&self, piece: &[u8]) -> io::Result<usize> {
-        match &self.layer {
-            Layer::Tcp(socket) => (&mut &*socket).write(piece),
-            #[cfg(unix)]
-            Layer::Unix(socket) => (&mut &*socket).write(piece),
-            _ => (&mut &*self).write_vectored(&[IoSlice::new(piece)]),
         }
     }
 
