@@ -369,11 +369,11 @@ fn clients_that_never_shake_hands_starve_nobody_and_garbage_is_closed() {
     server.end(LONG);
 }
 
-/// 64 requests of 256 KiB, answered while they are read.
+/// 64 requests of 1 MiB, answered while they are read: the second is read before the reply to the first is consumed.
 #[test]
 fn full_duplex_pipelining_does_not_deadlock_through_tls() {
     const REQUESTS: usize = 64;
-    const BYTES: usize = 256 << 10;
+    const BYTES: usize = 1 << 20;
     let authority = Authority::new();
     let (first_to_come, came) = channel();
     let url = peer(authority.server(), move |_, stream| {
