@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -100,16 +101,32 @@ const EARLY: CloseReason = CloseReason::PeerClosedEarly;
 
 fn none(_: &mut Config) {}
 
-fn check(rows: &[Row], request: &Request, body: fn() -> Body) {
+/// How often each fault is met: once, or as often as `PERSIST_FAULT_ROUNDS` says. A line for each is printed:
+/// `PERSIST_FAULT_ROUNDS=40 cargo test -p persist-sync --test faults -- --nocapture --test-threads 1 | grep '^|'`
+fn rounds() -> usize {
+    std::env::var("PERSIST_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
+fn check(what: &str, rows: &[Row], request: &Request, body: fn() -> Body) {
     for row in rows {
-        let mut config = Config::client();
-        (row.deadlines)(&mut config);
-        let error = meets(config, request, body(), row.peer).expect_err(row.name);
-        let failure =
-            error.failure().unwrap_or_else(|| panic!("{}: nothing is said of the request: {error}", row.name));
-        assert!(row.dispositions.iter().any(|as_expected| as_expected(failure)), "{}: {failure:?}", row.name);
-        assert!(row.reasons.contains(&failure.reason), "{}: {failure:?}", row.name);
-        assert!(!failure.reused && failure.age <= LONG, "{}: {failure:?}", row.name);
+        let mut seen = BTreeMap::<_, usize>::new();
+        for _ in 0..rounds() {
+            let mut config = Config::client();
+            (row.deadlines)(&mut config);
+            let error = meets(config, request, body(), row.peer).expect_err(row.name);
+            let failure =
+                error.failure().unwrap_or_else(|| panic!("{}: nothing is said of the request: {error}", row.name));
+            assert!(row.dispositions.iter().any(|as_expected| as_expected(failure)), "{}: {failure:?}", row.name);
+            assert!(row.reasons.contains(&failure.reason), "{}: {failure:?}", row.name);
+            assert!(!failure.reused && failure.age <= LONG, "{}: {failure:?}", row.name);
+            let disposition = match failure.disposition {
+                Disposition::PartlySent { .. } => "partly sent".to_owned(),
+                other => other.to_string(),
+            };
+            *seen.entry(disposition).or_default() += 1;
+        }
+        let seen: Vec<_> = seen.iter().map(|(disposition, count)| format!("{disposition}: {count}")).collect();
+        println!("| {what} | {} | {} of {} | {} |", row.name, rounds(), rounds(), seen.join(", "));
     }
 }
 
@@ -184,7 +201,7 @@ fn resets_in_each_phase() {
             reasons: &[READ],
         },
     ];
-    check(&rows, &get("/"), Body::empty);
+    check("reset", &rows, &get("/"), Body::empty);
 }
 
 #[test]
@@ -242,9 +259,9 @@ fn breaks_during_an_upload() {
             reasons: &[CloseReason::Timeout(Deadline::Total)],
         },
     ];
-    check(&rows, &post("/"), || Body::from(vec![b'x'; 16 << 20]));
-    check(&rows, &post("/"), || Body::reader(std::io::repeat(b'x'), Some(16 << 20)));
-    check(&rows, &post("/"), || Body::reader(std::io::repeat(b'x').take(16 << 20), None));
+    check("upload from memory", &rows, &post("/"), || Body::from(vec![b'x'; 16 << 20]));
+    check("upload from a reader", &rows, &post("/"), || Body::reader(std::io::repeat(b'x'), Some(16 << 20)));
+    check("chunked upload", &rows, &post("/"), || Body::reader(std::io::repeat(b'x').take(16 << 20), None));
 }
 
 #[test]
@@ -300,7 +317,7 @@ fn closes_in_each_phase() {
             reasons: &[EARLY],
         },
     ];
-    check(&rows, &get("/"), Body::empty);
+    check("close", &rows, &get("/"), Body::empty);
 }
 
 #[test]
@@ -384,7 +401,7 @@ fn stalls_and_drips_meet_the_deadline_of_their_phase() {
             reasons: &[CloseReason::Timeout(Deadline::Total)],
         },
     ];
-    check(&rows, &get("/"), Body::empty);
+    check("stall or drip", &rows, &get("/"), Body::empty);
 }
 
 #[test]
@@ -440,7 +457,8 @@ fn a_reply_that_came_before_a_break_is_delivered_40_of_40() {
         || Body::reader(std::io::repeat(b'x'), None),
     ];
     let mut delivered = 0;
-    for n in 0..40 {
+    let count = 40 * rounds();
+    for n in 0..count {
         let and_then = breaks[n % breaks.len()];
         let (status, content) = meets(Config::client(), &post("/"), bodies[n % bodies.len()](), move |mut peer| {
             peer.answers("HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo big\n");
@@ -450,7 +468,10 @@ fn a_reply_that_came_before_a_break_is_delivered_40_of_40() {
         assert_eq!((status, &content[..]), (StatusCode::CONTENT_TOO_LARGE, &b"too big\n"[..]));
         delivered += 1;
     }
-    assert_eq!(delivered, 40);
+    assert_eq!(delivered, count);
+    println!(
+        "| upload | a reply, and then a reset, a close or a half-close | {delivered} of {count} | delivered: {delivered} |"
+    );
 }
 
 #[test]
@@ -518,7 +539,7 @@ fn an_idle_connection_that_ended_or_was_poisoned_takes_no_request() {
         Some(far)
     }
     for (name, happens, as_expected) in happens {
-        for method in [Method::GET, Method::POST] {
+        for method in [Method::GET, Method::POST].iter().cycle().take(2 * rounds()) {
             let (client, far) = used();
             // Where the peer keeps the socket, what the second request would have sent is seen.
             let far = happens(far);
@@ -526,7 +547,7 @@ fn an_idle_connection_that_ended_or_was_poisoned_takes_no_request() {
                 // What happened is on its way.
                 thread::yield_now();
             }
-            let request = Request::new(method, "/next").field("Host", "localhost").expect("a field");
+            let request = Request::new(method.clone(), "/next").field("Host", "localhost").expect("a field");
             let error = client.send(request, ()).expect_err(name);
             assert_eq!(error.disposition(), Some(Disposition::NotSent), "{name}: {error}");
             assert!(client.close_reason().is_some_and(|reason| as_expected(&reason)), "{name}: {error}");
@@ -537,6 +558,8 @@ fn an_idle_connection_that_ended_or_was_poisoned_takes_no_request() {
             }
             assert!(seen.is_empty(), "{name}: {seen:?}");
         }
+        let count = 2 * rounds();
+        println!("| idle | {name} | {count} of {count} | not sent: {count} |");
     }
 }
 

@@ -39,6 +39,13 @@ fn server(set: fn(&mut Config)) -> (Running, Receiver<Handled>) {
 /// Reads the content and says how much it was; `/large` is answered with more than sockets hold.
 fn handle(target: &str, mut received: Received) -> Result<u64, Error> {
     let mut read = 0;
+    if target == "/drops-body" {
+        drop(received.body);
+        return received.responder.send(Response::ok(), "ignored").map(|()| 0);
+    }
+    if target == "/drops-all" {
+        return Ok(0);
+    }
     if target == "/refuses" {
         drop(received.body);
         let mut answer = received.responder.send_streaming(Response::ok(), None)?;
@@ -59,6 +66,7 @@ fn handle(target: &str, mut received: Received) -> Result<u64, Error> {
             }
             answer.finish()?;
         }
+        "/drops-answer" => drop(received.responder),
         _ => received.responder.send(Response::ok(), format!("{read}"))?,
     }
     Ok(read)
@@ -282,4 +290,63 @@ fn what_is_not_http_is_answered_once_and_closed() {
     assert!(matches!(error.failure().map(|failure| &failure.reason), Some(CloseReason::Protocol(_))), "{error}");
     assert!(within(LONG, move || hears(&mut stream)).starts_with("HTTP/1.1 400 "));
     is_unharmed(server);
+}
+
+#[test]
+fn what_a_handler_drops_costs_at_most_its_connection() {
+    let (server, _) = server(|_| {});
+    let mut stream = server.connect();
+    let with_body = |target: &str, len: usize| {
+        format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{}", "x".repeat(len))
+    };
+    // A small body that nobody wants is drained, and the connection goes on.
+    says(&mut stream, &with_body("/drops-body", 1000));
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    stream.read_exact(&mut [0; 7]).expect("ignored");
+    // Whoever does not answer, answers 500 and closes.
+    for (target, mut stream) in [("/drops-answer", stream), ("/drops-all", server.connect())] {
+        says(&mut stream, &with_body(target, 10));
+        let answer = within(LONG, move || hears(&mut stream));
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("Connection: close"), "{target}: {answer}");
+    }
+    is_unharmed(server);
+}
+
+#[test]
+fn a_reply_that_breaks_off_is_told_with_its_disposition() {
+    // A client of ours sees what the server's cut looks like from outside.
+    let (server, handled) = server(|config| config.timeouts.write_stall = Some(SHORT));
+    let client = server.client(Config::client());
+    let mut reply = client.send(get("/large"), ()).expect("a head");
+    let (_, result) = handled.recv_timeout(LONG).expect("it does not hang");
+    result.expect_err("nobody took it");
+    let error = loop {
+        match reply.body.chunk() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it is not complete"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.disposition(), Some(Disposition::ReplyPartial), "{error}");
+    drop((reply, client));
+    is_unharmed(server);
+}
+
+#[test]
+fn a_shutdown_with_a_handler_that_never_ends_cuts_it_at_the_deadline() {
+    let (begun, began) = channel();
+    let (never, waits) = channel::<()>();
+    let (begun, waits) = (Mutex::new(begun), Mutex::new(waits));
+    let server = Running::start(ServerConfig::default(), move |received: Received| {
+        begun.lock().expect("no panic").send(()).expect("the test listens");
+        let _ = waits.lock().expect("no panic").recv();
+        received.responder.send(Response::ok(), "late")
+    });
+    let mut stream = server.connect();
+    says(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    began.recv_timeout(LONG).expect("a handler began");
+    // It returns although the handler does not.
+    assert_eq!(within(LONG, move || server.end(SHORT)).aborted, 1);
+    assert_eq!(within(LONG, move || hears(&mut stream)), "");
+    drop(never);
 }

@@ -369,6 +369,27 @@ fn clients_that_never_shake_hands_starve_nobody_and_garbage_is_closed() {
     server.end(LONG);
 }
 
+#[test]
+fn a_client_that_does_not_finish_its_handshake_is_closed_at_the_deadline_of_a_head() {
+    let authority = Authority::new();
+    let mut config = ServerConfig::default();
+    config.conn.timeouts.header = Some(Duration::from_millis(30));
+    config.conn.timeouts.idle = None;
+    let server = Running::start_tls(config, authority.server(), echo);
+    for said in [&[][..], &[0x16, 3, 1, 2, 0, 1]] {
+        let mut stream = server.connect();
+        stream.write_all(said).expect("the beginning of a hello");
+        common::within(LONG, move || drop(stream.read_to_end(&mut Vec::new())));
+    }
+    // Whoever has finished it is not meant.
+    let client = client_of(authority.client());
+    let url = format!("https://localhost:{}/", server.addr.port());
+    let reply = client.send(Request::new(Method::POST, url), "hello").expect("a reply");
+    assert_eq!(reply.body.bytes(10).expect("a body"), "hello");
+    drop(client);
+    server.end(LONG);
+}
+
 /// 64 requests of 1 MiB, answered while they are read: the second is read before the reply to the first is consumed.
 #[test]
 fn full_duplex_pipelining_does_not_deadlock_through_tls() {
