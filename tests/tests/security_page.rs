@@ -22,6 +22,7 @@ fn the_defaults_of_a_server_exposed_to_the_internet_are_those_of_the_page() {
     let config = Config::server();
     let (limits, timeouts) = (config.limits, config.timeouts);
     let bytes = |limit: u32| format!("{} bytes", with_commas(limit.into()));
+    let per_peer = persist_async::ServerConfig::default().connections_per_peer_max;
     let rows = [
         ("limits.head_bytes_max", bytes(limits.head_bytes_max)),
         ("limits.fields_max", limits.fields_max.to_string()),
@@ -37,6 +38,8 @@ fn the_defaults_of_a_server_exposed_to_the_internet_are_those_of_the_page() {
         ("timeouts.total", seconds(timeouts.total)),
         ("timeouts.write_stall", seconds(timeouts.write_stall)),
         ("pipelining.depth", config.pipelining.depth.to_string()),
+        ("connections_per_peer_max", per_peer.map_or("none".into(), |max| max.to_string())),
+        ("proxy_headers", format!("{:?}", persist_async::ServerConfig::default().proxy_headers).to_lowercase()),
         ("connections_max", with_commas(persist_async::ServerConfig::default().connections_max as u64)),
     ];
     for (name, value) in rows {
