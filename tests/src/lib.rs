@@ -11,3 +11,4 @@ pub mod peers;
 pub mod process;
 pub mod script;
 pub mod seeded;
+pub mod whimsical;
