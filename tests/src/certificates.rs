@@ -36,7 +36,7 @@ impl Authority {
     /// If a key cannot be made.
     pub fn new(name: &'static str) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new([]).expect("no names");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let folder = Folder::new();
@@ -54,6 +54,18 @@ impl Authority {
         self.sign_as(names, |params| {
             (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
         })
+    }
+
+    /// The authority's own, as if it were a server's: for `localhost`, as far as names go.
+    pub fn itself(&self) -> Identity {
+        let file = self.folder.write("authority.key", self.issuer.key().serialize_pem());
+        let read = |file: &PathBuf| std::fs::read_to_string(file).expect("it was written");
+        Identity {
+            certificate: read(&self.file),
+            key: read(&file),
+            certificate_file: self.file.clone(),
+            key_file: file,
+        }
     }
 
     fn sign_as(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {

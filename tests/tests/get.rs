@@ -219,6 +219,11 @@ fn openssl_gets_the_certificate_that_it_asks_for_and_an_old_one_of_its_own_is_re
         let (code, said) = compare(&curl, &["--cacert", ca, &url]);
         assert_eq!(code, Some(if version == "-tls1_2" { 35 } else { 56 }), "{version}: {}", said.stderr);
     }
+    // Stricter than curl, and told how to help oneself.
+    let Some((_running, url)) = s_server(&authority.itself(), &[]) else { return };
+    let said = run_persist(["get", "-sS", "--cacert", ca, &url]);
+    assert_eq!(said.code, Some(60), "{}", said.stderr);
+    assert!(said.stderr.contains("it is an authority's, not a server's; `openssl req"), "{}", said.stderr);
     let Some((_running, url)) = s_server(&authority.sign_expired(&["localhost"]), &[]) else { return };
     let (code, said) = compare(&curl, &["--cacert", ca, &url]);
     assert_eq!(code, Some(60));

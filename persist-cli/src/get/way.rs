@@ -143,7 +143,13 @@ impl Way {
             _ => format!("connecting to {proxy}{place}"),
         };
         let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        let hint = error.hint().filter(|_| error.phase() == Phase::Handshake);
+        // OpenSSL's `req -x509` makes such certificates unless told otherwise, and takes them; rustls has no code for them that could be matched.
+        let hint = match cause.contains("CaUsedAsEndEntity") {
+            true => Some(
+                "it is an authority's, not a server's; `openssl req -x509` makes a server's with -addext basicConstraints=critical,CA:FALSE",
+            ),
+            false => error.hint().filter(|_| error.phase() == Phase::Handshake),
+        };
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         Failed::new(format!("{doing}: {cause}{hint}"), exit(error, failure.as_ref(), route))
     }
