@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::host::Host;
+use crate::host::{Host, push_decimal};
 use crate::url::{UrlError, UrlParts};
 
 /// Plain or secured.
@@ -150,11 +150,33 @@ impl Destination {
 
     /// The value of `Host`: the port is left out where it is the scheme's own (RFC 9110 §7.2).
     pub fn authority(&self) -> String {
+        let mut authority = String::new();
+        self.push_authority(&mut authority);
+        authority
+    }
+
+    /// Without the machinery of formatting, which would cost more than the rest of a pooled request's way to its connection.
+    fn push_authority(&self, out: &mut String) {
         match &self.place {
-            Place::Tcp { host, port } if *port == self.scheme.default_port() => host.to_string(),
-            Place::Tcp { host, port } => alloc::format!("{host}:{port}"),
-            Place::Unix { .. } => String::from("localhost"),
+            Place::Tcp { host, port } => {
+                host.push_to(out);
+                if *port != self.scheme.default_port() {
+                    out.push(':');
+                    push_decimal(out, *port);
+                }
+            }
+            Place::Unix { .. } => out.push_str("localhost"),
         }
+    }
+
+    /// What [`Display`](fmt::Display) says.
+    pub(crate) fn label(&self) -> String {
+        let Place::Tcp { .. } = &self.place else { return self.to_string() };
+        let mut label = String::with_capacity(32);
+        label.push_str(self.scheme.as_str());
+        label.push_str("://");
+        self.push_authority(&mut label);
+        label
     }
 
     /// The target of a `CONNECT`: the port always stands (RFC 9112 §3.2.3).

@@ -133,6 +133,38 @@ impl From<IpAddr> for Host {
 }
 
 /// As it stands in a URL and in `Host`: IPv6 in brackets.
+impl Host {
+    /// Appends what [`Display`](fmt::Display) says.
+    pub(crate) fn push_to(&self, out: &mut String) {
+        match self {
+            Self::Name(name) => out.push_str(name),
+            Self::V4(address) => {
+                for (n, octet) in address.octets().into_iter().enumerate() {
+                    if n > 0 {
+                        out.push('.');
+                    }
+                    push_decimal(out, octet.into());
+                }
+            }
+            Self::V6(_) => out.push_str(&self.to_string()),
+        }
+    }
+}
+
+/// Appends a number.
+pub(crate) fn push_decimal(out: &mut String, number: u16) {
+    let (mut digits, mut rest, mut at) = ([0; 5], number, 5);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

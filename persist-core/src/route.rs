@@ -2,7 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -204,7 +204,7 @@ impl PoolKey {
 
 impl From<&Destination> for PoolKey {
     fn from(destination: &Destination) -> Self {
-        Self { label: destination.to_string().into(), identity: None }
+        Self { label: destination.label().into(), identity: None }
     }
 }
 

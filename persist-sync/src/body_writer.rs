@@ -25,20 +25,28 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Small writes are gathered; [`flush`](Write::flush) sends them. A write waits while the peer takes no more, and drives the connection meanwhile.
 /// [`finish`](Self::finish) completes the message. Dropping it earlier breaks the message off: the peer sees it incomplete, and the connection closes.
 ///
-/// ```no_run
+/// ```
 /// use std::io::Write;
-/// use persist_sync::{ClientConn, Method, Request};
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Method, Request, Response, ServerConn};
 ///
-/// # fn example(conn: &ClientConn) -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
 /// let request = Request::new(Method::PUT, "/log").field("Host", "localhost")?;
-/// let (exchange, mut body) = conn.write_streaming(request, None)?;
-/// for n in 0..1000 {
+/// let (exchange, mut body) = client.write_streaming(request, None)?;
+/// for n in 0..3 {
 ///     writeln!(body, "line {n}")?;
 /// }
 /// body.finish()?;
-/// println!("{}", conn.read(exchange)?.head.status());
-/// # Ok(())
-/// # }
+///
+/// let received = server.read()?.expect("a request");
+/// let mut answer = received.responder.send_streaming(Response::ok(), Some(21))?;
+/// answer.write_all(&received.body.bytes(100)?)?;
+/// answer.finish()?;
+/// assert_eq!(client.read(exchange)?.body.bytes(100)?, "line 0\nline 1\nline 2\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "write the body and finish it; dropping it breaks the message off"]
 pub struct BodyWriter {

@@ -28,19 +28,31 @@ use crate::stream::Stream;
 /// [`Exchange`]. An exchange whose turn has not come waits; whoever waits drives the connection for all of them, in both directions.
 /// There is no background thread, so between calls nothing moves.
 ///
-/// ```no_run
-/// use std::net::TcpStream;
-/// use persist_sync::{Body, ClientConn, persist_core::{Config, Request}};
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{Body, ClientConn, Config, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let near = TcpStream::connect(listener.local_addr()?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+/// let serving = std::thread::spawn(move || {
+///     while let Some(received) = server.read()? {
+///         let target = received.head.target().to_owned();
+///         received.responder.send(Response::ok(), target)?;
+///     }
+///     Ok::<_, persist_sync::Error>(())
+/// });
 ///
 /// let mut config = Config::client();
 /// config.pipelining.depth = 8; // the default is 1: one request at a time
-/// let conn = ClientConn::with_config(TcpStream::connect("127.0.0.1:8080")?, config)?;
-/// let request = |path: &str| Request::get(path).field("Host", "127.0.0.1:8080");
+/// let conn = ClientConn::with_config(near, config)?;
+/// let request = |path: &str| Request::get(path).field("Host", "localhost");
 /// let first = conn.write(request("/a")?, Body::empty())?;
 /// let second = conn.write(request("/b")?, Body::empty())?; // both are on their way
-/// let first = conn.read(first)?;
-/// println!("{:?} {:?}", first.head.status(), first.body.bytes(1 << 20)?);
-/// println!("{:?}", conn.read(second)?.head.status());
+/// assert_eq!(conn.read(first)?.body.bytes(1 << 20)?, "/a");
+/// assert_eq!(conn.read(second)?.body.bytes(1 << 20)?, "/b");
+/// conn.close()?;
+/// serving.join().expect("no panic")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

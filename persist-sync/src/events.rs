@@ -11,18 +11,24 @@ use crate::driver::{Link, State};
 /// Counts are coalesced: an event says what is true now, however often it changed since the last. The end is never lost, and is the last event.
 /// As an iterator it [waits](Self::wait).
 ///
-/// ```no_run
-/// use persist_sync::{ClientConn, StateEvent};
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, CloseReason, StateEvent};
 ///
-/// # fn example(conn: &ClientConn) {
-/// for event in conn.events() {
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// drop(listener.accept()?); // the peer closes
+///
+/// let mut seen = Vec::new();
+/// for event in client.events() {
 ///     match event {
-///         StateEvent::Available(0) => println!("full"),
-///         StateEvent::Closed(reason) => println!("over: {reason}"),
+///         StateEvent::Closed(reason) => assert_eq!(reason, CloseReason::PeerClosed),
+///         StateEvent::Available(places) => seen.push(places),
 ///         other => println!("{other:?}"),
 ///     }
 /// }
-/// # }
+/// assert_eq!(seen.last(), Some(&0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Events {

@@ -13,6 +13,24 @@ use crate::outgoing::{Outgoing, Sent};
 /// A request that was written, and whose reply is still to be read: give it to [`ClientConn::read`](crate::ClientConn::read).
 ///
 /// Dropping it [cancels](crate::ClientConn::cancel) the exchange.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ())?;
+/// assert_eq!(exchange.id().number(), 0);
+/// server.read()?.expect("a request").responder.send(Response::ok(), "hello")?;
+/// assert_eq!(client.read(exchange)?.body.bytes(100)?, "hello");
+///
+/// // Given up on: nobody will read its reply.
+/// client.cancel(client.write(Request::get("/").field("Host", "localhost")?, ())?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "read its reply; dropping it cancels the exchange"]
 pub struct Exchange {
@@ -24,6 +42,27 @@ pub struct Exchange {
 }
 
 /// What answers a request.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn, StatusCode};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ())?;
+/// let received = server.read()?.expect("a request");
+/// received.responder.interim(Response::new(StatusCode::EARLY_HINTS).field("Link", "</style.css>")?)?;
+/// received.responder.send(Response::ok().field("Content-Type", "text/plain")?, "hello")?;
+///
+/// let reply = client.read(exchange)?;
+/// assert_eq!(reply.head.status(), StatusCode::OK);
+/// assert_eq!(reply.head.field("content-type").and_then(|value| value.to_str()), Some("text/plain"));
+/// assert_eq!(reply.interim[0].status(), StatusCode::EARLY_HINTS);
+/// assert!(!reply.reused);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reply {
@@ -137,6 +176,22 @@ impl Drop for Exchange {
 }
 
 /// A reserved place in the pipeline. Dropping it gives it back.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let place = client.reserve()?;
+/// assert_eq!(client.available(), 0); // the depth is 1
+/// let exchange = client.write_reserved(place, Request::get("/").field("Host", "localhost")?, ())?;
+/// server.read()?.expect("a request").responder.send(Response::ok(), "hello")?;
+/// client.read(exchange)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "use it with `write_reserved`; dropping it gives the place back"]
 pub struct Reservation {

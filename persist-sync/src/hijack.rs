@@ -7,6 +7,21 @@ use persist_core::{ExchangeId, Failure, Parts};
 use crate::stream::Stream;
 
 /// What a connection was made of. Not one byte is lost or there twice.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let mut near = TcpStream::connect(listener.local_addr()?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let hijacked = server.hijack()?; // between messages
+/// assert!(hijacked.leftover.is_empty() && hijacked.unsent.is_empty() && hijacked.failures.is_empty());
+/// std::io::Write::write_all(&mut &hijacked.stream, b"anything")?;
+/// std::io::Read::read_exact(&mut near, &mut [0; 8])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Hijacked {
@@ -32,6 +47,30 @@ impl Hijacked {
 }
 
 /// A stream that knows what was read ahead of it and what was not written yet.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn, StatusCode};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let request = Request::get("/").field("Host", "localhost")?.field("Upgrade", "echo")?.field("Connection", "upgrade")?;
+/// let exchange = client.write(request, ())?;
+/// let received = server.read()?.expect("a request");
+/// let granted = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Upgrade", "echo")?;
+/// let mut far = received.responder.upgrade(granted)?.into_stream();
+/// far.write_all(b"hello")?;
+///
+/// assert_eq!(client.read(exchange)?.head.status(), StatusCode::SWITCHING_PROTOCOLS);
+/// let mut near = client.into_stream()?; // reads the leftover first
+/// let mut heard = [0; 5];
+/// near.read_exact(&mut heard)?;
+/// assert_eq!(&heard, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Detached {
     stream: Stream,

@@ -21,6 +21,30 @@ const CHUNK_BYTES: usize = 64 * 1024;
 ///
 /// Reading waits, and whoever waits drives the connection for all its exchanges. Dropping a body before its end gives up on it: the rest is
 /// read and dropped within [`Limits::drain_bytes_max`](persist_core::Limits::drain_bytes_max), or the connection closes.
+///
+/// ```
+/// use std::io::Read;
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{Body, ClientConn, Fields, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ())?;
+/// let mut trailers = Fields::new();
+/// trailers.push("X-Sum", "42")?;
+/// server.read()?.expect("a request").responder.send(Response::ok(), Body::from("some content").with_trailers(trailers))?;
+///
+/// let mut body = client.read(exchange)?.body;
+/// let mut some = [0; 4];
+/// body.read_exact(&mut some)?;
+/// assert_eq!(&some, b"some");
+/// while let Some(piece) = body.chunk()? {
+///     assert_eq!(piece, " content");
+/// }
+/// assert!(body.trailers().is_some_and(|trailers| trailers.get("x-sum").is_some()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Incoming {
     /// Content that is at hand; where there is any, there is no source.
     ready: Bytes,

@@ -33,16 +33,24 @@ pub use listener::{ListenConfig, Listener, PortUse};
 /// is complete does a thread of a bounded set take it, so any number of idle or slow clients starves nobody. A handler that
 /// reads a body, or streams a large reply, holds its thread while it does; replies from memory do not.
 ///
-/// ```no_run
-/// use persist_sync::{Server, persist_core::Response};
+/// ```
+/// use std::time::Duration;
+/// use persist_sync::{Client, Request, Response, Server};
 ///
-/// let server = Server::bind("127.0.0.1:8080")?;
-/// println!("listening on http://{}", server.local_addr().expect("a TCP socket"));
-/// server.serve(|received: persist_sync::Received| {
-///     let answer = format!("you asked for {}\n", received.head.target());
-///     received.responder.send(Response::ok().field("Content-Type", "text/plain").expect("a field"), answer)
-/// })?;
-/// # Ok::<(), std::io::Error>(())
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let (address, handle) = (server.local_addr().expect("a TCP socket"), server.handle());
+/// let serving = std::thread::spawn(move || {
+///     server.serve(|received: persist_sync::Received| {
+///         let answer = format!("you asked for {}\n", received.head.target());
+///         received.responder.send(Response::ok().field("Content-Type", "text/plain").expect("a field"), answer)
+///     })
+/// });
+///
+/// let reply = Client::new().send(Request::get(format!("http://{address}/hello")), ())?;
+/// assert_eq!(reply.body.bytes(100)?, "you asked for /hello\n");
+/// handle.shutdown(Duration::from_secs(10));
+/// assert_eq!(serving.join().expect("no panic")?.connections, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// A handler that returns without an answer, or panics, answers `500` and ends its connection; others are unharmed. `Date` is added to
@@ -59,6 +67,26 @@ pub struct Server {
 }
 
 /// What answers requests: a closure, or a type of its own.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use persist_sync::{Error, Handler, Received, Response, Server};
+///
+/// #[derive(Default)]
+/// struct Counter(AtomicU64);
+///
+/// impl Handler for Counter {
+///     fn handle(&self, received: Received) -> Result<(), Error> {
+///         let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+///         received.responder.send(Response::ok(), format!("request {count}\n"))
+///     }
+/// }
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// # server.handle().shutdown(std::time::Duration::ZERO);
+/// server.serve(Counter::default())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request, through its [`responder`](Received::responder).
     ///
@@ -77,6 +105,21 @@ impl<F: Fn(Received) -> Result<(), Error> + Send + Sync + 'static> Handler for F
 }
 
 /// Ends a server from another thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use persist_sync::{Response, Server};
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let handle = server.handle(); // on its way to whoever hears of the signal
+/// let serving = std::thread::spawn(move || {
+///     server.serve(|received: persist_sync::Received| received.responder.send(Response::ok(), "hello"))
+/// });
+/// handle.shutdown(Duration::from_secs(30));
+/// let served = serving.join().expect("no panic")?;
+/// assert_eq!(served.to_string(), "0 connections accepted, 0 refused, 0 cut");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerHandle {
     control: Arc<Control>,

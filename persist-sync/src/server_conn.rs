@@ -24,16 +24,21 @@ use crate::stream::Stream;
 
 /// A server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any thread.
 ///
-/// ```no_run
-/// use std::net::TcpListener;
-/// use persist_sync::{ServerConn, persist_core::Response};
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn};
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let exchange = client.write(Request::get("/hello").field("Host", "localhost")?, ())?;
+///
 /// let conn = ServerConn::new(listener.accept()?.0)?;
-/// while let Some(received) = conn.read()? {
-///     let answer = format!("you asked for {}\n", received.head.target());
-///     conn.write(received.responder, Response::ok(), answer)?;
-/// }
+/// let received = conn.read()?.expect("a request");
+/// let answer = format!("you asked for {}\n", received.head.target());
+/// conn.write(received.responder, Response::ok(), answer)?;
+/// assert_eq!(client.read(exchange)?.body.bytes(100)?, "you asked for /hello\n");
+/// drop(client);
+/// assert!(conn.read()?.is_none(), "a graceful end");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -48,6 +53,24 @@ pub struct ServerConn {
 }
 
 /// A request that came in.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Method, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let exchange = client.write(Request::new(Method::POST, "/form").field("Host", "localhost")?, "a=1")?;
+/// let received = server.read()?.expect("a request");
+/// assert_eq!((received.head.method(), received.head.target()), (&Method::POST, "/form"));
+/// assert_eq!(received.peer, client.local_addr());
+/// assert_eq!(received.body.bytes(100)?, "a=1");
+/// received.responder.send(Response::ok(), ())?;
+/// client.read(exchange)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received {
@@ -68,6 +91,23 @@ pub struct Received {
 /// The right to answer one request, once, from any thread. Replies leave in the order of the requests, whatever the order of the answers.
 ///
 /// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::{ClientConn, Request, Response, ServerConn};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let server = ServerConn::new(listener.accept()?.0)?;
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ())?;
+/// let responder = server.read()?.expect("a request").responder;
+/// // It may go to any thread.
+/// let answering = std::thread::spawn(move || responder.send(Response::ok(), "from elsewhere"));
+/// assert_eq!(client.read(exchange)?.body.bytes(100)?, "from elsewhere");
+/// answering.join().expect("no panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "answer the request; dropping the responder answers 500 and closes"]
 pub struct Responder {

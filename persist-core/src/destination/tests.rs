@@ -19,6 +19,7 @@ fn urls_are_split_into_destination_and_origin_form() {
         ("http://h#frag/ment", "http://h", "h", "/"),
         ("http://h:/x", "http://h", "h", "/x"),
         ("http://127.0.0.1:1/x", "http://127.0.0.1:1", "127.0.0.1:1", "/x"),
+        ("http://203.0.113.255:65535/x", "http://203.0.113.255:65535", "203.0.113.255:65535", "/x"),
         ("http://[::1]/x", "http://[::1]", "[::1]", "/x"),
         ("http://[2001:DB8:0::1]:81/x", "http://[2001:db8::1]:81", "[2001:db8::1]:81", "/x"),
         ("http://a_b.c-d./x", "http://a_b.c-d.", "a_b.c-d.", "/x"),
@@ -29,6 +30,7 @@ fn urls_are_split_into_destination_and_origin_form() {
         let (found, found_target) = Destination::split_url(url).unwrap();
         assert_eq!((found.to_string().as_str(), found_target.as_str()), (destination, target), "{url}");
         assert_eq!(found.authority(), authority, "{url}");
+        assert_eq!(found.label(), found.to_string(), "{url}");
     }
 }
 

@@ -120,6 +120,17 @@ impl<R: Part> Link<R> {
 ///
 /// A connection that ends meanwhile keeps its socket open until this is dropped; one that is taken apart by
 /// [`Responder::upgrade`](crate::Responder::upgrade) waits for it.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::ClientConn;
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
+/// let stream = client.get_ref().expect("it is open");
+/// assert!(stream.as_tcp().expect("TCP").nodelay()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StreamRef<'c> {
     stream: Option<Arc<Stream>>,
     lender: &'c dyn Lender,

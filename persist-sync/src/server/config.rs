@@ -38,6 +38,16 @@ pub struct ServerConfig {
 }
 
 /// Whether connections come through a proxy that says, by the PROXY protocol, whom it speaks for.
+///
+/// ```
+/// use persist_sync::{ProxyHeaders, Server, ServerConfig};
+///
+/// let mut config = ServerConfig::default();
+/// config.proxy_headers = ProxyHeaders::Required;
+/// let server = Server::bind("127.0.0.1:0")?.with_config(config); // where only the proxy can reach it
+/// # drop(server);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyHeaders {
     /// They do not; who sends such a header breaks the protocol.

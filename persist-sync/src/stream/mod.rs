@@ -23,6 +23,20 @@ use led::Led;
 ///
 /// While a connection drives it, the socket is in non-blocking mode and the calls of this crate wait beside it; what comes back
 /// from a [hijack](crate::ClientConn::hijack) blocks again, like any socket of the standard library.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use persist_sync::Stream;
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let stream = Stream::from(TcpStream::connect(listener.local_addr()?)?);
+/// assert_eq!(stream.peer_addr(), Some(listener.local_addr()?));
+/// let mut stream = stream.with_leftover(b"read too early".to_vec());
+/// let mut first = [0; 14];
+/// std::io::Read::read_exact(&mut stream, &mut first)?;
+/// assert_eq!(&first, b"read too early");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     layer: Layer,
