@@ -220,7 +220,7 @@ fn command(
                  User nobody\nGroup nogroup\nLogFormat \"%{{remote}}p %r %>s\" x\nCustomLog {root}/access.log x\n\
                  ProxyRequests On\nAllowCONNECT 1-65535\n<Proxy *>\nRequire all granted\n</Proxy>\n"
             );
-            command.arg("-X").arg("-f").arg(config(text));
+            command.arg("-DFOREGROUND").arg("-f").arg(config(text));
         }
         Kind::Dante => {
             let text = format!(
