@@ -26,6 +26,11 @@ pub enum InvalidProxy {
     /// The user or the password is not percent-encoded UTF-8.
     #[error("the user or the password of the proxy is not percent-encoded text")]
     UserInfo,
+    /// What ends a user or a password too early stands in them as it is. The text is not shown, for it may be a part of them.
+    #[error(
+        "the proxy is not a url: in its user and password `/`, `?`, `#` and `@` must be percent-encoded (%2F, %3F, %23, %40)"
+    )]
+    Unencoded,
     /// The path of a Unix socket is not percent-encoded UTF-8, or a port follows it.
     #[error("the proxy's socket must be a percent-encoded path, as in socks5h+unix://%2Frun%2Fproxy.sock")]
     UnixPath,
@@ -49,6 +54,17 @@ impl Proxy {
     /// # Errors
     /// [`InvalidProxy`].
     pub fn parse(text: &str, without_scheme: ProxyKind) -> Result<Self, InvalidProxy> {
+        // Of `http://me:pass/word@proxy` the host is `me` and the port `pass`: no message may say so, and no proxy come of it.
+        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let ends_early = rest.find(['/', '?', '#']).is_some_and(|at| rest[at..].contains('@'));
+        match Self::read(text, without_scheme) {
+            Ok(proxy) if proxy.destination().unix_path().is_some() => Ok(proxy),
+            _ if ends_early => Err(InvalidProxy::Unencoded),
+            other => other,
+        }
+    }
+
+    fn read(text: &str, without_scheme: ProxyKind) -> Result<Self, InvalidProxy> {
         let with_scheme;
         let text = if text.contains("://") {
             text
@@ -144,6 +160,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_could_forge_what_follows_it_is_no_host() {
+        for host in ["a%0d%0aX-Evil:1", "a\r\nb", "a b", "a\0b", "%00", "[::1%0d]", "a\u{301}"] {
+            for kind in ProxyKind::ALL {
+                let refused = format!("{}://{host}:1", kind.as_str()).parse::<Proxy>();
+                assert!(matches!(refused, Err(InvalidProxy::Url(_) | InvalidProxy::Host(_))), "{refused:?}");
+            }
+        }
+        let long = format!("http://{}.example", ["a"; 150].join("."));
+        let refused = long.parse::<Proxy>().expect_err("too long").to_string();
+        assert_eq!(refused, "the proxy is not a url: the host name has 307 bytes; 253 is the longest there is");
+    }
+
+    #[test]
     fn credentials_are_decoded_checked_and_never_shown() {
         let with = proxy("http://me%40here:p%3Aw@p");
         let same = proxy("http://p").with_credentials(Credentials { user: "me@here".into(), password: "p:w".into() });
@@ -158,6 +187,13 @@ mod tests {
                 }
             }
         }
+        for unencoded in
+            ["http://me:secret/word@p", "me:secret?word@p", "socks5://me:secret#word@p:1", "http://secret/word@p"]
+        {
+            assert_eq!(unencoded.parse::<Proxy>(), Err(InvalidProxy::Unencoded), "{unencoded}");
+        }
+        let at = proxy("http://me:pass@word@p");
+        assert_eq!(at, proxy("http://me:pass%40word@p"));
         let colon = "http://a%3Ab:c@p".parse::<Proxy>();
         assert_eq!(colon, Err(InvalidProxy::Credentials(InvalidHandshake::Credentials)));
         assert_eq!("http://a%zz:b@p".parse::<Proxy>(), Err(InvalidProxy::UserInfo));

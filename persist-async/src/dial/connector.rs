@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use persist_core::{
-    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme, SocketConfig,
+    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme,
+    SocketConfig, TargetForm,
 };
 
 use super::resolver::{Resolver, SystemResolver};
@@ -45,6 +46,8 @@ pub struct Connector {
 #[derive(Clone, Debug, Default)]
 struct Tls {
     chosen: Arc<tokio::sync::OnceCell<ClientTls>>,
+    /// With proxies, if not in the same way.
+    with_proxies: Option<ClientTls>,
     offer: Offer,
 }
 
@@ -55,6 +58,21 @@ enum Offer {
     #[default]
     Http,
     Nothing,
+}
+
+/// Who is at the other end of a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Proxy,
+    Origin,
+}
+
+impl End {
+    /// Of the hop with this number: the last one leads to the origin, unless its requests are for a proxy to forward.
+    fn of(n: usize, route: &Route) -> Self {
+        let is_last = n + 1 == route.hops.len();
+        if is_last && route.target_form == TargetForm::Origin { Self::Origin } else { Self::Proxy }
+    }
 }
 
 /// Addresses of a name that are tried for one hop whose proxy cannot resolve it. Each costs the whole way up to there.
@@ -100,6 +118,14 @@ impl Connector {
         self
     }
 
+    /// Speaks TLS with proxies in another way than with origins: other roots, another client certificate.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_proxy_tls(mut self, tls: ClientTls) -> Self {
+        self.tls.with_proxies = Some(tls);
+        self
+    }
+
     /// For streams of any protocol: unless the user says how TLS is spoken, no protocol is offered by ALPN.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to set"))]
     pub(crate) fn for_any_protocol(mut self) -> Self {
@@ -117,13 +143,13 @@ impl Connector {
     /// [`DialTimeout`](persist_core::DialTimeout), or whatever the hop's [`Tunnel`](persist_core::Tunnel) says.
     pub async fn connect(&self, route: &Route, router: &dyn Router) -> Result<Stream> {
         let mut timer = DialTimer::new(self.dial);
-        let (first, rest) = self.check(&route.hops).await?;
+        let rest = self.check(route).await?;
         let mut choices = Vec::with_capacity(rest.len());
         for hop in rest {
             choices.push(self.choices(hop, &mut timer).await.map_err(|error| error.at(&hop.to))?);
         }
         loop {
-            match self.walk(first, rest, &choices, router, &mut timer).await {
+            match self.walk(route, &choices, router, &mut timer).await {
                 Ok(stream) => return Ok(stream),
                 // The proxy did not get to this address: again with the next one, all the way.
                 Err((at, error)) => match choices.get_mut(at).filter(|left| left.len() > 1) {
@@ -135,27 +161,31 @@ impl Connector {
     }
 
     /// What can be said before anything is dialled.
-    async fn check<'a>(&self, hops: &'a [Hop]) -> Result<(&'a Hop, &'a [Hop])> {
-        let Some((first, rest)) = hops.split_first().filter(|(first, _)| first.means == Means::Socket) else {
+    async fn check<'a>(&self, route: &'a Route) -> Result<&'a [Hop]> {
+        let hops = &route.hops;
+        let Some((_, rest)) = hops.split_first().filter(|(first, _)| first.means == Means::Socket) else {
             return Err(unsupported("a route begins with a socket"));
         };
         if let Some(hop) = rest.iter().find(|hop| hop.means == Means::Socket) {
             return Err(unsupported("only the first hop of a route can be a socket").at(&hop.to));
         }
-        if let Some(hop) = hops.iter().find(|hop| hop.to.scheme() == Scheme::Https) {
-            self.check_tls().await.map_err(|error| error.at(&hop.to))?;
+        for (n, hop) in hops.iter().enumerate().filter(|(_, hop)| hop.to.scheme() == Scheme::Https) {
+            self.check_tls(End::of(n, route)).await.map_err(|error| error.at(&hop.to))?;
         }
-        Ok((first, rest))
+        Ok(rest)
     }
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_async, reason = "with TLS, roots are read")]
-    async fn check_tls(&self) -> Result<()> {
+    async fn check_tls(&self, _: End) -> Result<()> {
         Err(unsupported("https needs TLS, which persist-async has with its feature `tls`"))
     }
 
     #[cfg(feature = "tls")]
-    async fn check_tls(&self) -> Result<()> {
+    async fn check_tls(&self, end: End) -> Result<()> {
+        if self.tls_with(end).is_some() {
+            return Ok(());
+        }
         // Reading a few hundred certificates takes milliseconds: not on a thread that others wait for.
         let offer = self.tls.offer;
         let build = move || match offer {
@@ -167,6 +197,12 @@ impl Connector {
             built.map_err(persist_core::BoxError::from)?.map_err(persist_core::BoxError::from)
         });
         built.await.map(drop).map_err(|error| Error::new(Phase::Prepare, error).blaming(Blame::Caller))
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls_with(&self, end: End) -> Option<&ClientTls> {
+        let with_proxies = self.tls.with_proxies.as_ref().filter(|_| end == End::Proxy);
+        with_proxies.or_else(|| self.tls.chosen.get())
     }
 
     /// What the hop's proxy may be asked for, best first.
@@ -194,36 +230,38 @@ impl Connector {
     /// Once along the route, with the first choice of each hop. A failure comes with the number of its hop behind the first.
     async fn walk(
         &self,
-        first: &Hop,
-        rest: &[Hop],
+        route: &Route,
         choices: &[Vec<Hop>],
         router: &dyn Router,
         timer: &mut DialTimer,
     ) -> Result<Stream, (usize, Error)> {
         let nowhere = usize::MAX;
+        let (first, rest) = (&route.hops[0], &route.hops[1..]);
         let dialer: &dyn Dialer = self.dialer.as_deref().unwrap_or(&self.sockets);
         let dialed = dialer.dial(&first.to, timer).await;
         let mut stream = dialed.map_err(|error| (nowhere, error.at(&first.to)))?;
-        stream = self.secure(stream, &first.to, timer).await.map_err(|error| (nowhere, error.at(&first.to)))?;
+        let end = End::of(0, route);
+        stream = self.secure(stream, &first.to, end, timer).await.map_err(|error| (nowhere, error.at(&first.to)))?;
         for (at, (hop, choices)) in rest.iter().zip(choices).enumerate() {
             let failed = |error: Error| (at, error.at(&hop.to));
-            let tunnel = router.tunnel(&choices[0]).map_err(|error| failed(Error::new(Phase::Tunnel, error)))?;
+            let tunnel = router.tunnel(&choices[0]).map_err(|error| failed(Error::new(Phase::Route, error)))?;
             stream = timer.within(Phase::Tunnel, tunnel::pass(stream, tunnel)).await.map_err(failed)?;
-            stream = self.secure(stream, &hop.to, timer).await.map_err(|error| (nowhere, error.at(&hop.to)))?;
+            let end = End::of(at + 1, route);
+            stream = self.secure(stream, &hop.to, end, timer).await.map_err(|error| (nowhere, error.at(&hop.to)))?;
         }
         Ok(stream)
     }
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_async, reason = "with TLS, hands are shaken")]
-    async fn secure(&self, stream: Stream, _: &Destination, _: &mut DialTimer) -> Result<Stream> {
+    async fn secure(&self, stream: Stream, _: &Destination, _: End, _: &mut DialTimer) -> Result<Stream> {
         Ok(stream)
     }
 
     /// TLS, if the destination asks for it.
     #[cfg(feature = "tls")]
-    async fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
-        match self.tls.chosen.get() {
+    async fn secure(&self, stream: Stream, to: &Destination, end: End, timer: &mut DialTimer) -> Result<Stream> {
+        match self.tls_with(end) {
             Some(tls) if to.scheme() == Scheme::Https => {
                 let local = || Host::Name("localhost".into());
                 tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer).await

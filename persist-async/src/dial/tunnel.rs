@@ -20,29 +20,38 @@ pub(super) async fn pass(mut stream: Stream, mut tunnel: Box<dyn Tunnel>) -> Res
     let broken = |cause: io::Error| Error::new(Phase::Tunnel, cause);
     let refused = |cause| Error::new(Phase::Tunnel, cause);
     let mut unconsumed = Vec::new();
-    // After a failed write, a refusal that is already there must still reach the caller.
+    // Some refuse without having heard us out, and close. After a failed write their refusal must still reach the caller.
     let mut not_written = None;
     loop {
         if let Err(error) = write(&mut stream, &mut *tunnel).await {
+            tunnel.advance(tunnel.transmit().len());
             not_written.get_or_insert(error);
         }
         let mut input = unconsumed.as_slice();
         if !input.is_empty() {
             if tunnel.handle_input(&mut input).map_err(refused)? == TunnelStep::Done {
-                return Ok(stream.with_leftover(Bytes::copy_from_slice(input)));
+                write(&mut stream, &mut *tunnel).await.map_err(broken)?;
+                let leftover = Bytes::copy_from_slice(input);
+                return not_written.map_or_else(|| Ok(stream.with_leftover(leftover)), |error| Err(broken(error)));
             }
             let consumed = unconsumed.len() - input.len();
             unconsumed.drain(..consumed);
-            if consumed > 0 && !tunnel.transmit().is_empty() && not_written.is_none() {
+            if consumed > 0 && !tunnel.transmit().is_empty() {
                 continue;
             }
         }
         if unconsumed.len() > UNCONSUMED_MAX {
-            return Err(broken(io::Error::new(io::ErrorKind::InvalidData, "the proxy's reply is too long")));
+            return Err(broken(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the proxy sent more than its protocol allows",
+            )));
         }
         unconsumed.reserve(READ_BYTES);
         match (&mut stream).take(READ_BYTES as u64).read_buf(&mut unconsumed).await {
-            Ok(0) => return Err(not_written.map_or_else(|| refused(tunnel.handle_eof()), broken)),
+            Ok(0) => {
+                let closed = tunnel.handle_eof();
+                return Err(not_written.map_or_else(|| refused(closed), broken));
+            }
             Ok(_) => {}
             Err(error) => return Err(broken(not_written.unwrap_or(error))),
         }

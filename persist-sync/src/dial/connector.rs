@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use persist_core::{
-    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme, SocketConfig,
+    Blame, ClientConfig, Destination, DialConfig, Hop, Host, Means, Phase, Resolve, Route, Router, Scheme,
+    SocketConfig, TargetForm,
 };
 
 use super::resolver::{Resolver, SystemResolver};
@@ -43,6 +44,8 @@ pub struct Connector {
 #[derive(Clone, Debug, Default)]
 struct Tls {
     chosen: Arc<std::sync::OnceLock<ClientTls>>,
+    /// With proxies, if not in the same way.
+    with_proxies: Option<ClientTls>,
     offer: Offer,
 }
 
@@ -53,6 +56,21 @@ enum Offer {
     #[default]
     Http,
     Nothing,
+}
+
+/// Who is at the other end of a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Proxy,
+    Origin,
+}
+
+impl End {
+    /// Of the hop with this number: the last one leads to the origin, unless its requests are for a proxy to forward.
+    fn of(n: usize, route: &Route) -> Self {
+        let is_last = n + 1 == route.hops.len();
+        if is_last && route.target_form == TargetForm::Origin { Self::Origin } else { Self::Proxy }
+    }
 }
 
 /// The addresses of a hop whose name is resolved here, and which of them is tried.
@@ -106,6 +124,14 @@ impl Connector {
         self
     }
 
+    /// Speaks TLS with proxies in another way than with origins: other roots, another client certificate.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_proxy_tls(mut self, tls: ClientTls) -> Self {
+        self.tls.with_proxies = Some(tls);
+        self
+    }
+
     /// For streams of any protocol: unless the user says how TLS is spoken, no protocol is offered by ALPN.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is nothing to set"))]
     pub(crate) fn for_any_protocol(mut self) -> Self {
@@ -122,14 +148,14 @@ impl Connector {
     /// [`Error`] with the phase, the hop's destination, and the cause as a value. Nothing was sent for any request.
     pub fn connect(&self, route: &Route, router: &dyn Router) -> Result<Stream> {
         let hops = &route.hops;
-        self.check(hops)?;
+        self.check(route)?;
         let mut timer = DialTimer::new(self.dial);
         let mut choices: Vec<Choice> = Vec::new();
         for hop in hops {
             choices.push(self.choice(hop, &mut timer).map_err(|error| error.at(&hop.to))?);
         }
         loop {
-            let (reached, error) = match self.walk(hops, &choices, router, &mut timer) {
+            let (reached, error) = match self.walk(route, &choices, router, &mut timer) {
                 Ok(stream) => {
                     // Fails on a dead socket only, which reads and writes will tell.
                     let _ = stream.detach();
@@ -147,7 +173,8 @@ impl Connector {
     }
 
     /// What can be said before anything is dialled.
-    fn check(&self, hops: &[Hop]) -> Result<()> {
+    fn check(&self, route: &Route) -> Result<()> {
+        let hops = &route.hops;
         if hops.first().is_none_or(|first| first.means != Means::Socket) {
             return Err(unsupported("a route begins with a socket"));
         }
@@ -156,20 +183,20 @@ impl Connector {
                 return Err(unsupported("only the first hop of a route can be a socket").at(&hop.to));
             }
             if hop.to.scheme() == Scheme::Https {
-                self.check_tls().map_err(|error| error.at(&hop.to))?;
+                self.check_tls(End::of(n, route)).map_err(|error| error.at(&hop.to))?;
             }
         }
         Ok(())
     }
 
     #[cfg(not(feature = "tls"))]
-    fn check_tls(&self) -> Result<()> {
+    fn check_tls(&self, _: End) -> Result<()> {
         Err(unsupported("https needs TLS, which persist-sync has with its feature `tls`"))
     }
 
     #[cfg(feature = "tls")]
-    fn check_tls(&self) -> Result<()> {
-        if self.tls.chosen.get().is_none() {
+    fn check_tls(&self, end: End) -> Result<()> {
+        if self.tls_with(end).is_none() {
             let mut builder = ClientTls::builder();
             if self.tls.offer == Offer::Nothing {
                 builder = builder.alpn([] as [&[u8]; 0]);
@@ -180,6 +207,12 @@ impl Connector {
             let _ = self.tls.chosen.set(built);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls_with(&self, end: End) -> Option<&ClientTls> {
+        let with_proxies = self.tls.with_proxies.as_ref().filter(|_| end == End::Proxy);
+        with_proxies.or_else(|| self.tls.chosen.get())
     }
 
     fn choice(&self, hop: &Hop, timer: &mut DialTimer) -> Result<Choice> {
@@ -194,18 +227,20 @@ impl Connector {
     /// Goes all the way; or says at which hop it ended, and why.
     fn walk(
         &self,
-        hops: &[Hop],
+        route: &Route,
         choices: &[Choice],
         router: &dyn Router,
         timer: &mut DialTimer,
     ) -> Result<Stream, (usize, Error)> {
+        let hops = &route.hops;
         let mut stream = self.dialer.dial(&hops[0].to, timer).map_err(|error| (0, error))?;
         stream.attach().map_err(|error| (0, timer.failed(error)))?;
-        stream = self.secure(stream, &hops[0].to, timer).map_err(|error| (0, error))?;
+        stream = self.secure(stream, &hops[0].to, End::of(0, route), timer).map_err(|error| (0, error))?;
         for (n, hop) in hops.iter().enumerate().skip(1) {
             timer.enter(Phase::Tunnel);
             let leftover = self.tunnel(&stream, hop, &choices[n], router, timer).map_err(|error| (n, error))?;
-            stream = self.secure(stream.with_leftover(leftover), &hop.to, timer).map_err(|error| (n, error))?;
+            let stream_of_hop = stream.with_leftover(leftover);
+            stream = self.secure(stream_of_hop, &hop.to, End::of(n, route), timer).map_err(|error| (n, error))?;
         }
         Ok(stream)
     }
@@ -229,14 +264,14 @@ impl Connector {
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "with TLS it can fail")]
-    fn secure(&self, stream: Stream, _: &Destination, _: &mut DialTimer) -> Result<Stream> {
+    fn secure(&self, stream: Stream, _: &Destination, _: End, _: &mut DialTimer) -> Result<Stream> {
         Ok(stream)
     }
 
     /// TLS, if the destination asks for it.
     #[cfg(feature = "tls")]
-    fn secure(&self, stream: Stream, to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
-        match self.tls.chosen.get() {
+    fn secure(&self, stream: Stream, to: &Destination, end: End, timer: &mut DialTimer) -> Result<Stream> {
+        match self.tls_with(end) {
             Some(tls) if to.scheme() == Scheme::Https => {
                 let local = || Host::Name("localhost".into());
                 tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer)

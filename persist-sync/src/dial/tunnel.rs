@@ -12,30 +12,40 @@ use crate::stream::Stream;
 const READ_BYTES: usize = 4 * 1024;
 
 /// A handshake that has not taken what was read by then never will.
-const UNTAKEN_BYTES_MAX: usize = 256 * 1024;
+const UNTAKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Carries the handshake out; gives the bytes that came behind it.
 pub(super) fn carry_out(stream: &Stream, tunnel: &mut dyn Tunnel, timer: &DialTimer) -> Result<Vec<u8>, BoxError> {
     let mut inbox = Vec::new();
+    // Some refuse without having heard us out, and close. After a failed write their refusal must still reach the caller.
+    let mut not_sent = None;
     loop {
-        send(stream, tunnel, timer)?;
-        let n = receive(stream, &mut inbox, timer)?;
-        if n == 0 {
-            return Err(tunnel.handle_eof());
+        if let Err(error) = send(stream, tunnel, timer) {
+            tunnel.advance(tunnel.transmit().len());
+            not_sent.get_or_insert(error);
         }
         let mut input = &inbox[..];
-        let step = tunnel.handle_input(&mut input)?;
-        let taken = inbox.len() - input.len();
-        inbox.drain(..taken);
-        match step {
-            TunnelStep::Done => {
+        if !input.is_empty() {
+            if tunnel.handle_input(&mut input)? == TunnelStep::Done {
                 send(stream, tunnel, timer)?;
-                return Ok(inbox);
+                return not_sent.map_or_else(|| Ok(input.to_vec()), Err);
             }
-            TunnelStep::Pending if inbox.len() > UNTAKEN_BYTES_MAX => {
-                return Err("the proxy sent more than its protocol allows".into());
+            let taken = inbox.len() - input.len();
+            inbox.drain(..taken);
+            if taken > 0 && !tunnel.transmit().is_empty() {
+                continue;
             }
-            TunnelStep::Pending => {}
+        }
+        if inbox.len() > UNTAKEN_BYTES_MAX {
+            return Err("the proxy sent more than its protocol allows".into());
+        }
+        match receive(stream, &mut inbox, timer) {
+            Ok(0) => {
+                let closed = tunnel.handle_eof();
+                return Err(not_sent.unwrap_or(closed));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(not_sent.unwrap_or(error)),
         }
     }
 }

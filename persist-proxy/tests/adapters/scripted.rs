@@ -12,6 +12,8 @@ pub(crate) enum Until {
     Bytes(usize),
     /// To the empty line.
     Head,
+    /// To the end of a line.
+    Line,
 }
 
 /// What is waited for, and then said; step by step.
@@ -28,6 +30,7 @@ pub(crate) fn play(script: Script) -> (SocketAddr, Receiver<Vec<u8>>) {
                 let mut heard = Vec::new();
                 let is_done = |heard: &[u8]| match read {
                     Until::Bytes(n) => heard.len() >= *n,
+                    Until::Line => heard.ends_with(b"\r\n"),
                     Until::Head => heard.ends_with(b"\r\n\r\n"),
                 };
                 while !is_done(&heard) {
