@@ -52,7 +52,7 @@ fn a_proxy_that_goes_on_and_on_slowly_is_given_up_at_the_deadline() {
                 }
             });
             let mut config = ClientConfig::default();
-            config.dial.tunnel = Some(Duration::from_millis(150));
+            config.dial.handshake = Some(Duration::from_millis(150));
             let error = get(adapter, &proxy, config, Roots::default(), &["http://one.example/"]).remove(0);
             let error = error.expect_err("too slow");
             assert!(matches!(proxy.failure(&error), Some(ProxyFailure::Silent)), "{adapter:?}: {error:?}");

@@ -36,7 +36,7 @@ const SCRIPTS: [(&str, Script, bool); 14] = [
     ("http+tunnel", &[(Head, b"HTTP/1.1 502 x\r\nContent-Length: 9\r\n\r\ntops3cret")], false),
     ("http+tunnel", &[(Head, b"SSH-2.0-x\r\n\r\n")], false),
     ("http+tunnel", &[(Head, b"HTTP/1.1 2")], false),
-    ("socks4a", &[(Bytes(25), &[0, 93, 0, 0, 0, 0, 0, 0])], false),
+    ("socks4a", &[(Bytes(13), &[0, 93, 0, 0, 0, 0, 0, 0])], false),
     ("socks5", &[(Bytes(4), &[5, 2]), (Bytes(16), &[1, 1])], false),
     ("socks5h", &[(Bytes(4), &[5, 2]), (Bytes(16), &[1, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0])], false),
     ("socks5h", &[(Bytes(4), &[5, 0xff])], false),
