@@ -6,21 +6,28 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, ClientConfig, Contradiction, Decision, Destination, Phase, Repeatable, Replay, Request, Route,
+    Attempts, ClientConfig, Contradiction, Decision, Destination, Instant, Pending, Phase, Repeatable, Replay, Request,
+    Route,
 };
 
 use crate::body::Body;
+use crate::clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
+use crate::resumable_body::ResumableBody;
 
+mod account;
 mod lease;
 mod shared;
+mod upkeep;
 
+use account::{Account, Failures};
 use lease::Lease;
 use shared::Shared;
 
@@ -35,11 +42,25 @@ use shared::Shared;
 /// # Ok::<(), persist_sync::Error>(())
 /// ```
 ///
+/// # Threads
 /// Connections have no thread of their own. Two kinds of short or idle work have one: each *dial*, so that a request takes whichever comes first, a
-/// new connection or one that another request gives back; and, per client, closing idle connections when they are due, started with the first and
-/// gone with the last connection.
+/// new connection or one that another request gives back; and, per client, the *upkeep*, started with the first connection and gone with the last one or
+/// with the client. It closes idle connections when they are due, looks whether peers have closed theirs, and asks those that were silent for long
+/// whether they still answer, as [`UpkeepConfig`](persist_core::UpkeepConfig) says.
 ///
-/// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe. Redirects, cookies and caches are not its job.
+/// # Failures
+/// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe: one that is provably unprocessed always, one of an
+/// idempotent method once, on a fresh connection. What is left failed is told by the error, and kept for [`pending_to`](Self::pending_to).
+///
+/// # What is not its job
+/// A client brings requests to servers and replies back, over few connections. What replies *mean* for further requests is its user's:
+/// - **redirects**: a 3xx is a reply like any other. Where to go, whether with the method and the credentials, is a matter of trust (RFC 9110 §15.4);
+/// - **cookies**: RFC 6265 asks for a store, a list of public suffixes, and to know which requests belong together, as a browser does;
+/// - **caching**: RFC 9111 asks for a store and a policy. A cache can stand in front of a client: conditional requests and a 304 are passed as they are;
+/// - **content codings** (`gzip`, `br`): content is given as it is on the wire, because `Range`, digests and `ETag` speak of it in this form;
+/// - **authentication**: fields are sent as given. Only those of proxies are `persist-proxy`'s.
+///
+/// Crates for each of these take requests and replies of the `http` crate's types as a rule, and can be put around [`send`](Self::send).
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -78,23 +99,49 @@ impl Client {
 
     /// Sends a request and reads its reply. The target is an absolute `http`, `https` (feature `tls`), `http+unix` or `https+unix` URL; `Host` is added if there is none.
     ///
-    /// The connection goes back to the pool when the reply's body was read to its end or dropped.
+    /// The connection goes back to the pool when the reply's body was read to its end or dropped. It may take as long as
+    /// [`ClientConfig::deadline`] says, the body included.
     ///
     /// # Errors
-    /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it.
+    /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it. The failure is also
+    /// kept for [`pending_to`](Self::pending_to).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        let request = request.borrow();
-        let (destination, target) =
-            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
-        let config = &self.shared.config;
-        let route =
-            config.router.route(&destination).map_err(|error| Error::new(Phase::Route, error).at(&destination))?;
-        let wire = route.request(request, &destination, &target)?;
-        self.attempts(&route, &wire, body.into()).map_err(|error| match error.destination() {
-            // A proxy on the way, perhaps.
-            Some(_) => error,
-            None => error.at(&destination),
-        })
+        self.dispatch(request.borrow(), body.into(), self.deadline(), Failures::Noted)
+    }
+
+    /// [`send`](Self::send) with a deadline of its own, in place of the client's: for waiting, dialling, retries, the exchange and the reply's body together.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Once a connection has the request, a passed deadline ends the exchange with [`Deadline::Total`](persist_core::Deadline::Total) as the reason of its
+    /// failure, and reads of the body fail by the same; before that, the phase is [`Phase::Wait`].
+    pub fn send_within(&self, request: impl Borrow<Request>, body: impl Into<Body>, within: Duration) -> Result<Reply> {
+        self.dispatch(request.borrow(), body.into(), Some(clock::now() + within), Failures::Noted)
+    }
+
+    /// Sends a GET whose content goes on over another connection where it breaks off ([`ResumableBody`]).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Whether the content can be resumed shows only with the reply; if not, it is read like any other.
+    pub fn download(&self, request: impl Into<Request>) -> Result<ResumableBody> {
+        let request = request.into();
+        let reply = self.ask(&request)?;
+        Ok(ResumableBody::new(self.clone(), request, reply))
+    }
+
+    /// What this client owes to a destination: how many requests are not complete, and those that failed since this was last asked, with their dispositions, so that they
+    /// can be sent again. At most [`ClientConfig::failures_max`] failures are kept, all destinations together.
+    ///
+    /// ```no_run
+    /// # let client = persist_sync::Client::new();
+    /// for failed in client.pending_to(&"http://127.0.0.1:8080".parse()?).failed {
+    ///     if failed.error.failure().is_none_or(|failure| failure.is_provably_unprocessed()) {
+    ///         client.send(failed.request, ())?;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pending_to(&self, destination: &Destination) -> Pending {
+        self.shared.pending_to(destination)
     }
 
     /// What the pool holds.
@@ -102,16 +149,70 @@ impl Client {
         self.shared.counts()
     }
 
-    fn attempts(&self, route: &Route, wire: &Request, body: Body) -> Result<Reply> {
+    /// Sends a part of a download: its failure is the download's to deal with.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Reply> {
+        self.dispatch(request, Body::empty(), self.deadline(), Failures::Passed)
+    }
+
+    /// Waits as long as the policy says before the retry that `attempts` counts.
+    pub(crate) fn pause(&self, attempts: Attempts, random: u64) {
+        thread::sleep(self.shared.config.retry.delay(attempts, random));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.shared.config.deadline.map(|within| clock::now() + within)
+    }
+
+    fn dispatch(&self, request: &Request, body: Body, until: Option<Instant>, failures: Failures) -> Result<Reply> {
+        let (destination, target) =
+            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
+        let account = Account::open(&self.shared, destination);
+        match self.routed(request, (account.destination(), &target), body, until) {
+            Ok((mut reply, mut lease)) => {
+                // The connection is the reply's until nothing more of it comes.
+                reply.body.keep(|| {
+                    lease.keep(account.remember(request, failures));
+                    lease
+                });
+                Ok(reply)
+            }
+            Err(error) => {
+                // A proxy on the way keeps its name.
+                let error = if error.destination().is_some() { error } else { error.at(account.destination()) };
+                if failures == Failures::Noted {
+                    account.failed(request, &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn routed(
+        &self,
+        request: &Request,
+        (destination, target): (&Destination, &str),
+        body: Body,
+        until: Option<Instant>,
+    ) -> Result<(Reply, Lease)> {
+        let route = self.shared.config.router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
+        let wire = route.request(request, destination, target)?;
+        self.attempts(&route, &wire, body, until)
+    }
+
+    fn attempts(&self, route: &Route, wire: &Request, body: Body, until: Option<Instant>) -> Result<(Reply, Lease)> {
         let Shared { config, .. } = &*self.shared;
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         loop {
-            let lease = self.shared.acquire(route, want)?;
-            let error = match lease.conn().exchange(wire, &mut body) {
-                Ok(reply) => return Ok(self.lent(reply, lease)),
+            let lease = self.shared.acquire(route, want, until)?;
+            let error = match lease.conn().exchange(wire, &mut body, until) {
+                Ok(reply) => {
+                    let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
+                    self.shared.answered(&lease, announced);
+                    return Ok((reply, lease));
+                }
                 Err(error) => error,
             };
             let replay = match (&body, &spare) {
@@ -145,17 +246,14 @@ impl Client {
             // RFC 9112 §9.3.1: on a fresh connection, since others of the pool may be as stale as this one was.
             want = Want::Fresh;
             if so_far != Attempts::default() || attempts.counted > 0 {
-                thread::sleep(config.retry.delay(attempts, random()));
+                let pause = config.retry.delay(attempts, random());
+                // What went wrong says more than that there was no time for another try.
+                if until.is_some_and(|until| until <= clock::now() + pause) {
+                    return Err(error);
+                }
+                thread::sleep(pause);
             }
         }
-    }
-
-    /// The reply keeps its connection until nothing more of it comes.
-    fn lent(&self, mut reply: Reply, lease: Lease) -> Reply {
-        let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
-        self.shared.answered(&lease, announced);
-        reply.body.keep(lease);
-        reply
     }
 }
 

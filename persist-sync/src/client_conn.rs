@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
 use persist_core::{
-    BodyLen, Client, CloseReason, Closed, Config, Delivery, KeepAliveProbes, Parts, Phase, Request, ResponseHead,
-    SendError,
+    BodyLen, Client, CloseReason, Closed, Config, Deadline, Delivery, Ended, Instant, KeepAliveProbes, Parts, Phase,
+    Request, ResponseHead, SendError,
 };
 
 use crate::body::Body;
@@ -85,6 +85,13 @@ enum Look {
     Not,
 }
 
+/// How an exchange begins, and by when it must be complete.
+#[derive(Clone, Copy)]
+struct Terms {
+    look: Look,
+    until: Option<Instant>,
+}
+
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LATER: Duration = Duration::from_millis(50);
@@ -131,7 +138,7 @@ impl ClientConn {
     /// If nothing was sent, with the cause: a [`SendError`] (the depth is reached, an earlier request must be answered first, the request is
     /// invalid), or [`Ended`](error::Ended) with the reason why the connection is over. With a [`Failure`](persist_core::Failure) if the body's reader failed.
     pub fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
-        self.write_in(None, request.borrow(), body.into())
+        self.write_in(None, request.borrow(), body.into(), None)
     }
 
     /// [`write`](Self::write) in a [reserved](Self::reserve) place, which is given back in every case.
@@ -145,7 +152,7 @@ impl ClientConn {
         body: impl Into<Body>,
     ) -> Result<Exchange> {
         self.own(&reservation.link)?;
-        self.write_in(Some(reservation), request.borrow(), body.into())
+        self.write_in(Some(reservation), request.borrow(), body.into(), None)
     }
 
     /// Sends a request's head, and gives the right to write its body: `len` bytes of it, or any number, chunked, if that is `None`.
@@ -157,13 +164,26 @@ impl ClientConn {
     /// As [`write`](Self::write).
     pub fn write_streaming(&self, request: impl Borrow<Request>, len: Option<u64>) -> Result<(Exchange, BodyWriter)> {
         let framing = len.map_or(BodyLen::Chunked, BodyLen::Length);
-        let exchange = self.begin(None, request.borrow(), framing, (Follows::Later, Look::Not), || None)?;
+        let terms = Terms { look: Look::Not, until: None };
+        let exchange = self.begin(None, request.borrow(), (framing, Follows::Later), terms, || None)?;
         let body = BodyWriter::new(self.link.clone(), exchange.id(), len);
         Ok((exchange, body))
     }
 
-    fn write_in(&self, reservation: Option<Reservation>, request: &Request, body: Body) -> Result<Exchange> {
-        let mut exchange = self.begin_with(reservation, request, &mut Some(body), Look::Not)?;
+    /// [`write`](Self::write), answered in full by then or given up.
+    pub(crate) fn write_until(&self, request: &Request, until: Instant) -> Result<Exchange> {
+        self.write_in(None, request, Body::empty(), Some(until))
+    }
+
+    fn write_in(
+        &self,
+        reservation: Option<Reservation>,
+        request: &Request,
+        body: Body,
+        until: Option<Instant>,
+    ) -> Result<Exchange> {
+        let terms = Terms { look: Look::Not, until };
+        let mut exchange = self.begin_with(reservation, request, &mut Some(body), terms)?;
         exchange.send_body(|_| None::<()>)?;
         // The reply may begin meanwhile, and fail: reading it will tell.
         self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
@@ -188,12 +208,14 @@ impl ClientConn {
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        self.begin_with(None, request.borrow(), &mut Some(body.into()), Look::First)?.into_reply()
+        let terms = Terms { look: Look::First, until: None };
+        self.begin_with(None, request.borrow(), &mut Some(body.into()), terms)?.into_reply()
     }
 
-    /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request.
-    pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>) -> Result<Reply> {
-        self.begin_with(None, request, body, Look::Not)?.into_reply()
+    /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request. The exchange is complete by
+    /// `until`, its reply's content included, or fails.
+    pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>, until: Option<Instant>) -> Result<Reply> {
+        self.begin_with(None, request, body, Terms { look: Look::Not, until })?.into_reply()
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -431,20 +453,25 @@ impl ClientConn {
         self.link.act(|state| state.look_before_use(clock::now()));
     }
 
+    /// The same between uses, when the rest of a reply that nobody wanted may still be coming: it is read and dropped as far as it is there.
+    pub(crate) fn look_after(&self) {
+        self.link.look_after();
+    }
+
     fn begin_with(
         &self,
         reservation: Option<Reservation>,
         request: &Request,
         body: &mut Option<Body>,
-        look: Look,
+        terms: Terms,
     ) -> Result<Exchange> {
-        let (len, follows) = match body {
+        let what = match body {
             Some(body) if body.is_empty() => (body.len(), Follows::Nothing),
             Some(body) if body.is_in_memory() => (body.len(), Follows::AtOnce),
             Some(body) => (body.len(), Follows::Soon),
             None => (BodyLen::Empty, Follows::Nothing),
         };
-        self.begin(reservation, request, len, (follows, look), || body.take())
+        self.begin(reservation, request, what, terms, || body.take())
     }
 
     /// Sends the head. The body stays where it is unless the connection takes the request.
@@ -452,12 +479,12 @@ impl ClientConn {
         &self,
         reservation: Option<Reservation>,
         request: &Request,
-        len: BodyLen,
-        (follows, mut look): (Follows, Look),
+        (len, follows): (BodyLen, Follows),
+        Terms { mut look, until }: Terms,
         body: impl FnOnce() -> Option<Body>,
     ) -> Result<Exchange> {
         let mut slot = reservation.map(Reservation::into_slot);
-        let begun = self.link.wait(|state| {
+        let begun = self.link.wait_until(until, |state| {
             let now = clock::now();
             if std::mem::replace(&mut look, Look::Not) == Look::First {
                 state.look_before_use(now);
@@ -472,6 +499,9 @@ impl ClientConn {
                 None => conn.send_request(&request.method, &request.target, fields, len, now),
             };
             if let Ok(id) = sent {
+                if until.is_some() {
+                    state.conn_mut().set_deadline(id, until);
+                }
                 state.arrived.sent(id);
                 state.writing = matches!(follows, Follows::AtOnce | Follows::Soon).then_some(id);
                 if follows == Follows::AtOnce {
@@ -481,7 +511,13 @@ impl ClientConn {
             state.advance_at(now);
             Some(sent)
         });
-        let id = begun.unwrap_or(Err(SendError::Closed)).map_err(|cause| self.refused(cause))?;
+        let id = match begun {
+            Some(sent) => sent.map_err(|cause| self.refused(cause))?,
+            None if until.is_some_and(|until| until <= clock::now()) && !self.is_closing() => {
+                return Err(Error::new(Phase::Wait, Ended { reason: Some(CloseReason::Timeout(Deadline::Total)) }));
+            }
+            None => return Err(self.refused(SendError::Closed)),
+        };
         let outgoing = body().and_then(|body| Outgoing::new(id, body));
         Ok(Exchange::new(self.link.clone(), id, outgoing))
     }

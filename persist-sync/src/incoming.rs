@@ -62,7 +62,13 @@ struct Source {
     /// A request's own body, where the reply began before it was all sent: who reads the one sends the other.
     outgoing: Option<Outgoing>,
     /// Dropped when nothing more comes: gives the connection back to its pool.
-    lease: Option<Box<dyn Send + Sync>>,
+    lease: Option<Box<dyn Lent>>,
+}
+
+/// What is held on to until nothing more comes.
+pub(crate) trait Lent: Send + Sync {
+    /// The content broke off; gives the error that the caller is told.
+    fn broke_off(&self, error: Error) -> Error;
 }
 
 /// The end of a body, with its trailers.
@@ -104,10 +110,10 @@ impl Incoming {
         self.chunk_bytes_max = bytes.max(1);
     }
 
-    /// Keeps `lease` until nothing more comes, which may be now.
-    pub(crate) fn keep(&mut self, lease: impl Send + Sync + 'static) {
+    /// Keeps what `lease` gives until nothing more comes, which may be now.
+    pub(crate) fn keep<L: Lent + 'static>(&mut self, lease: impl FnOnce() -> L) {
         if let Some(source) = &mut self.source {
-            source.lease = Some(Box::new(lease));
+            source.lease = Some(Box::new(lease()));
         }
     }
 
@@ -206,7 +212,7 @@ impl Incoming {
     }
 
     /// Reads into `buf`; 0 at the end only, since `buf` is not empty.
-    fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+    pub(crate) fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         if !self.ready.is_empty() {
             let n = self.ready.len().min(buf.len());
             self.ready.copy_to_slice(&mut buf[..n]);
@@ -224,11 +230,18 @@ impl Incoming {
                 self.finish(false);
                 Ok(0)
             }
-            Err(error) => {
-                self.finish(true);
-                Err(error)
-            }
+            Err(error) => Err(self.fail(error)),
         }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        let lease = self.source.as_ref().and_then(|source| source.lease.as_ref());
+        let error = match lease {
+            Some(lease) => lease.broke_off(error),
+            None => error,
+        };
+        self.finish(true);
+        error
     }
 
     /// Many readers stop at the last byte, so the connection must be free by then.

@@ -27,6 +27,7 @@ mod outgoing;
 mod part;
 mod persistent_stream;
 mod ready;
+mod resumable_body;
 mod scratch;
 #[cfg(unix)]
 mod server;
@@ -53,6 +54,7 @@ pub use persist_core::{
     StateEvent, StatusCode,
 };
 pub use persistent_stream::{Greeting, PersistentStream};
+pub use resumable_body::ResumableBody;
 #[cfg(unix)]
 pub use server::{Handler, ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, Responder, ServerConn};

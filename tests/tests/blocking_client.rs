@@ -1,10 +1,12 @@
 //! `persist-sync`'s connections to servers that others wrote.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
 
-use persist_sync::{Body, ClientConn, CloseReason, Config, Fields, Method, Request};
+use persist_sync::{Body, Client, ClientConn, CloseReason, Config, Fields, Method, Request};
 use persist_tests::folder::{Folder, content};
 use persist_tests::peers::{go, installed, nginx::Nginx, python::HttpServer};
 use persist_tests::process::Running;
@@ -56,6 +58,38 @@ fn read(client: &ClientConn, kind: usize, exchange: persist_sync::Exchange, big:
         2 => assert_eq!(status, 404),
         _ => assert!(status == 200 && body == big),
     }
+}
+
+/// Passes connections on to `to`, one after the other: the first two break off after so many bytes of the reply.
+fn breaking(to: SocketAddr, bytes: u64) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for most in [bytes, bytes, u64::MAX] {
+            let (mut near, _) = listener.accept().expect("a connection");
+            let mut far = TcpStream::connect(to).expect("it listens");
+            let (mut from, mut into) = (near.try_clone().expect("a handle"), far.try_clone().expect("a handle"));
+            // Ends with the client's end, or with the connection.
+            let asking = thread::spawn(move || drop(std::io::copy(&mut from, &mut into)));
+            let _ = std::io::copy(&mut (&mut far).take(most), &mut near);
+            let _ = near.shutdown(Shutdown::Both);
+            let _ = far.shutdown(Shutdown::Both);
+            asking.join().expect("no panic");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_download_from_nginx_that_breaks_off_twice_comes_whole() {
+    let big = content(9, 3_000_000);
+    let Some(nginx) = Nginx::start([("big", big.as_slice())], "") else { return };
+    let url = format!("http://{}/big", breaking(nginx.address, 1_000_000));
+    let mut body = Client::new().download(Request::get(url)).expect("a reply");
+    let mut all = Vec::new();
+    body.read_to_end(&mut all).expect("all of it");
+    assert!(all == big);
+    assert_eq!((body.total(), body.resumptions()), (Some(3_000_000), 2));
 }
 
 #[test]

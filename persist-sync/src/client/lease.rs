@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use persist_core::pool::{ConnId, Loss, Use};
 
+use super::account::Account;
 use super::shared::Shared;
 use crate::client_conn::ClientConn;
+use crate::error::Error;
+use crate::incoming;
 
 /// A pooled connection, lent for one exchange. Goes back when it is dropped.
 pub(super) struct Lease {
@@ -13,6 +16,8 @@ pub(super) struct Lease {
     id: ConnId,
     conn: Arc<ClientConn>,
     state: Lent,
+    /// The request that it is lent for, once its reply is being read.
+    account: Option<Account>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +28,7 @@ enum Lent {
 
 impl Lease {
     pub(super) fn new(shared: &Arc<Shared>, id: ConnId, conn: Arc<ClientConn>) -> Self {
-        Self { shared: shared.clone(), id, conn, state: Lent::Out }
+        Self { shared: shared.clone(), id, conn, state: Lent::Out, account: None }
     }
 
     pub(super) fn id(&self) -> ConnId {
@@ -32,6 +37,10 @@ impl Lease {
 
     pub(super) fn conn(&self) -> &ClientConn {
         &self.conn
+    }
+
+    pub(super) fn keep(&mut self, account: Account) {
+        self.account = Some(account);
     }
 
     /// Whether the connection takes no further exchange.
@@ -58,6 +67,15 @@ impl Lease {
         if self.state == Lent::Out {
             self.state = Lent::Returned;
             self.shared.released(self.id, how);
+        }
+    }
+}
+
+impl incoming::Lent for Lease {
+    fn broke_off(&self, error: Error) -> Error {
+        match &self.account {
+            Some(account) => account.broke_off(error),
+            None => error,
         }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
-use persist_core::{ClientConfig, Contradiction, Instant, Phase, PoolKey, Route};
+use persist_core::{
+    Check, ClientConfig, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey, Route, Router,
+    TargetForm, Upkeep,
+};
 
 use super::lease::Lease;
 use super::random;
+use super::upkeep::{self, Bell, Held};
 use crate::client_conn::ClientConn;
 use crate::clock;
 use crate::dial::Connector;
@@ -22,6 +26,7 @@ pub(crate) struct Shared {
     pub(super) config: ClientConfig,
     connector: Connector,
     state: Mutex<State>,
+    ledger: Mutex<Ledger>,
     /// An answer has come for somebody who waits.
     answered: Condvar,
     /// The upkeep has something new to wait for.
@@ -30,18 +35,27 @@ pub(crate) struct Shared {
 
 struct State {
     pool: Pool,
-    conns: HashMap<ConnId, Arc<ClientConn>>,
+    upkeep: Upkeep,
+    conns: HashMap<ConnId, Open>,
     waiting: HashMap<WaiterId, Option<Answer>>,
+    /// Threads that sleep until somebody is answered. Waking nobody is a system call, too.
+    sleepers: usize,
     /// What to dial under each key that somebody waits for, and how many do.
     places: HashMap<PoolKey, (Arc<Route>, usize)>,
-    upkeep: Upkeep,
+    keeper: Keeper,
+}
+
+struct Open {
+    conn: Arc<ClientConn>,
+    route: Arc<Route>,
 }
 
 /// A connection, and whether it was used before; or why there is none.
 type Answer = Result<(ConnId, Arc<ClientConn>, bool)>;
 
+/// The thread for the upkeep.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Upkeep {
+enum Keeper {
     NotStarted,
     /// It looks again then; `None`: when it is told that there is something to look after.
     Sleeps(Option<Instant>),
@@ -51,24 +65,36 @@ enum Upkeep {
 #[derive(Default)]
 struct Todo {
     dials: Vec<(ConnId, Arc<Route>)>,
-    closed: Vec<Arc<ClientConn>>,
+    closed: Vec<Open>,
 }
 
 impl Shared {
     pub(super) fn new(config: ClientConfig, connector: Connector) -> Result<Arc<Self>, Contradiction> {
         let state = State {
             pool: Pool::new(config.pool)?,
+            upkeep: Upkeep::new(config.upkeep, clock::now())?,
             conns: HashMap::new(),
             waiting: HashMap::new(),
+            sleepers: 0,
             places: HashMap::new(),
-            upkeep: Upkeep::NotStarted,
+            keeper: Keeper::NotStarted,
         };
+        let ledger = Mutex::new(Ledger::new(config.failures_max));
         let (state, answered, sooner) = (Mutex::new(state), Condvar::new(), Arc::new(Bell::default()));
-        Ok(Arc::new(Self { config, connector, state, answered, sooner }))
+        Ok(Arc::new(Self { config, connector, state, ledger, answered, sooner }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The book of requests. Its lock is a leaf.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
+        self.ledger().take(destination, clock::now())
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -80,18 +106,18 @@ impl Shared {
         let mut state = self.state();
         let result = change(&mut state);
         let mut todo = Todo::default();
-        if state.carry_out(&mut todo, failed) {
+        if state.carry_out(&mut todo, failed) && state.sleepers > 0 {
             self.answered.notify_all();
         }
-        if let Some(due) = state.pool.poll_timeout() {
-            match state.upkeep {
-                Upkeep::NotStarted => self.start_upkeep(&mut state),
+        if let Some(due) = state.due() {
+            match state.keeper {
+                Keeper::NotStarted => self.start_upkeep(&mut state),
                 // A look that comes too early finds that out by itself, so only an earlier one counts: not every request's.
-                Upkeep::Sleeps(until) if until.is_none_or(|until| due < until) => {
-                    state.upkeep = Upkeep::Sleeps(Some(due));
+                Keeper::Sleeps(until) if until.is_none_or(|until| due < until) => {
+                    state.keeper = Keeper::Sleeps(Some(due));
                     self.sooner.ring();
                 }
-                Upkeep::Sleeps(_) => {}
+                Keeper::Sleeps(_) => {}
             }
         }
         drop(state);
@@ -105,17 +131,50 @@ impl Shared {
     fn start_upkeep(self: &Arc<Self>, state: &mut State) {
         let (client, sooner) = (Arc::downgrade(self), self.sooner.clone());
         // Without a thread for it, idle connections are closed when the client is used next.
-        if thread::Builder::new().name("persist-upkeep".into()).spawn(move || upkeep(&client, &sooner)).is_ok() {
-            state.upkeep = Upkeep::Sleeps(None);
+        if thread::Builder::new().name("persist-upkeep".into()).spawn(move || upkeep::run(&client, &sooner)).is_ok() {
+            state.keeper = Keeper::Sleeps(None);
         }
     }
 
+    /// Tells the pool the time, and gives the idle connections that are to be checked now, with the host to be asked where a look is not enough. They
+    /// are lent out.
+    pub(super) fn checks(self: &Arc<Self>) -> Vec<(Held, Option<String>)> {
+        let now = clock::now();
+        let checks = self.tell(None, |state| {
+            state.pool.handle_timeout(now);
+            state.upkeep.handle_timeout(&mut state.pool, now)
+        });
+        let state = self.state();
+        let checks = checks.into_iter().filter_map(|checking| {
+            let Open { conn, route } = state.conns.get(&checking.conn)?;
+            // RFC 9110 §7.1: only an origin can be asked for itself.
+            let origin = route.hops.last().filter(|_| route.target_form == TargetForm::Origin);
+            let host = origin.filter(|_| checking.check == Check::Probe).map(|hop| hop.to.authority());
+            Some((Held::new(self, checking.conn, conn.clone()), host))
+        });
+        checks.collect()
+    }
+
+    /// When the upkeep must wake; `None` if there is nothing left to look after. Then it is forgotten in the same breath, and whoever comes next starts
+    /// another.
+    pub(super) fn next_wake(&self) -> Option<Option<Instant>> {
+        let mut state = self.state();
+        let (due, counts) = (state.due(), state.pool.counts());
+        if due.is_none() && counts.open == 0 && counts.dialing == 0 {
+            state.keeper = Keeper::NotStarted;
+            return None;
+        }
+        state.keeper = Keeper::Sleeps(due);
+        Some(due)
+    }
+
     /// A connection for one exchange, in its turn.
-    pub(super) fn acquire(self: &Arc<Self>, route: &Route, want: Want) -> Result<Lease> {
+    pub(super) fn acquire(self: &Arc<Self>, route: &Route, want: Want, until: Option<Instant>) -> Result<Lease> {
         let key = &route.pool_key;
         loop {
             let now = clock::now();
-            let deadline = self.config.wait_timeout.map(|timeout| now + timeout);
+            let patience = self.config.wait_timeout.map(|timeout| now + timeout);
+            let deadline = patience.into_iter().chain(until).min();
             let waiter = self.tell(None, |state| {
                 // Whoever uses the client also sees to what is due, should the upkeep be late.
                 state.pool.handle_timeout(now);
@@ -147,16 +206,20 @@ impl Shared {
                 state.no_longer_waits(key);
                 return answer;
             }
-            state = match clock::until(state.pool.poll_timeout()) {
+            let left = clock::until(state.pool.poll_timeout());
+            if left == Some(Duration::ZERO) {
+                drop(state);
+                let now = clock::now();
+                self.tell(None, |state| state.pool.handle_timeout(now));
+                state = self.state();
+                continue;
+            }
+            state.sleepers += 1;
+            state = match left {
                 None => self.answered.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => {
-                    drop(state);
-                    let now = clock::now();
-                    self.tell(None, |state| state.pool.handle_timeout(now));
-                    self.state()
-                }
                 Some(left) => self.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
+            state.sleepers -= 1;
         }
     }
 
@@ -181,34 +244,36 @@ impl Shared {
 
     /// Dials on a thread of its own: whoever waits takes what comes first, this connection or another that becomes free.
     fn dial(self: &Arc<Self>, id: ConnId, route: Arc<Route>) {
-        let (shared, there) = (self.clone(), route.clone());
+        let (client, there) = (Arc::downgrade(self), route.clone());
+        let (connector, router, conn) = (self.connector.clone(), self.config.router.clone(), self.config.conn.clone());
         let dialing = move || {
-            let conn = shared.open(&there);
-            shared.dialed(id, conn);
+            let conn = open(&connector, &there, &*router, conn);
+            if let Some(shared) = client.upgrade() {
+                shared.dialed(id, there, conn);
+            }
         };
         if let Err(error) = thread::Builder::new().name("persist-dial".into()).spawn(dialing) {
-            self.dialed(id, Err(Error::new(Phase::Connect, error)));
+            self.dialed(id, route, Err(Error::new(Phase::Connect, error)));
         }
     }
 
-    fn open(&self, route: &Route) -> Result<ClientConn> {
-        let stream = self.connector.connect(route, &*self.config.router)?;
-        #[cfg(feature = "tls")]
-        crate::tls::judge_alpn(&stream)?;
-        let conn = ClientConn::with_config(stream, self.config.conn.clone());
-        conn.map_err(|error| Error::new(Phase::Connect, error))
-    }
-
-    fn dialed(self: &Arc<Self>, id: ConnId, conn: Result<ClientConn>) {
+    fn dialed(self: &Arc<Self>, id: ConnId, route: Arc<Route>, conn: Result<ClientConn>) {
         let now = clock::now();
         match conn {
             Ok(conn) => self.tell(None, |state| {
-                state.conns.insert(id, Arc::new(conn));
+                state.conns.insert(id, Open { conn: Arc::new(conn), route });
                 state.pool.handle_dialed(id, 1, now);
             }),
             Err(error) => self.tell(Some(error), |state| state.pool.handle_dial_failed(id, now, random())),
         }
     }
+}
+
+fn open(connector: &Connector, route: &Route, router: &dyn Router, config: Config) -> Result<ClientConn> {
+    let stream = connector.connect(route, router)?;
+    #[cfg(feature = "tls")]
+    crate::tls::judge_alpn(&stream)?;
+    ClientConn::with_config(stream, config).map_err(|error| Error::new(Phase::Connect, error))
 }
 
 impl State {
@@ -224,7 +289,7 @@ impl State {
                 }
                 Action::Close { conn, .. } => todo.closed.extend(self.conns.remove(&conn)),
                 Action::Hand { waiter, conn, reused } => {
-                    let open = self.conns.get(&conn).cloned();
+                    let open = self.conns.get(&conn).map(|open| open.conn.clone());
                     answers.extend(open.map(|open| (waiter, Ok((conn, open, reused)))));
                 }
                 Action::Fail { waiter, error: PoolError::DialFailed { .. } } if failed.is_some() => {
@@ -246,6 +311,11 @@ impl State {
         any
     }
 
+    /// When time alone changes something.
+    fn due(&self) -> Option<Instant> {
+        self.pool.poll_timeout().into_iter().chain(self.upkeep.poll_timeout(&self.pool)).min()
+    }
+
     fn no_longer_waits(&mut self, key: &PoolKey) {
         if let Some((_, waiting)) = self.places.get_mut(key) {
             *waiting -= 1;
@@ -253,52 +323,6 @@ impl State {
                 self.places.remove(key);
             }
         }
-    }
-}
-
-/// Rings until it is heard.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    heard: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.heard.notify_one();
-    }
-
-    fn wait(&self, at_most: Option<Duration>) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rung = match at_most {
-            Some(time) => {
-                self.heard.wait_timeout_while(rung, time, |rung| !*rung).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => self.heard.wait_while(rung, |rung| !*rung).unwrap_or_else(PoisonError::into_inner),
-        };
-        *rung = false;
-    }
-}
-
-/// Tells the pool the time when it asks for it, as long as the client exists and has connections.
-fn upkeep(client: &Weak<Shared>, sooner: &Bell) {
-    while let Some(shared) = client.upgrade() {
-        let now = clock::now();
-        shared.tell(None, |state| state.pool.handle_timeout(now));
-        let due = {
-            let mut state = shared.state();
-            let (due, counts) = (state.pool.poll_timeout(), state.pool.counts());
-            if due.is_none() && counts.open == 0 && counts.dialing == 0 {
-                // Whoever comes next starts another one.
-                state.upkeep = Upkeep::NotStarted;
-                return;
-            }
-            state.upkeep = Upkeep::Sleeps(due);
-            due
-        };
-        drop(shared);
-        sooner.wait(clock::until(due));
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Link, State};
 use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::part::Part;
+use crate::ready::Directions;
 use crate::stream::Stream;
 use crate::sys;
 
@@ -40,6 +41,18 @@ impl<R: Role> State<R> {
 }
 
 impl<R: Part> Link<R> {
+    /// Looks whether bytes or the end came while nobody used the connection. The rest of a reply that nobody wanted is read and dropped as far as it is
+    /// there.
+    pub(crate) fn look_after(&self) {
+        self.act(|state| {
+            if state.conn().is_idle() {
+                state.look_before_use(clock::now());
+            } else {
+                state.stream_is(Directions { read: true, write: false }, false);
+            }
+        });
+    }
+
     /// Bytes that have not reached the peer's system: our outbox, and the kernel's queue where the system tells.
     pub(crate) fn unsent_bytes(&self) -> Result<u64> {
         let state = self.look();

@@ -1,6 +1,10 @@
 //! The pooled client, against our server and against peers that misbehave.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod deadlines;
+mod download;
+mod upkeep;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
