@@ -7,6 +7,7 @@ mod report;
 mod scenario;
 
 use std::fs;
+use std::path::Path;
 
 use crate::{Outcome, shell};
 use measure::{Bench, Figures};
@@ -40,7 +41,9 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     let bench = build()?;
     let mut tables = Vec::new();
     let mut failed = Vec::new();
+    let mut load = Load::default();
     for scenario in &scenarios {
+        load.look();
         match compare(&bench, scenario, &options) {
             Ok(table) => {
                 print!("{}", table.text());
@@ -51,14 +54,48 @@ pub(crate) fn run(options: &[String]) -> Outcome {
                 failed.push(scenario.name);
             }
         }
+        if options.write {
+            // Each time: it takes long, and what is measured is not lost when the rest is.
+            let measured: usize = tables.len() + failed.len();
+            let missing: Vec<&str> =
+                failed.iter().copied().chain(scenarios[measured..].iter().map(|scenario| scenario.name)).collect();
+            write(&tables, &load.text(), &missing)?;
+        }
     }
-    if options.write && failed.is_empty() {
-        let path = shell::root().join("docs/benchmarks.md");
-        fs::write(&path, report::page(&tables)?)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        println!("written: docs/benchmarks.md");
+    if options.write {
+        println!("written: docs/benchmarks.md, docs/performance.md");
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("not measured: {}", failed.join(", "))) }
+}
+
+fn write(tables: &[Table], load: &str, missing: &[&str]) -> Outcome {
+    let docs = shell::root().join("docs");
+    let (benchmarks, performance) = (docs.join("benchmarks.md"), docs.join("performance.md"));
+    let fail = |path: &Path| format!("cannot write {}", path.display());
+    let text = fs::read_to_string(&performance).map_err(|error| format!("{}: {error}", fail(&performance)))?;
+    for (path, text) in
+        [(performance, report::with_goals(&text, tables)?), (benchmarks, report::page(tables, load, missing)?)]
+    {
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", fail(&path)))?;
+    }
+    Ok(())
+}
+
+/// What else the machine had to do, from what the kernel says of the last minute at the beginning of each scenario. With nothing else, it is about 2.
+#[derive(Debug, Default)]
+struct Load(Vec<f64>);
+
+impl Load {
+    fn look(&mut self) {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        self.0.extend(text.split(' ').next().and_then(|load| load.parse::<f64>().ok()));
+    }
+
+    fn text(&self) -> String {
+        let most = self.0.iter().copied().fold(0.0, f64::max);
+        let mean = self.0.iter().sum::<f64>() / self.0.len().max(1) as f64;
+        format!("Load of the machine meanwhile: {mean:.1} on average, {most:.1} at most (2 is the measurement itself).")
+    }
 }
 
 fn parse(words: &[String]) -> Result<Options, String> {

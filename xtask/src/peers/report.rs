@@ -1,6 +1,6 @@
 //! What was measured, as a table: for a terminal and for a page.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::process::Command;
 
 use super::measure::Figures;
@@ -48,21 +48,20 @@ impl Table {
         format!("{} (× {:.2})", number(figure), figure / first)
     }
 
-    /// Each goal, what came of it, and whether that is enough; those whose figures are there.
-    fn goals(&self) -> Vec<(String, bool)> {
+    /// Each goal, and what came of it; those whose figures are there.
+    fn goals(&self) -> Vec<Reached> {
         let told = |goal: &Goal| {
-            let mut reached = self.figure(goal.who, goal.metric)?;
-            let mut what = format!("{}: {}", goal.who, goal.metric.unit());
+            let mut figure = self.figure(goal.who, goal.metric)?;
+            let mut unit = goal.metric.unit().to_owned();
             if let Some(other) = goal.times {
-                reached /= self.figure(other, goal.metric)?;
-                let _ = write!(what, ", × {other}");
+                figure /= self.figure(other, goal.metric)?;
+                let _ = write!(unit, ", × {other}");
             }
             let (sign, bound, met) = match goal.bound {
-                Bound::Most(bound) => ("≤", bound, reached <= bound),
-                Bound::Least(bound) => ("≥", bound, reached >= bound),
+                Bound::Most(bound) => ("≤", bound, figure <= bound),
+                Bound::Least(bound) => ("≥", bound, figure >= bound),
             };
-            let verdict = if met { "reached" } else { "NOT reached" };
-            Some((format!("{what}: {}, goal {sign} {}: {verdict}", number(reached), number(bound)), met))
+            Some(Reached { who: goal.who, unit, figure, bound: format!("{sign} {}", number(bound)), met })
         };
         self.scenario.goals.iter().filter_map(told).collect()
     }
@@ -82,7 +81,7 @@ impl Table {
             }
             text.push('\n');
         }
-        for (goal, _) in self.goals() {
+        for goal in self.goals() {
             let _ = writeln!(text, "  {goal}");
         }
         text.push('\n');
@@ -104,11 +103,29 @@ impl Table {
         if !goals.is_empty() {
             text.push('\n');
         }
-        for (goal, _) in goals {
+        for goal in goals {
             let _ = writeln!(text, "- {goal}");
         }
         text.push('\n');
         text
+    }
+}
+
+/// What came of a goal.
+#[derive(Debug)]
+struct Reached {
+    who: &'static str,
+    unit: String,
+    figure: f64,
+    bound: String,
+    met: bool,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { who, unit, figure, bound, met } = self;
+        let verdict = if *met { "reached" } else { "NOT reached" };
+        write!(f, "{who}: {unit}: {}, goal {bound}: {verdict}", number(*figure))
     }
 }
 
@@ -139,15 +156,52 @@ fn number(figure: f64) -> String {
     text
 }
 
-/// The page of all tables.
-pub(super) fn page(tables: &[Table]) -> Result<String, String> {
+/// Every goal beside what was measured, in one table.
+fn goals(tables: &[Table]) -> String {
+    let mut text = "| where | whose | what | measured | goal | |\n|---|---|---|---|---|---|\n".to_owned();
+    for table in tables {
+        for Reached { who, unit, figure, bound, met } in table.goals() {
+            let verdict = if met { "" } else { "missed" };
+            let _ = writeln!(text, "| {} | {who} | {unit} | {} | {bound} | {verdict} |", table.title(), number(figure));
+        }
+    }
+    text
+}
+
+/// Where the table of goals stands in another page.
+const MARKS: [&str; 2] =
+    ["<!-- written by `cargo xtask bench-peers --write` -->\n", "<!-- end of what bench-peers writes -->\n"];
+
+/// That page with this table in the place of the last one.
+///
+/// # Errors
+/// The page has no place for it.
+pub(super) fn with_goals(page: &str, tables: &[Table]) -> Result<String, String> {
+    let parts = page.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?.1)));
+    let (before, after) = parts.ok_or("docs/performance.md has no place that is marked for the table of goals")?;
+    let (reached, all) = count(tables);
+    let table = goals(tables);
+    Ok(format!("{before}{}{reached} of {all} goals are reached.\n\n{table}{}{after}", MARKS[0], MARKS[1]))
+}
+
+/// Goals that are reached, and all.
+fn count(tables: &[Table]) -> (usize, usize) {
+    let goals: Vec<Reached> = tables.iter().flat_map(Table::goals).collect();
+    (goals.iter().filter(|goal| goal.met).count(), goals.len())
+}
+
+/// The page of all tables. `load` is what the machine had to do besides, `missing` what was not measured.
+pub(super) fn page(tables: &[Table], load: &str, missing: &[&str]) -> Result<String, String> {
     let rust = shell::output(Command::new("rustc").arg("--version"))?;
     let lock = std::fs::read_to_string(shell::root().join("tests/peers/Cargo.lock"))
         .map_err(|error| format!("cannot read tests/peers/Cargo.lock: {error}"))?;
     let versions: Vec<String> =
         ["hyper", "hyper-util", "ureq", "reqwest", "tokio"].iter().filter_map(|name| version(&lock, name)).collect();
-    let reached = tables.iter().flat_map(Table::goals).filter(|(_, met)| *met).count();
-    let goals = tables.iter().flat_map(Table::goals).count();
+    let (reached, goals) = count(tables);
+    let missing = match missing {
+        [] => String::new(),
+        names => format!(" Not measured this time: `{}`.", names.join("`, `")),
+    };
     let runs = tables.iter().map(|table| table.runs).max().unwrap_or_default();
     let mut text = format!(
         "# Side by side with others\n\n\
@@ -166,7 +220,7 @@ pub(super) fn page(tables: &[Table]) -> Result<String, String> {
          Processor time is that of `/proc/PID/task/*/schedstat`. Times at a fixed rate count from when a request was due. Calls are strace's and\n\
          instructions callgrind's, each the difference between N and 2N requests. Memory of an idle connection is the difference between N and 2N\n\
          connections; the most memory is `VmHWM`.\n\n\
-         Of {goals} goals {reached} are reached.\n\n",
+         {load} Of {goals} goals {reached} are reached.{missing}\n\n",
         release::today(),
         rust.trim(),
         versions.join(", "),
@@ -211,6 +265,18 @@ mod tests {
             "{markdown}"
         );
         assert!(markdown.contains("| **persist-async** | 6.00 (× 1.20) |"), "{markdown}");
+    }
+
+    #[test]
+    fn the_goals_are_put_where_they_were_and_nothing_else_is_touched() {
+        let [begin, end] = MARKS;
+        let page = with_goals(&format!("a\n{begin}old\n{end}b\n"), &[table(6.0)]).expect("a place");
+        assert!(
+            page.starts_with(&format!("a\n{begin}0 of 1 goals")) && page.ends_with(&format!(" |\n{end}b\n")),
+            "{page}"
+        );
+        assert!(page.contains("| persist-async | µs/request, × epoll-floor | 1.20 | ≤ 1.08 | missed |"), "{page}");
+        assert!(with_goals("nothing", &[]).is_err());
     }
 
     #[test]
