@@ -51,7 +51,10 @@ use crate::wakers::Slot;
 /// # }
 /// ```
 pub struct ClientConn<S> {
+    /// Of a connection that speaks HTTP/2: what is left of it as one of HTTP/1.1, its number and its peer.
     pub(crate) link: Arc<Link<Client, S>>,
+    #[cfg(feature = "http2")]
+    pub(crate) two: Option<Arc<crate::http2::Two>>,
 }
 
 /// A reserved place in the pipeline, given back when dropped.
@@ -59,6 +62,8 @@ pub struct ClientConn<S> {
 pub struct Reservation<S: Transport> {
     link: Arc<Link<Client, S>>,
     slot: Option<CoreSlot>,
+    #[cfg(feature = "http2")]
+    pub(crate) place: Option<crate::http2::Place>,
 }
 
 /// What to do while a gate of the pipeline is closed.
@@ -84,14 +89,22 @@ impl<S: Transport> ClientConn<S> {
     pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
         let (conn, clock) = fresh(config.into());
-        Self { link: Link::new(conn, clock, stream, peer, Vec::new()) }
+        Self::of(Link::new(conn, clock, stream, peer, Vec::new()))
     }
 
     /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
     pub fn from_parts(stream: S, leftover: Vec<u8>, unsent: Vec<u8>, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
         let (conn, clock) = hijack::restore(config.into(), unsent);
-        Self { link: Link::new(conn, clock, stream, peer, leftover) }
+        Self::of(Link::new(conn, clock, stream, peer, leftover))
+    }
+
+    pub(crate) fn of(link: Arc<Link<Client, S>>) -> Self {
+        Self {
+            link,
+            #[cfg(feature = "http2")]
+            two: None,
+        }
     }
 
     /// Writes a request, and returns without waiting for its reply: the next one may be written before this one's reply is [read](Self::read).
@@ -103,6 +116,10 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// [`SendError::Full`] and [`SendError::AnswerFirst`]: a reply must be read first, perhaps by this very task; `Closed`; and invalid requests.
     pub async fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return self.write_two(two.try_place()?, request.borrow(), body.into());
+        }
         let id = self.start(request.borrow(), &mut Some(body.into()), &mut None, Gates::Tell).await?;
         Ok(self.hold(id))
     }
@@ -119,6 +136,11 @@ impl<S: Transport> ClientConn<S> {
     ) -> Result<Exchange> {
         if !Arc::ptr_eq(&place.link, &self.link) {
             return Err(error::refused(SendError::NoSuchExchange));
+        }
+        #[cfg(feature = "http2")]
+        if self.two.is_some() {
+            let Some(place) = place.place.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
+            return self.write_two(place, request.borrow(), body.into());
         }
         let id = self.start(request.borrow(), &mut Some(body.into()), &mut place.slot, Gates::Tell).await?;
         Ok(self.hold(id))
@@ -155,6 +177,14 @@ impl<S: Transport> ClientConn<S> {
         request: &Request,
         body: Body,
     ) -> Result<Reply> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let place = match place.and_then(|mut place| place.place.take()) {
+                Some(place) => place,
+                None => two.place().await?,
+            };
+            return two.begin(place, request, &mut Some(body))?.reply().await;
+        }
         let used = {
             let state = self.link.lock();
             state.conn.completed() > 0 && state.conn.pending() == 0
@@ -172,6 +202,10 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// As [`read`](Self::read).
     pub async fn interim(&self, exchange: &mut Exchange) -> Result<Option<ResponseHead>> {
+        #[cfg(feature = "http2")]
+        if let Some(begun) = &mut exchange.begun {
+            return Ok(begun.interim().await);
+        }
         let id = self.own(exchange)?;
         self.link
             .wait(Interest::Exchange(id), |state, _| {
@@ -195,6 +229,11 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// The connection ended before that.
     pub async fn flush(&self) -> Result<()> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let _ = two;
+            return Ok(());
+        }
         self.link
             .wait(Interest::Connection, |state, _| {
                 if !state.conn.wants_write() {
@@ -210,6 +249,10 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// The connection takes no further requests.
     pub async fn ready(&self) -> Result<()> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.place().await.map(drop);
+        }
         self.link
             .wait(Interest::Turn, |state, slot| {
                 if let Some(error) = state.ended(Phase::Prepare) {
@@ -232,9 +275,19 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// [`SendError::Full`], `Closed`.
     pub fn reserve(&self) -> Result<Reservation<S>> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let place = Some(two.try_place()?);
+            return Ok(Reservation { link: self.link.clone(), slot: None, place });
+        }
         let mut state = self.link.lock();
         match state.conn.reserve() {
-            Ok(slot) => Ok(Reservation { link: self.link.clone(), slot: Some(slot) }),
+            Ok(slot) => Ok(Reservation {
+                link: self.link.clone(),
+                slot: Some(slot),
+                #[cfg(feature = "http2")]
+                place: None,
+            }),
             Err(error) => Err(state.refused(error)),
         }
     }
@@ -246,46 +299,82 @@ impl<S: Transport> ClientConn<S> {
 
     /// Exchanges that are not complete, those with unread bodies included.
     pub fn pending(&self) -> usize {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.pending();
+        }
         self.link.lock().conn.pending()
     }
 
     /// How many more requests could be written now.
     pub fn available(&self) -> usize {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.available();
+        }
         self.link.lock().conn.available()
     }
 
     /// Exchanges pending or reserved.
     pub fn in_flight(&self) -> usize {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.in_flight();
+        }
         self.link.lock().conn.in_flight()
     }
 
     /// Whether nothing is going on, so that the connection may be reused.
     pub fn is_idle(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.in_flight() == 0;
+        }
         self.link.lock().conn.is_idle()
     }
 
     /// Whether no further request can be written.
     pub fn is_closing(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.is_closing();
+        }
         self.link.lock().is_closing()
     }
 
     /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
     pub fn is_broken(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.is_broken();
+        }
         self.link.lock().is_broken()
     }
 
     /// Why the connection ended or is ending; `None` while it is not.
     pub fn close_reason(&self) -> Option<CloseReason> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.close_reason();
+        }
         self.link.lock().close_reason().cloned()
     }
 
     /// Why no further request can be written, as the error that writing one would give; `None` while one can. A full pipeline is no such reason.
     pub fn err(&self) -> Option<Error> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.err();
+        }
         self.link.err()
     }
 
     /// What changes from here on: how many requests may be written, how many are in flight, and the end.
     pub fn events(&self) -> Events<S> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return Events::of_http2(self.link.clone(), two.clone());
+        }
         Events::new(self.link.clone())
     }
 
@@ -295,16 +384,28 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// If the connection has ended or failed: then nobody will ever know.
     pub fn unsent_bytes(&self) -> Result<u64> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return Err(two.err().unwrap_or_else(unknown_of_http2));
+        }
         self.link.unsent_bytes()
     }
 
     /// When bytes last came from the peer; `None` before the first.
     pub fn last_read(&self) -> Option<Moment> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.last_read();
+        }
         self.link.last_read()
     }
 
     /// When the system last took bytes from us; `None` before the first.
     pub fn last_write(&self) -> Option<Moment> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.last_write();
+        }
         self.link.last_write()
     }
 
@@ -313,6 +414,14 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// What the system says; only TCP has probes, and a closed connection has no socket.
     pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let _ = two;
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the socket of an HTTP/2 connection is not at hand: PINGs do this",
+            ));
+        }
         self.link.set_keep_alive(probes)
     }
 
@@ -323,6 +432,10 @@ impl<S: Transport> ClientConn<S> {
 
     /// How many exchanges completed.
     pub fn completed(&self) -> u64 {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.completed();
+        }
         self.link.lock().conn.completed()
     }
 
@@ -344,11 +457,19 @@ impl<S: Transport> ClientConn<S> {
     /// Looks at the stream before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
     /// request (RFC 9112 §9.2). One read, through TLS where there is TLS; never waits. A connection that fails the look is ended.
     pub fn is_reusable(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return !two.is_closing();
+        }
         self.link.look()
     }
 
     /// Waits until the connection has ended, driving it: an idle connection that should notice its peer's close needs somebody to wait here.
     pub async fn closed(&self) -> CloseReason {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.closed().await;
+        }
         self.link.wait(Interest::Connection, |state, _| ended(state)).await
     }
 
@@ -361,6 +482,10 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// If it did not end gracefully.
     pub async fn close(&self) -> Result<Closed> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.close().await;
+        }
         self.link.mutate(|state| {
             let now = state.now();
             state.delivery.get_or_insert(Delivery::Unknown);
@@ -396,6 +521,10 @@ impl<S: Transport> ClientConn<S> {
 
     /// Ends the connection now. Every pending exchange fails with its disposition.
     pub fn abort(&self) {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.abort();
+        }
         self.link.mutate(|state| {
             let now = state.now();
             state.conn.abort(now);
@@ -408,6 +537,12 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// The connection has ended.
     pub fn hijack(self) -> Result<Hijacked<S>> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let _ = two;
+            return Err(Error::new(Phase::Close, "an HTTP/2 connection cannot be taken apart")
+                .blaming(persist_core::Blame::Caller));
+        }
         hijack::detach(&self.link)
     }
 
@@ -451,6 +586,10 @@ impl<S: Transport> ClientConn<S> {
     }
 
     pub(crate) async fn receive(&self, mut exchange: Exchange, patience: Patience) -> Result<Reply> {
+        #[cfg(feature = "http2")]
+        if let Some(begun) = exchange.begun.take() {
+            return begun.reply().await;
+        }
         let id = self.own(&exchange)?;
         let reply =
             self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id)).patience(patience).await;
@@ -520,6 +659,11 @@ impl<S: Transport> State<Client, S> {
             error => error::refused(error),
         }
     }
+}
+
+#[cfg(feature = "http2")]
+fn unknown_of_http2() -> Error {
+    Error::new(Phase::Send, "of an HTTP/2 connection it is not known").blaming(persist_core::Blame::Caller)
 }
 
 fn waits(error: &SendError, gates: Gates) -> bool {

@@ -28,22 +28,42 @@ use crate::link::{Interest, Link, State, Transport};
 /// ```
 pub struct Events<S> {
     link: Arc<Link<Client, S>>,
+    #[cfg(feature = "http2")]
+    two: Option<Arc<crate::http2::Two>>,
     watch: StateWatch,
 }
 
 impl<S: Transport> Events<S> {
     pub(crate) fn new(link: Arc<Link<Client, S>>) -> Self {
-        Self { link, watch: StateWatch::default() }
+        Self {
+            link,
+            #[cfg(feature = "http2")]
+            two: None,
+            watch: StateWatch::default(),
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn of_http2(link: Arc<Link<Client, S>>, two: Arc<crate::http2::Two>) -> Self {
+        Self { two: Some(two), ..Self::new(link) }
     }
 
     /// What is new, without waiting; `None` if nothing is. What is true at the first call is new.
     pub fn poll(&mut self) -> Option<StateEvent> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.news(&mut self.watch);
+        }
         next(&mut self.watch, &self.link.lock())
     }
 
     /// Waits for what is new, driving the connection; `None` once the end was told. Dropping the future loses nothing.
     pub async fn wait(&mut self) -> Option<StateEvent> {
         let watch = &mut self.watch;
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.event(watch).await;
+        }
         self.link
             .wait(Interest::State, |state, _| match next(watch, state) {
                 None if state.stream.is_none() => Some(None),

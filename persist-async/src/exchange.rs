@@ -13,6 +13,9 @@ pub struct Exchange {
     id: ExchangeId,
     connection: u64,
     inlet: Option<Arc<dyn Inlet>>,
+    /// It goes by HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) begun: Option<Box<crate::http2::Begun>>,
 }
 
 /// The final response to a request.
@@ -33,7 +36,18 @@ pub struct Reply {
 
 impl Exchange {
     pub(crate) fn new(id: ExchangeId, connection: u64, inlet: Arc<dyn Inlet>) -> Self {
-        Self { id, connection, inlet: Some(inlet) }
+        Self {
+            id,
+            connection,
+            inlet: Some(inlet),
+            #[cfg(feature = "http2")]
+            begun: None,
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn of_http2(number: u64, connection: u64, begun: crate::http2::Begun) -> Self {
+        Self { id: ExchangeId::from_number(number), connection, inlet: None, begun: Some(Box::new(begun)) }
     }
 
     /// From here on somebody else holds the exchange.

@@ -38,6 +38,16 @@ pub struct Incoming {
     trailers: Option<Fields>,
     /// The pooled connection, kept while content may come from it.
     lease: Option<Lease>,
+    /// The head as HTTP/2 had it, for whoever wants it in that form.
+    #[cfg(feature = "http2")]
+    wire: Option<Box<Wire>>,
+}
+
+/// A head as it came in HTTP/2.
+#[cfg(feature = "http2")]
+pub(crate) enum Wire {
+    Request(http::request::Parts),
+    Response(http::response::Parts),
 }
 
 enum Source {
@@ -48,6 +58,8 @@ enum Source {
         id: ExchangeId,
         slot: Option<Slot>,
     },
+    #[cfg(feature = "http2")]
+    Http2(Box<crate::http2::Inbound>),
     /// It ended, well or not.
     Done,
 }
@@ -102,18 +114,47 @@ impl Incoming {
                 state.buffered -= content.len();
                 state.tidy(id);
                 let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
-                Self { len, taken: 0, source, trailers, lease: None }
+                let mut body = Self::of(len, source);
+                body.trailers = trailers;
+                body
             }
             None => {
                 let source = Source::Live { inlet: link.clone(), id, slot: None };
-                Self { len, taken: 0, source, trailers: None, lease: None }
+                Self::of(len, source)
             }
         }
     }
 
     /// The body of a message that has none.
     pub(crate) fn nothing() -> Self {
-        Self { len: BodyLen::Empty, taken: 0, source: Source::Done, trailers: None, lease: None }
+        Self::of(BodyLen::Empty, Source::Done)
+    }
+
+    fn of(len: BodyLen, source: Source) -> Self {
+        Self {
+            len,
+            taken: 0,
+            source,
+            trailers: None,
+            lease: None,
+            #[cfg(feature = "http2")]
+            wire: None,
+        }
+    }
+
+    /// The body of a message that came by HTTP/2; `None` if it has none.
+    #[cfg(feature = "http2")]
+    pub(crate) fn of_http2(len: BodyLen, inbound: Option<crate::http2::Inbound>, wire: Option<Box<Wire>>) -> Self {
+        let source = inbound.map_or(Source::Done, |inbound| Source::Http2(Box::new(inbound)));
+        let mut body = Self::of(len, source);
+        body.wire = wire;
+        body
+    }
+
+    /// Hands the head out, once, if it came by HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) fn take_wire(&mut self) -> Option<Wire> {
+        self.wire.take().map(|wire| *wire)
     }
 
     /// How the body is framed, and so how long it is if that was said.
@@ -190,6 +231,10 @@ impl Incoming {
             (Source::Done, _) => Some(0),
             (Source::Whole(content), _) => Some(content.len() as u64),
             (Source::Live { .. }, BodyLen::Length(len)) => Some(len.saturating_sub(self.taken)),
+            #[cfg(feature = "http2")]
+            (Source::Http2(_), BodyLen::Length(len)) => Some(len.saturating_sub(self.taken)),
+            #[cfg(feature = "http2")]
+            (Source::Http2(_), _) => None,
             (Source::Live { .. }, BodyLen::Empty) => Some(0),
             (Source::Live { .. }, BodyLen::Chunked | BodyLen::UntilClose) => None,
         }
@@ -207,7 +252,7 @@ impl Incoming {
 
     /// Keeps a pooled connection lent until nothing more is needed from it.
     pub(crate) fn keep(&mut self, lease: impl FnOnce() -> Lease) {
-        if matches!(self.source, Source::Live { .. }) {
+        if !matches!(self.source, Source::Whole(_) | Source::Done) {
             self.lease = Some(lease());
         }
     }
@@ -229,6 +274,8 @@ impl Incoming {
                 return Poll::Ready(Ok(Some(content)));
             }
             Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, hold), cx)),
+            #[cfg(feature = "http2")]
+            Source::Http2(inbound) => ready!(inbound.poll_piece(cx)),
         };
         Poll::Ready(match outcome {
             Ok(Piece::Content(content)) => {
@@ -288,6 +335,8 @@ impl AsyncRead for Incoming {
                 return Poll::Ready(Ok(()));
             }
             Source::Live { inlet, id, slot } => ready!(inlet.poll_into((*id, slot, Hold::Loose), cx, buf)),
+            #[cfg(feature = "http2")]
+            Source::Http2(inbound) => ready!(inbound.poll_into(cx, buf)).map(|end| end.map(End)),
         };
         Poll::Ready(match outcome {
             Ok(None) => {

@@ -89,6 +89,8 @@ mod facts;
 mod hijack;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "http2")]
+pub mod http2;
 mod incoming;
 mod link;
 mod look;

@@ -46,6 +46,12 @@ pub(crate) struct Link<R: Role, S> {
     pub(crate) peer: Option<SocketAddr>,
 }
 
+/// The number of the next connection in this process.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// All that changes.
 pub(crate) struct State<R: Role, S> {
     pub(crate) conn: Conn<R>,
@@ -328,7 +334,6 @@ impl<R: Part, S: Transport> Link<R, S> {
     }
 
     fn bare((conn, clock): (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let wakers = Arc::new(Wakers::default());
         let state = State {
             conn,
@@ -369,7 +374,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             wakers,
             has_task: AtomicBool::new(false),
             stamp: None,
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             peer,
         }
     }

@@ -33,6 +33,10 @@ impl<S: Transport> ClientConn<S> {
         body: &mut Option<Body>,
         until: Option<Moment>,
     ) -> Result<Reply> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return crate::http2::exchange(two, request, body, until).await;
+        }
         let id = match until {
             None => self.start(request, body, place, Gates::Wait).await?,
             Some(until) => self.start_until(request, body, until).await?,
@@ -63,12 +67,21 @@ impl<S: Transport> ClientConn<S> {
 
     /// Waits until nothing is going on, or nothing will ever again.
     pub(crate) async fn settled(&self) {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let _ = two;
+            return;
+        }
         let settled = |state: &mut State<Client, S>, _| (state.conn.is_idle() || state.is_closing()).then_some(());
         self.link.wait(Interest::Connection, settled).await;
     }
 
     /// Ends an idle connection in an orderly way (TLS says goodbye), as far as that goes without waiting.
     pub(crate) fn close_idle(&self) {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.close_soon();
+        }
         self.link.mutate(|state| {
             let now = state.now();
             state.conn.close(now);

@@ -20,8 +20,17 @@ use crate::wakers::{Hold, Slot};
 /// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
 #[must_use = "answer the request; dropping the responder answers 500 and closes"]
 pub struct Responder {
-    outlet: Arc<dyn Outlet>,
-    ticket: Option<Ticket>,
+    way: Way,
+}
+
+/// Where the answer goes.
+enum Way {
+    Http1 {
+        outlet: Arc<dyn Outlet>,
+        ticket: Option<Ticket>,
+    },
+    #[cfg(feature = "http2")]
+    Http2(Option<Box<crate::http2::Answerer>>),
 }
 
 /// The sending end of a server's connection, whatever its stream is.
@@ -43,12 +52,30 @@ pub(crate) struct Answer<'a> {
 
 impl Responder {
     pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket) -> Self {
-        Self { outlet, ticket: Some(ticket) }
+        Self { way: Way::Http1 { outlet, ticket: Some(ticket) } }
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) fn of_http2(answerer: crate::http2::Answerer) -> Self {
+        Self { way: Way::Http2(Some(Box::new(answerer))) }
+    }
+
+    /// The right to answer by HTTP/2, if that is how.
+    #[cfg(feature = "http2")]
+    pub(crate) fn take_http2(&mut self) -> Option<Box<crate::http2::Answerer>> {
+        match &mut self.way {
+            Way::Http2(answerer) => answerer.take(),
+            Way::Http1 { .. } => None,
+        }
     }
 
     /// The number of the exchange on its connection.
     pub fn id(&self) -> ExchangeId {
-        self.ticket.as_ref().expect("a responder has its ticket until it is consumed").id()
+        match &self.way {
+            Way::Http1 { ticket, .. } => ticket.as_ref().expect("a responder has its ticket until it is consumed").id(),
+            #[cfg(feature = "http2")]
+            Way::Http2(answerer) => answerer.as_ref().expect("likewise").id(),
+        }
     }
 
     /// Answers. Returns when the connection has taken the response's head; its body goes on being sent by whoever drives the connection.
@@ -60,6 +87,10 @@ impl Responder {
     /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the exchange has failed.
     pub async fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
         let mut body = body.into();
+        #[cfg(feature = "http2")]
+        if let Some(answerer) = self.take_http2() {
+            return answerer.send(response.borrow(), body);
+        }
         Sending { responder: &mut self, response: response.borrow(), body: &mut body, slot: None }.await
     }
 
@@ -68,8 +99,17 @@ impl Responder {
     ///
     /// # Errors
     /// As [`send`](Self::send), and if the connection is gone.
-    pub async fn upgrade(self, response: impl Borrow<Response>) -> Result<Hijacked<Box<dyn Transport>>> {
-        let outlet = self.outlet.clone();
+    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
+    pub async fn upgrade(mut self, response: impl Borrow<Response>) -> Result<Hijacked<Box<dyn Transport>>> {
+        #[cfg(feature = "http2")]
+        if let Some(answerer) = self.take_http2() {
+            return answerer.upgrade(response.borrow());
+        }
+        let outlet = match &self.way {
+            Way::Http1 { outlet, .. } => outlet.clone(),
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => return Err(error::refused(SendError::NoSuchExchange)),
+        };
         self.send(response, ()).await?;
         Flushing { outlet: &*outlet, slot: None }.await?;
         outlet.hijack()
@@ -80,17 +120,23 @@ impl Responder {
     /// # Errors
     /// With a [`SendError`] as its cause: the peer speaks HTTP/1.0, the status is not an interim one, the exchange has ended.
     pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
-        match &self.ticket {
-            Some(ticket) => self.outlet.interim(ticket, response.borrow()),
-            None => Err(error::refused(SendError::NoSuchExchange)),
+        match &self.way {
+            Way::Http1 { outlet, ticket: Some(ticket) } => outlet.interim(ticket, response.borrow()),
+            #[cfg(feature = "http2")]
+            Way::Http2(Some(answerer)) => answerer.interim(response.borrow()),
+            _ => Err(error::refused(SendError::NoSuchExchange)),
         }
     }
 }
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.outlet.abandon(ticket.id());
+        // One of HTTP/2 sees to itself.
+        #[cfg_attr(not(feature = "http2"), allow(irrefutable_let_patterns, reason = "there is one way only"))]
+        if let Way::Http1 { outlet, ticket } = &mut self.way
+            && let Some(ticket) = ticket.take()
+        {
+            outlet.abandon(ticket.id());
         }
     }
 }
@@ -107,15 +153,22 @@ impl Future for Sending<'_> {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { responder: Responder { outlet, ticket }, response, body, slot } = self.get_mut();
-        outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx)
+        let Self { responder, response, body, slot } = self.get_mut();
+        match &mut responder.way {
+            Way::Http1 { outlet, ticket } => outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx),
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => Poll::Ready(Err(error::refused(SendError::NoSuchExchange))),
+        }
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if self.slot.is_some() {
-            self.responder.outlet.leave(&mut self.slot);
+        #[cfg_attr(not(feature = "http2"), allow(irrefutable_let_patterns, reason = "there is one way only"))]
+        if let Way::Http1 { outlet, .. } = &self.responder.way
+            && self.slot.is_some()
+        {
+            outlet.leave(&mut self.slot);
         }
     }
 }
@@ -272,6 +325,11 @@ impl<S: Transport> Outlet for Link<Server, S> {
 
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("exchange", &self.ticket.as_ref().map(Ticket::id)).finish_non_exhaustive()
+        let exchange = match &self.way {
+            Way::Http1 { ticket, .. } => ticket.as_ref().map(Ticket::id),
+            #[cfg(feature = "http2")]
+            Way::Http2(answerer) => answerer.as_ref().map(|answerer| answerer.id()),
+        };
+        f.debug_struct("Responder").field("exchange", &exchange).finish_non_exhaustive()
     }
 }

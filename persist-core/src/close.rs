@@ -31,6 +31,8 @@ pub enum Deadline {
     Drain,
     /// A peer did not close in time after we had.
     Linger,
+    /// A PING of HTTP/2 was not answered in time.
+    Ping,
 }
 
 /// Why a connection ended. Most are graceful and not errors; [`is_graceful`](Self::is_graceful) tells.
@@ -63,6 +65,21 @@ pub enum CloseReason {
     Io(Side),
     /// A body could not be finished or drained within its budget, so the next message cannot be found.
     Unfinished,
+    /// HTTP/2: the peer ended this exchange alone, with this error code (RFC 9113 §6.4, §7). The connection goes on.
+    PeerReset {
+        /// The code.
+        code: u32,
+    },
+    /// HTTP/2: the peer ended the connection with this error code (RFC 9113 §6.8, §7).
+    PeerGoAway {
+        /// The code.
+        code: u32,
+    },
+    /// HTTP/2: the peer broke the protocol, and was told so with this error code (RFC 9113 §5.4, §7).
+    PeerWrong {
+        /// The code.
+        code: u32,
+    },
     /// The connection now speaks another protocol (Upgrade, CONNECT) or was detached.
     Switched,
 }
@@ -93,6 +110,7 @@ impl fmt::Display for Deadline {
             Self::WriteStall => "write-stall",
             Self::Drain => "drain",
             Self::Linger => "linger",
+            Self::Ping => "ping",
         })
     }
 }
@@ -114,7 +132,38 @@ impl fmt::Display for CloseReason {
             Self::Io(Side::Read) => "reading failed",
             Self::Io(Side::Write) => "writing failed",
             Self::Unfinished => "a body could not be finished within its budget",
+            Self::PeerReset { code } => return write!(f, "the peer reset the stream: {}", Code(*code)),
+            Self::PeerGoAway { code } => return write!(f, "the peer gave the connection up: {}", Code(*code)),
+            Self::PeerWrong { code } => return write!(f, "the peer broke HTTP/2: {}", Code(*code)),
             Self::Switched => "switched to another protocol",
         })
+    }
+}
+
+/// An error code of HTTP/2 (RFC 9113 §7), by its name.
+struct Code(u32);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; 14] = [
+            "NO_ERROR",
+            "PROTOCOL_ERROR",
+            "INTERNAL_ERROR",
+            "FLOW_CONTROL_ERROR",
+            "SETTINGS_TIMEOUT",
+            "STREAM_CLOSED",
+            "FRAME_SIZE_ERROR",
+            "REFUSED_STREAM",
+            "CANCEL",
+            "COMPRESSION_ERROR",
+            "CONNECT_ERROR",
+            "ENHANCE_YOUR_CALM",
+            "INADEQUATE_SECURITY",
+            "HTTP_1_1_REQUIRED",
+        ];
+        match NAMES.get(self.0 as usize) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "code {:#x}", self.0),
+        }
     }
 }

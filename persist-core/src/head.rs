@@ -19,6 +19,8 @@ pub enum Version {
     Http10,
     /// HTTP/1.1, and any higher minor version (RFC 9110 §2.5).
     Http11,
+    /// HTTP/2 (RFC 9113): such a head did not come as text.
+    Http2,
 }
 
 /// How long the content of a message is, and so how it is framed.
@@ -37,27 +39,27 @@ pub enum BodyLen {
 /// The head of a request.
 #[derive(Clone)]
 pub struct RequestHead {
-    block: Block,
-    method: Method,
-    target: Part,
-    authority: Part,
-    version: Version,
+    pub(crate) block: Block,
+    pub(crate) method: Method,
+    pub(crate) target: Part,
+    pub(crate) authority: Part,
+    pub(crate) version: Version,
 }
 
 /// The head of a response.
 #[derive(Clone)]
 pub struct ResponseHead {
-    block: Block,
-    reason: Part,
-    status: StatusCode,
-    version: Version,
+    pub(crate) block: Block,
+    pub(crate) reason: Part,
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
 }
 
 /// A head's bytes as they came, and behind them the spans of its fields: one allocation, exact, however many fields there are.
 #[derive(Clone)]
-struct Block {
-    bytes: Box<[u8]>,
-    spans: u16,
+pub(crate) struct Block {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) spans: u16,
 }
 
 impl Block {

@@ -74,7 +74,8 @@
 
 extern crate alloc;
 
-pub mod backoff;
+pub mod assembled;
+mod backoff;
 mod cause;
 mod chunked;
 pub mod client_config;
@@ -124,6 +125,7 @@ pub mod url;
 #[cfg(test)]
 mod property_tests;
 
+pub use assembled::HeadTooLarge;
 pub use backoff::{Backoff, BackoffConfig};
 pub use bytes;
 pub use client_config::ClientConfig;
@@ -161,7 +163,7 @@ pub use route::{
 };
 pub use session::{GaveUp, Session, SessionConfig, SessionState, SessionStep};
 pub use socket_config::{KeepAliveProbes, SocketConfig};
-pub use stamp::Stamp;
+pub use stamp::{Stamp, imf_fixdate};
 pub use state_event::{StateEvent, StateWatch};
 pub use status::{InvalidStatus, StatusCode};
 pub use time::Instant;

@@ -167,7 +167,9 @@ impl RetryPolicy {
         }
         match failure.reason {
             CloseReason::Timeout(_) => Err(WhyNot::PeerIsSlow),
-            CloseReason::Protocol(_) | CloseReason::Poisoned => Err(WhyNot::PeerIsWrong),
+            CloseReason::Protocol(_) | CloseReason::Poisoned | CloseReason::PeerWrong { .. } => {
+                Err(WhyNot::PeerIsWrong)
+            }
             _ if !failure.reused && self.on_fresh == OnFresh::GiveUp => Err(WhyNot::FreshConnection),
             _ => Ok(Why::Repeatable),
         }

@@ -70,13 +70,22 @@ impl Lease {
         }
     }
 
+    /// Whether the connection must read and drop the rest of a reply before its next exchange. One of HTTP/2 resets the stream instead.
+    fn leaves_something(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if self.conn.is_http2() {
+            return false;
+        }
+        self.conn.in_flight() == 1
+    }
+
     fn release(&mut self, how: Use) {
         if self.state == Lent::Returned {
             return;
         }
         self.state = Lent::Returned;
         // What this exchange leaves behind is drained before the next one meets it; others of a pipeline see to it themselves.
-        if how == Use::Completed && self.conn.in_flight() == 1 && self.shared.drain(self.id, &self.conn) {
+        if how == Use::Completed && self.leaves_something() && self.shared.drain(self.id, &self.conn) {
             return;
         }
         self.shared.released(self.id, how);

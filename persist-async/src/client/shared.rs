@@ -316,12 +316,14 @@ impl Shared {
         true
     }
 
-    fn dialed(self: &Arc<Self>, id: ConnId, route: &Arc<Route>, outcome: Result<Stream>) {
+    fn dialed(self: &Arc<Self>, id: ConnId, route: &Arc<Route>, outcome: Result<ClientConn<Stream>>) {
         let now = self.clock.now();
         match outcome {
-            Ok(stream) => {
-                let conn = Arc::new(ClientConn::with_config(stream, self.conn_config.clone()));
+            Ok(conn) => {
                 let depth = self.conn_config.pipelining.depth;
+                #[cfg(feature = "http2")]
+                let depth = if conn.is_http2() { conn.available() as u32 } else { depth };
+                let conn = Arc::new(conn);
                 self.tell(None, |state| {
                     state.conns.insert(id, Open { conn, route: route.clone() });
                     state.pool.handle_dialed(id, depth, now);
@@ -460,23 +462,28 @@ struct Dial {
     client: Weak<Shared>,
     id: ConnId,
     route: Arc<Route>,
-    work: Pin<Box<dyn Future<Output = Result<Stream>> + Send>>,
+    work: Pin<Box<dyn Future<Output = Result<ClientConn<Stream>>> + Send>>,
     is_done: bool,
 }
 
 impl Dial {
     fn begin(shared: &Arc<Shared>, id: ConnId, route: Arc<Route>) -> Self {
         let (connector, router, to) = (shared.connector.clone(), shared.config.router.clone(), route.clone());
+        let config = shared.conn_config.clone();
         let work = async move {
             let stream = connector.connect(&to, &*router).await?;
+            #[cfg(feature = "http2")]
+            if let Some(http2) = connector.http2_over(&stream) {
+                return ClientConn::http2(stream, http2.with_timeouts_of(&config)).await;
+            }
             #[cfg(feature = "tls")]
             crate::tls::judge_alpn(&stream)?;
-            Ok(stream)
+            Ok(ClientConn::with_config(stream, config))
         };
         Self { client: Arc::downgrade(shared), id, route, work: Box::pin(work), is_done: false }
     }
 
-    fn end(&mut self, outcome: Result<Stream>) {
+    fn end(&mut self, outcome: Result<ClientConn<Stream>>) {
         self.is_done = true;
         if let Some(shared) = self.client.upgrade() {
             shared.dialed(self.id, &self.route, outcome);

@@ -39,6 +39,8 @@ pub struct Connector {
     dialer: Option<Arc<dyn Dialer>>,
     #[cfg(feature = "tls")]
     tls: Tls,
+    #[cfg(feature = "http2")]
+    http2: Option<Arc<crate::http2::Http2Config>>,
 }
 
 /// How TLS is spoken: as the user says, or by the platform's roots, which are read when they are first needed.
@@ -57,6 +59,8 @@ struct Tls {
 enum Offer {
     #[default]
     Http,
+    #[cfg(feature = "http2")]
+    Http2,
     Nothing,
 }
 
@@ -93,6 +97,8 @@ impl Connector {
             dialer: None,
             #[cfg(feature = "tls")]
             tls: Tls::default(),
+            #[cfg(feature = "http2")]
+            http2: None,
         }
     }
 
@@ -124,6 +130,31 @@ impl Connector {
     pub fn with_proxy_tls(mut self, tls: ClientTls) -> Self {
         self.tls.with_proxies = Some(tls);
         self
+    }
+
+    /// Has a [`Client`](crate::Client) speak HTTP/2: wherever the server chooses `h2` by ALPN, and over cleartext if `http2` says so. It is offered beside `http/1.1` by the
+    /// default way to speak TLS; [one of the user's own](Self::with_tls) offers what the user says. Deadlines are those of the client.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn with_http2(mut self, http2: crate::http2::Http2Config) -> Self {
+        self.http2 = Some(Arc::new(http2));
+        #[cfg(feature = "tls")]
+        if self.tls.offer == Offer::Http {
+            self.tls.offer = Offer::Http2;
+        }
+        self
+    }
+
+    /// How HTTP/2 is spoken over this stream, if it is.
+    #[cfg(feature = "http2")]
+    pub(crate) fn http2_over(&self, stream: &Stream) -> Option<&crate::http2::Http2Config> {
+        let http2 = self.http2.as_deref()?;
+        #[cfg(feature = "tls")]
+        if stream.is_secure() {
+            return stream.alpn().is_some_and(|protocol| protocol == crate::http2::ALPN).then_some(http2);
+        }
+        let _ = stream;
+        (http2.cleartext == crate::http2::Cleartext::Http2).then_some(http2)
     }
 
     /// For streams of any protocol: unless the user says how TLS is spoken, no protocol is offered by ALPN.
@@ -190,6 +221,8 @@ impl Connector {
         let offer = self.tls.offer;
         let build = move || match offer {
             Offer::Http => ClientTls::builder().build(),
+            #[cfg(feature = "http2")]
+            Offer::Http2 => ClientTls::builder().alpn(["h2", "http/1.1"]).build(),
             Offer::Nothing => ClientTls::builder().alpn([] as [&[u8]; 0]).build(),
         };
         let built = self.tls.chosen.get_or_try_init(|| async {
@@ -263,6 +296,9 @@ impl Connector {
     async fn secure(&self, stream: Stream, to: &Destination, end: End, timer: &mut DialTimer) -> Result<Stream> {
         match self.tls_with(end) {
             Some(tls) if to.scheme() == Scheme::Https => {
+                // Proxies are spoken to by HTTP/1.1, whatever origins are.
+                #[cfg(feature = "http2")]
+                let tls = &if end == End::Proxy { tls.without_http2() } else { tls.clone() };
                 let local = || Host::Name("localhost".into());
                 tls.connect(stream, &to.host().cloned().unwrap_or_else(local), timer).await
             }

@@ -136,7 +136,15 @@ impl Received {
     /// # Errors
     /// [`Unrepresentable`], with the right to answer.
     pub fn into_http(self) -> Result<(http::Request<Incoming>, Responder), Box<Unrepresentable>> {
-        let Self { head, body, responder, connection, reused, peer } = self;
+        #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
+        let Self { head, mut body, responder, connection, reused, peer } = self;
+        #[cfg(feature = "http2")]
+        if let Some(crate::incoming::Wire::Request(parts)) = body.take_wire() {
+            let mut request = http::Request::from_parts(parts, body);
+            request.extensions_mut().insert(Via { connection, reused, peer });
+            request.extensions_mut().insert(OriginalFields::from(head));
+            return Ok((request, responder));
+        }
         let Some(uri) = uri(&head) else {
             return Err(Box::new(Unrepresentable { head, responder }));
         };
@@ -163,5 +171,6 @@ pub(super) fn version(version: Version) -> http::Version {
     match version {
         Version::Http10 => http::Version::HTTP_10,
         Version::Http11 => http::Version::HTTP_11,
+        Version::Http2 => http::Version::HTTP_2,
     }
 }

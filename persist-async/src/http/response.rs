@@ -20,7 +20,18 @@ pub struct Interim(pub Vec<http::Response<()>>);
 impl Reply {
     /// The response in the types of the `http` crate. Extensions: [`OriginalFields`], [`Via`], and [`Interim`] if there were any.
     pub fn into_http(self) -> http::Response<Incoming> {
-        let Self { head, interim, body, connection, reused } = self;
+        #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
+        let Self { head, interim, mut body, connection, reused } = self;
+        #[cfg(feature = "http2")]
+        let mut response = match body.take_wire() {
+            Some(crate::incoming::Wire::Response(parts)) => {
+                let mut response = http::Response::from_parts(parts, body);
+                response.extensions_mut().insert(OriginalFields::from(head));
+                response
+            }
+            _ => received(head, body),
+        };
+        #[cfg(not(feature = "http2"))]
         let mut response = received(head, body);
         response.extensions_mut().insert(Via { connection, reused, peer: None });
         if !interim.is_empty() {
@@ -46,11 +57,18 @@ impl Responder {
     ///
     /// # Errors
     /// As there. A `Content-Length` that is no number, in phase `Prepare`; the peer gets a `500`.
-    pub async fn send_http<B>(self, response: http::Response<B>) -> Result<()>
+    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
+    pub async fn send_http<B>(mut self, response: http::Response<B>) -> Result<()>
     where
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let (parts, body) = response.into_parts();
+        #[cfg(feature = "http2")]
+        if let Some(answerer) = self.take_http2() {
+            let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
+            let len = length(&body, declared_length(&parts.headers)?, announced);
+            return answerer.send_http(parts, at_hand(body, len).await);
+        }
         let (response, body) = outgoing(&parts, body).await?;
         self.send(response, body).await
     }

@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub(super) server: Option<Box<[u8]>>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<crate::tls::ServerTls>,
+    #[cfg(feature = "http2")]
+    pub(super) http2: Option<crate::http2::Http2Config>,
 }
 
 /// Whether connections come through a proxy that says, by the PROXY protocol, whom it speaks for.
@@ -57,6 +59,8 @@ impl Default for ServerConfig {
             server: None,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "http2")]
+            http2: None,
         }
     }
 }

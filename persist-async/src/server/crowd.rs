@@ -29,10 +29,39 @@ pub(super) struct Crowd {
 struct List {
     /// Connections, those included that have said nothing yet.
     open: usize,
-    links: HashMap<u64, Weak<Link<Server, Stream>>>,
+    links: HashMap<u64, Weak<dyn Ends>>,
     /// How many each peer has, where that is limited.
     peers: HashMap<Peer, usize>,
     served: Served,
+}
+
+/// A connection that can be told to end.
+pub(super) trait Ends: Send + Sync {
+    /// In an orderly way: what is pending is finished.
+    fn listener_gone(&self);
+    /// Now.
+    fn abort(&self);
+}
+
+impl Ends for Link<Server, Stream> {
+    fn listener_gone(&self) {
+        Self::listener_gone(self);
+    }
+
+    fn abort(&self) {
+        Self::abort(self);
+    }
+}
+
+#[cfg(feature = "http2")]
+impl Ends for crate::http2::Door {
+    fn listener_gone(&self) {
+        Self::listener_gone(self);
+    }
+
+    fn abort(&self) {
+        Self::abort(self);
+    }
 }
 
 /// One connection's place in the crowd.
@@ -108,7 +137,7 @@ impl Crowd {
         }
     }
 
-    fn links(&self) -> Vec<Arc<Link<Server, Stream>>> {
+    fn links(&self) -> Vec<Arc<dyn Ends>> {
         self.list().links.values().filter_map(Weak::upgrade).collect()
     }
 
@@ -134,12 +163,13 @@ impl Member {
     }
 
     /// The connection is about to be served: from here on the shutdown reaches it.
-    pub(super) fn serves(&mut self, link: &Arc<Link<Server, Stream>>) {
-        self.id = Some(link.id);
-        self.crowd.list().links.insert(link.id, Arc::downgrade(link));
+    pub(super) fn serves<E: Ends + 'static>(&mut self, id: u64, conn: &Arc<E>) {
+        self.id = Some(id);
+        let weak: Weak<E> = Arc::downgrade(conn);
+        self.crowd.list().links.insert(id, weak);
         // It may have been told in between.
         if self.crowd.deadline.borrow().is_some() {
-            link.listener_gone();
+            conn.listener_gone();
         }
     }
 }

@@ -120,6 +120,8 @@ impl Server {
     pub fn with_config(mut self, config: ServerConfig) -> Self {
         #[cfg(feature = "tls")]
         let config = ServerConfig { tls: config.tls.or(self.config.tls), ..config };
+        #[cfg(feature = "http2")]
+        let config = ServerConfig { http2: config.http2.or(self.config.http2), ..config };
         self.config = config;
         self
     }
@@ -130,6 +132,15 @@ impl Server {
     #[must_use]
     pub fn with_tls(mut self, tls: ServerTls) -> Self {
         self.config.tls = Some(tls);
+        self
+    }
+
+    /// Speaks HTTP/2, too: with clients that choose `h2` by ALPN, and with those that begin with its preface (prior knowledge). Deadlines are those of
+    /// [`ServerConfig::conn`]. A TLS configuration that offers `http/1.1` alone then offers `h2` before it; any other is left as it is.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn with_http2(mut self, http2: crate::http2::Http2Config) -> Self {
+        self.config.http2 = Some(http2);
         self
     }
 
@@ -219,6 +230,15 @@ struct Reception<H, F> {
     /// One clock for all, so that one look at it serves whoever needs the time.
     clock: Clock,
     crowd: Arc<Crowd>,
+    #[cfg(feature = "http2")]
+    http2: Option<Http2>,
+}
+
+/// How HTTP/2 is spoken, and what is added to its responses.
+#[cfg(feature = "http2")]
+struct Http2 {
+    config: Arc<crate::http2::Http2Config>,
+    server: Option<::http::HeaderValue>,
 }
 
 impl<H, F> Reception<H, F>
@@ -226,7 +246,17 @@ where
     H: Fn(Received) -> F + Send + Sync + 'static,
     F: Future + Send + 'static,
 {
-    fn new(handler: H, config: ServerConfig, crowd: Arc<Crowd>) -> Arc<Self> {
+    #[cfg_attr(not(all(feature = "http2", feature = "tls")), expect(unused_mut, reason = "nothing is added to it"))]
+    fn new(handler: H, mut config: ServerConfig, crowd: Arc<Crowd>) -> Arc<Self> {
+        #[cfg(all(feature = "http2", feature = "tls"))]
+        if config.http2.is_some() {
+            config.tls = config.tls.map(ServerTls::offering_http2);
+        }
+        #[cfg(feature = "http2")]
+        let http2 = config.http2.as_ref().map(|http2| Http2 {
+            config: Arc::new(http2.with_timeouts_of(&config.conn)),
+            server: config.server.as_deref().and_then(|name| ::http::HeaderValue::from_bytes(name).ok()),
+        });
         let server = config.server.as_deref().and_then(|name| FieldValue::new(name).ok());
         Arc::new(Self {
             service: Arc::new(Service::new(handler, config.concurrent_handlers)),
@@ -235,13 +265,20 @@ where
             clock: Clock::start(),
             config,
             crowd,
+            #[cfg(feature = "http2")]
+            http2,
         })
     }
 
     fn receive(self: &Arc<Self>, mut stream: Stream, peer: Option<SocketAddr>, mut member: Member) {
         if self.config.proxy_headers == ProxyHeaders::Absent {
             if member.is_from(peer, self.config.connections_per_peer_max) {
-                tokio::spawn(self.begin(stream, peer, member, Vec::new()));
+                #[cfg(feature = "http2")]
+                if self.http2.is_some() {
+                    tokio::spawn(self.clone().either(stream, peer, member, Vec::new()));
+                    return;
+                }
+                tokio::spawn(self.begin(self.secure(stream, Vec::new()), peer, member));
             }
             return;
         }
@@ -252,26 +289,71 @@ where
             let Either::Right(Ok((source, rest))) = race(reception.crowd.told_to_end(), header).await else { return };
             let peer = source.or(peer);
             if member.is_from(peer, reception.config.connections_per_peer_max) {
-                let task = reception.begin(stream, peer, member, rest);
+                #[cfg(feature = "http2")]
+                if reception.http2.is_some() {
+                    return reception.either(stream, peer, member, rest).await;
+                }
+                let task = reception.begin(reception.secure(stream, rest), peer, member);
                 drop(reception);
                 task.await;
             }
         });
     }
 
-    fn begin(&self, stream: Stream, peer: Option<SocketAddr>, mut member: Member, read: Vec<u8>) -> Task<H, F, Stream> {
+    /// Puts TLS on it, if that is spoken here; else gives back what was read already.
+    fn secure(&self, stream: Stream, read: Vec<u8>) -> (Stream, Vec<u8>) {
         #[cfg(feature = "tls")]
-        let (stream, read) = match &self.config.tls {
-            Some(tls) => {
-                let stream = stream.with_leftover(read);
-                (tls.accept_within(stream, self.conn.timeouts.header), Vec::new())
-            }
-            None => (stream, read),
-        };
+        if let Some(tls) = &self.config.tls {
+            let stream = stream.with_leftover(read);
+            return (tls.accept_within(stream, self.conn.timeouts.header), Vec::new());
+        }
+        (stream, read)
+    }
+
+    fn begin(
+        &self,
+        (stream, read): (Stream, Vec<u8>),
+        peer: Option<SocketAddr>,
+        mut member: Member,
+    ) -> Task<H, F, Stream> {
         let conn = Conn::new(self.conn.clone(), self.clock.now());
         let link = Link::with_task((conn, self.clock), stream, peer, read, self.stamp.clone());
-        member.serves(&link);
+        member.serves(link.id, &link);
         Task::new(self.service.clone(), link, member)
+    }
+
+    /// Serves whichever protocol the client speaks.
+    #[cfg(feature = "http2")]
+    async fn either(self: Arc<Self>, stream: Stream, peer: Option<SocketAddr>, mut member: Member, read: Vec<u8>) {
+        use crate::http2::{Door, ServerTask, Spoken, arrive};
+
+        let (mut stream, read) = self.secure(stream, read);
+        // A connection that has said nothing has no request that a shutdown would have to wait for.
+        let arrival = race(self.crowd.told_to_end(), arrive(&mut stream, read, &self.conn.timeouts)).await;
+        let read = match arrival {
+            Either::Right(Ok(Spoken::Two(read))) => read,
+            Either::Right(Ok(Spoken::One(read))) => {
+                let task = self.begin((stream, read), peer, member);
+                drop(self);
+                return task.await;
+            }
+            Either::Left(_) | Either::Right(Err(_)) => return,
+        };
+        let Some(Http2 { config, server }) = &self.http2 else { return };
+        let (id, door) = (crate::link::next_id(), Arc::new(Door::default()));
+        member.serves(id, &door);
+        let service = self.service.clone();
+        let conn = ServerTask {
+            handler: move |received| service.call(received),
+            config: config.clone(),
+            id,
+            peer,
+            server: server.clone(),
+            door,
+            body_bytes_max: self.conn.limits.body_bytes_max,
+        };
+        conn.run(stream.with_leftover(read)).await;
+        drop(member);
     }
 }
 

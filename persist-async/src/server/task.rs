@@ -76,6 +76,12 @@ where
         Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default() }
     }
 
+    /// Calls the handler, for whoever polls it elsewhere.
+    #[cfg(feature = "http2")]
+    pub(super) fn call(&self, received: Received) -> F {
+        (self.handler)(received)
+    }
+
     fn take_place(&self) -> Place<F> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         spare.unwrap_or_else(|| Box::pin(None))

@@ -109,6 +109,17 @@ impl Stream {
         }
     }
 
+    /// Whether the outermost layer is TLS.
+    #[cfg(feature = "http2")]
+    pub(crate) fn is_secure(&self) -> bool {
+        match &self.0 {
+            #[cfg(feature = "tls")]
+            Kind::Tls(_) => true,
+            Kind::Behind(behind) => behind.stream.is_secure(),
+            _ => false,
+        }
+    }
+
     /// The TCP socket at the bottom: for its addresses and options. Its bytes may be those of another layer.
     pub(crate) fn tcp_below(&self) -> Option<&TcpStream> {
         match &self.0 {

@@ -53,6 +53,17 @@ impl ClientTls {
         &self.0
     }
 
+    /// The same, which does not offer `h2`.
+    #[cfg(feature = "http2")]
+    pub(crate) fn without_http2(&self) -> Self {
+        if !self.0.alpn_protocols.iter().any(|protocol| protocol == crate::http2::ALPN) {
+            return self.clone();
+        }
+        let mut config = (*self.0).clone();
+        config.alpn_protocols.retain(|protocol| protocol != crate::http2::ALPN);
+        Self(Arc::new(config))
+    }
+
     /// Secures a stream: shakes hands with `host` at its other end, within what is left of the timer's phase.
     ///
     /// # Errors

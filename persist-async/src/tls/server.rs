@@ -62,6 +62,17 @@ impl ServerTls {
         &self.0
     }
 
+    /// The same, which offers `h2` before `http/1.1` if that is all it offers.
+    #[cfg(feature = "http2")]
+    pub(crate) fn offering_http2(self) -> Self {
+        if self.0.alpn_protocols != [HTTP_1_1] {
+            return self;
+        }
+        let mut config = (*self.0).clone();
+        config.alpn_protocols.insert(0, crate::http2::ALPN.to_vec());
+        Self(Arc::new(config))
+    }
+
     /// Secures a stream that was accepted. Never waits: hands are shaken as the stream is first read or written, so that a client that is slow at it delays
     /// nobody. Deadlines are those of whoever reads: a connection's are [`Timeouts`](persist_core::Timeouts).
     pub fn accept(&self, stream: impl Into<Stream>) -> Stream {

@@ -139,6 +139,7 @@ impl EventLine {
         self.version = Some(match version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2",
         });
         self.fields = Some(pairs(fields));
     }

@@ -18,6 +18,11 @@ impl ExchangeId {
     pub const fn number(self) -> u64 {
         self.0
     }
+
+    /// The exchange of this number. For adapters of other protocols (HTTP/2), which count their exchanges themselves.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// The right to answer one request, once. Not `Clone`: answering twice does not compile.

@@ -78,12 +78,12 @@ type SpanBytes = [u8; size_of::<Span>()];
 
 impl Span {
     #[inline]
-    fn new(name: usize, name_len: usize, value: usize, value_len: usize) -> Self {
+    pub(crate) fn new(name: usize, name_len: usize, value: usize, value_len: usize) -> Self {
         debug_assert!(value + value_len <= usize::from(u16::MAX));
         Self(name as u64 | (name_len as u64) << 16 | (value as u64) << 32 | (value_len as u64) << 48)
     }
 
-    const fn to_bytes(self) -> SpanBytes {
+    pub(crate) const fn to_bytes(self) -> SpanBytes {
         self.0.to_le_bytes()
     }
 

@@ -1,0 +1,130 @@
+//! Content that comes in: handed out as it is read, which is when the peer may send more.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use h2::RecvStream;
+use persist_core::{CloseReason, Deadline, Fields, Phase, TooLong};
+use tokio::io::ReadBuf;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::failure::Track;
+use crate::error::{Error, Result};
+use crate::http::to_fields;
+use crate::incoming::Piece;
+
+/// The receiving end of one stream.
+pub(crate) struct Inbound {
+    stream: RecvStream,
+    track: Track,
+    /// Content that came and did not fit into the reader's buffer.
+    held: Bytes,
+    ended: bool,
+    /// The task that sends our own message, which ends with this.
+    upload: Option<AbortHandle>,
+    limits: Limits,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Between two pieces.
+    pub(super) idle: Option<Duration>,
+    /// The whole exchange.
+    pub(super) total: Option<Instant>,
+    pub(super) bytes: u64,
+}
+
+impl Inbound {
+    pub(super) fn new(stream: RecvStream, track: Track, upload: Option<AbortHandle>, limits: Limits) -> Self {
+        Self { stream, track, held: Bytes::new(), ended: false, upload, limits, timer: None }
+    }
+
+    /// The next piece, or the end.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+        if self.held.has_remaining() {
+            return Poll::Ready(Ok(Piece::Content(std::mem::take(&mut self.held))));
+        }
+        loop {
+            let Poll::Ready(data) = self.stream.poll_data(cx) else { return self.poll_late(cx).map(Err) };
+            self.timer = None;
+            match data {
+                Some(Ok(content)) => {
+                    // Whoever takes it has room: the peer may send as much again.
+                    let _ = self.stream.flow_control().release_capacity(content.len());
+                    self.track.received += content.len() as u64;
+                    if self.track.received > self.limits.bytes {
+                        let limit = usize::try_from(self.limits.bytes).unwrap_or(usize::MAX);
+                        return Poll::Ready(Err(Error::new(Phase::Body, TooLong { limit })));
+                    }
+                    if content.has_remaining() {
+                        return Poll::Ready(Ok(Piece::Content(content)));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Err(self.track.fail(error))),
+                None => {
+                    let Poll::Ready(trailers) = self.stream.poll_trailers(cx) else {
+                        return self.poll_late(cx).map(Err);
+                    };
+                    return Poll::Ready(match trailers {
+                        Ok(trailers) => Ok(Piece::End(self.end(trailers.map(|map| to_fields(&map, None))))),
+                        Err(error) => Err(self.track.fail(error)),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Content into `buf`; the trailers at the end.
+    pub(crate) fn poll_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<Option<Option<Fields>>>> {
+        match ready!(self.poll_piece(cx))? {
+            Piece::Content(mut content) => {
+                buf.put_slice(&content.split_to(content.len().min(buf.remaining())));
+                self.held = content;
+                Poll::Ready(Ok(None))
+            }
+            Piece::End(trailers) => Poll::Ready(Ok(Some(trailers))),
+        }
+    }
+
+    fn end(&mut self, trailers: Option<Fields>) -> Option<Fields> {
+        if !self.ended {
+            self.ended = true;
+            self.track.complete();
+        }
+        trailers
+    }
+
+    /// Ready once it takes too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let idle = self.limits.idle.map(|idle| Instant::now() + idle);
+        let (due, deadline) = match (idle, self.limits.total) {
+            (None, None) => return Poll::Pending,
+            (Some(idle), Some(total)) if total < idle => (total, Deadline::Total),
+            (None, Some(total)) => (total, Deadline::Total),
+            (Some(idle), _) => (idle, Deadline::BodyIdle),
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(self.track.give_up(CloseReason::Timeout(deadline)))
+    }
+}
+
+/// Nobody reads on: what is not complete is reset, and our own message is not sent any further.
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(upload) = self.upload.take()
+        {
+            upload.abort();
+        }
+    }
+}

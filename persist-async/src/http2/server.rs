@@ -1,0 +1,269 @@
+//! The task of one HTTP/2 connection of a server: takes requests, and has a task run the handler of each.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{self, Connection, SendResponse};
+use http::header::{EXPECT, HeaderValue};
+use persist_core::{CloseReason, Deadline, Method};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::failure::{Line, Place, Track, lock};
+use super::inbound::{Inbound, Limits};
+use super::metered::{End, Metered};
+use super::ping::Watch;
+use super::responder::Answerer;
+use super::{Http2Config, convert};
+use crate::incoming::{Incoming, Wire};
+use crate::link::Transport;
+use crate::race::{Either, race};
+use crate::responder::Responder;
+use crate::server_conn::Received;
+
+/// Requests that are taken before others get their turn, if they never cease.
+const TAKEN_MAX: u32 = 64;
+
+/// How a server tells a connection to end.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    gone: AtomicBool,
+    aborted: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Door {
+    /// No further request is taken.
+    pub(crate) fn listener_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let waker = lock(&self.waker).take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Handlers that run.
+#[derive(Default)]
+struct Running {
+    count: AtomicUsize,
+    door: Arc<Door>,
+}
+
+/// One that does.
+struct Handling(Arc<Running>);
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.door.wake();
+    }
+}
+
+/// One connection, to be served.
+pub(crate) struct Conn<H> {
+    pub(crate) handler: H,
+    pub(crate) config: Arc<Http2Config>,
+    pub(crate) id: u64,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The `Server` field.
+    pub(crate) server: Option<HeaderValue>,
+    pub(crate) door: Arc<Door>,
+    /// Bytes that a request's content may have.
+    pub(crate) body_bytes_max: u64,
+}
+
+impl<H, F> Conn<H>
+where
+    H: Fn(Received) -> F + Clone + Send + 'static,
+    F: Future + Send + 'static,
+{
+    /// Serves it to its end.
+    pub(crate) async fn run<S: Transport>(self, stream: S) {
+        let config = &*self.config;
+        let line = Line::new(self.id, self.peer, 0);
+        let mut builder = server::Builder::new();
+        builder
+            .initial_window_size(config.stream_window)
+            .initial_connection_window_size(config.connection_window)
+            .max_header_list_size(config.head_bytes_max)
+            .max_concurrent_streams(config.streams_max)
+            .max_send_buffer_size(config.stream_outbox_bytes_max as usize)
+            .max_pending_accept_reset_streams(config.resets_max as usize)
+            .max_local_error_reset_streams(Some(config.errors_max as usize));
+        let hands = builder.handshake::<_, Bytes>(Metered::new(stream, line.meter.clone()));
+        let limit = config.timeouts.header.unwrap_or(Duration::MAX);
+        let Either::Left(Ok(mut connection)) = race(std::pin::pin!(hands), tokio::time::sleep(limit)).await else {
+            return;
+        };
+        let mut task = Task {
+            watch: Watch::new(connection.ping_pong(), config),
+            running: Arc::new(Running { count: AtomicUsize::new(0), door: self.door.clone() }),
+            taken: 0,
+            ending: false,
+            idle: None,
+            age: config.timeouts.max_age.map(|age| Box::pin(tokio::time::sleep(age))),
+            line: line.clone(),
+            conn: &self,
+        };
+        let reason = poll_fn(|cx| task.poll(&mut connection, cx)).await;
+        line.close(reason);
+    }
+}
+
+struct Task<'c, H> {
+    conn: &'c Conn<H>,
+    line: Arc<Line>,
+    watch: Watch,
+    running: Arc<Running>,
+    taken: u64,
+    /// The client was told that the connection ends.
+    ending: bool,
+    idle: Option<Pin<Box<Sleep>>>,
+    age: Option<Pin<Box<Sleep>>>,
+}
+
+impl<H, F> Task<'_, H>
+where
+    H: Fn(Received) -> F + Clone + Send + 'static,
+    F: Future + Send + 'static,
+{
+    fn poll<S: Transport>(
+        &mut self,
+        connection: &mut Connection<Metered<S>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<CloseReason> {
+        *lock(&self.conn.door.waker) = Some(cx.waker().clone());
+        if self.conn.door.aborted.load(Ordering::Acquire) {
+            return Poll::Ready(CloseReason::Aborted);
+        }
+        let old = self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready());
+        if !self.ending && (old || self.conn.door.gone.load(Ordering::Acquire)) {
+            self.ending = true;
+            self.age = None;
+            connection.graceful_shutdown();
+        }
+        for _ in 0..TAKEN_MAX {
+            // A stream that was reset is no stream any more, but its handler runs on: only so do resets not make ever more of them run.
+            if self.running.count.load(Ordering::Acquire) >= self.conn.config.streams_max as usize {
+                match connection.poll_closed(cx) {
+                    Poll::Ready(outcome) => return Poll::Ready(self.ended(outcome.err())),
+                    Poll::Pending => break,
+                }
+            }
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.take(request, respond),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.ended(Some(error))),
+                Poll::Ready(None) => return Poll::Ready(self.ended(None)),
+                Poll::Pending => break,
+            }
+        }
+        if self.watch.poll_dead(&self.line.meter, cx).is_ready() {
+            return Poll::Ready(CloseReason::Timeout(Deadline::Ping));
+        }
+        self.poll_idle(connection, cx)
+    }
+
+    /// Ends a connection on which nothing goes on; one that does not end then is cut.
+    fn poll_idle<S: Transport>(
+        &mut self,
+        connection: &mut Connection<Metered<S>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<CloseReason> {
+        let timeouts = &self.conn.config.timeouts;
+        if connection.has_streams() || self.running.count.load(Ordering::Acquire) > 0 {
+            self.idle = None;
+            return Poll::Pending;
+        }
+        loop {
+            let limit = if self.ending { timeouts.linger } else { timeouts.idle };
+            let Some(limit) = limit else { return Poll::Pending };
+            let idle = self.idle.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+            if idle.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.ending {
+                return Poll::Ready(CloseReason::Idle);
+            }
+            self.ending = true;
+            self.idle = None;
+            connection.graceful_shutdown();
+            // It writes in its next poll.
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn ended(&self, error: Option<h2::Error>) -> CloseReason {
+        match (error, self.line.meter.end()) {
+            (Some(error), _) => self.line.reason_of(&error),
+            (None, Some(End::Closed)) => CloseReason::PeerClosed,
+            (None, Some(end)) => end.reason(),
+            (None, None) => CloseReason::OurClose,
+        }
+    }
+
+    fn take(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (parts, stream) = request.into_parts();
+        let id = self.taken;
+        self.taken += 1;
+        let Ok(head) = convert::request_head(&parts) else {
+            let mut refusal = http::Response::new(());
+            *refusal.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            let _ = respond.send_response(refusal, true);
+            return;
+        };
+        let method = head.method().clone();
+        let connect = method == Method::CONNECT;
+        let ended = stream.is_end_stream();
+        if !ended
+            && !connect
+            && parts.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
+            let mut go_on = http::Response::new(());
+            *go_on.status_mut() = http::StatusCode::CONTINUE;
+            let _ = respond.send_informational(go_on);
+        }
+        let config = &self.conn.config;
+        let len = convert::len(&parts.headers, ended || connect);
+        let wire = Some(Box::new(Wire::Request(parts)));
+        let (body, tunnel) = if connect {
+            (Incoming::of_http2(len, None, wire), Some(stream))
+        } else if ended {
+            (Incoming::of_http2(len, None, wire), None)
+        } else {
+            let track = Track::new(Place::beside(&self.line), method.clone(), 0);
+            let total = config.timeouts.total.map(|total| Instant::now() + total);
+            let limits = Limits { idle: config.timeouts.body_idle, total, bytes: self.conn.body_bytes_max };
+            (Incoming::of_http2(len, Some(Inbound::new(stream, track, None, limits)), wire), None)
+        };
+        let stall = config.timeouts.write_stall;
+        let answerer = Answerer::new(respond, self.line.clone(), (id, method), tunnel, self.conn.server.clone(), stall);
+        let received = Received {
+            head,
+            body,
+            responder: Responder::of_http2(answerer),
+            connection: self.line.id,
+            reused: id > 0,
+            peer: self.line.peer,
+        };
+        self.running.count.fetch_add(1, Ordering::AcqRel);
+        let (handler, handling) = (self.conn.handler.clone(), Handling(self.running.clone()));
+        tokio::spawn(async move {
+            let _handling = handling;
+            handler(received).await;
+        });
+    }
+}
