@@ -1,6 +1,6 @@
 //! An axum application on this crate's server, unchanged: extractors, state, streaming bodies, Server-Sent Events, multipart, layers of tower-http, and WebSocket.
 //!
-//! `cargo run --features tower --example axum` prints where it listens. Then, for one:
+//! `cargo run --features http2,tower --example axum` prints where it listens. Then, for one:
 //!
 //! ```text
 //! curl URL/hello?name=you               query extractor
@@ -31,6 +31,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use futures_util::{SinkExt, Stream, StreamExt};
 use persist_async::Server;
+use persist_async::http2::Http2Config;
 use persist_async::tower::Upgrade;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
@@ -125,11 +126,11 @@ async fn websocket(Extension(upgrade): Extension<Upgrade>, fields: HeaderMap) ->
     (StatusCode::SWITCHING_PROTOCOLS, fields).into_response()
 }
 
-/// Serves it.
+/// Serves it: over HTTP/1.1, and over HTTP/2 with whoever begins with that (`curl --http2-prior-knowledge`).
 #[tokio::main]
 pub async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
-    let server = Server::bind(address).await?;
+    let server = Server::bind(address).await?.with_http2(Http2Config::server());
     println!("http://{}", server.local_addr().expect("a TCP socket"));
     server.serve_service(app()).await.map(drop)
 }

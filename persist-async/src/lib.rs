@@ -77,6 +77,7 @@ mod address;
 mod body;
 mod client;
 mod client_conn;
+mod client_facts;
 mod clock;
 mod date;
 mod dial;

@@ -1,11 +1,14 @@
-//! An axum application on the async server, under programs that others wrote.
+//! An axum application on the async server, and HTTP/2 at both ends, with programs that others wrote.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use persist_async::http2::Http2Config;
+use persist_async::tls::ServerTls;
 use persist_async::{Served, Server, ServerHandle};
+use persist_tests::certificates::Identity;
 use persist_tests::folder::{Folder, content};
 use persist_tests::peers::installed;
 use persist_tests::process::{Said, run};
@@ -14,6 +17,8 @@ use tokio::runtime::Runtime;
 #[path = "../../persist-async/examples/axum.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a program elsewhere")]
 mod axum_example;
+#[path = "ecosystem/http2.rs"]
+mod http2;
 
 /// The example's application on a server of ours.
 struct App {
@@ -25,8 +30,19 @@ struct App {
 
 impl App {
     fn start() -> Self {
+        Self::serve(|server| server)
+    }
+
+    /// The same behind TLS.
+    fn start_secured(identity: &Identity) -> Self {
+        let tls = ServerTls::builder().certificate(&identity.certificate, &identity.key).build().expect("usable");
+        Self::serve(|server| server.with_tls(tls))
+    }
+
+    fn serve(change: impl FnOnce(Server) -> Server) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime.block_on(Server::bind("127.0.0.1:0")).expect("a port");
+        let server = change(server.with_http2(Http2Config::server()));
         let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
         let serving = runtime.spawn(server.serve_service(axum_example::app()));
         Self { runtime, address, handle, serving }

@@ -12,6 +12,9 @@ use crate::plan::{Plan, content};
 use crate::{Error, actor, pace};
 
 pub fn run(plan: &Plan) -> Result<(), Error> {
+    if plan.target == crate::streams::TARGET {
+        return crate::streams::run(plan);
+    }
     if plan.upload > 0 || content(&plan.target).is_some() {
         return bodies(plan);
     }

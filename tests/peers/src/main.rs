@@ -8,6 +8,7 @@ mod load;
 mod pace;
 mod plan;
 mod server;
+mod streams;
 
 use std::process::ExitCode;
 

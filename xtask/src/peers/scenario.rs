@@ -147,6 +147,9 @@ const SERVER: Scenario = Scenario {
     goals: &[],
 };
 
+/// One axum application on two servers. The target `/streams` is asked for by HTTP/2, `depth` streams side by side.
+const AXUM: Scenario = Scenario { who: &["axum-hyper", "axum-persist"], ..SERVER };
+
 /// A scenario of clients, to be completed.
 const CLIENT: Scenario = Scenario { side: Side::Client, who: CLIENTS, ..SERVER };
 
@@ -193,6 +196,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         goals: &[at_most("persist-async", PeakMib, 5.0)], ..SERVER },
     Scenario { name: "server-upload", title: "requests of 1 MiB", measure: Measure::Bodies, who: ON_TOKIO, requests: 400, upload_mib: 1,
         goals: &[most("persist-async", CpuPerMib, 1.0, "hyper"), most("persist-async", CpuPerMib, 1.0, "tokio-floor")], ..SERVER },
+    Scenario { name: "axum-1", title: "an axum application, 1 connection", connections: 1, requests: 60_000,
+        goals: &[most("axum-persist", Cpu, 1.0, "axum-hyper")], ..AXUM },
+    Scenario { name: "axum-64", title: "an axum application, 64 connections", connections: 64, requests: 192_000,
+        goals: &[most("axum-persist", Cpu, 1.0, "axum-hyper")], ..AXUM },
+    Scenario { name: "axum-http2", title: "an axum application by HTTP/2, 8 connections of 32 streams", connections: 8, depth: 32, requests: 153_600, target: "/streams",
+        goals: &[most("axum-persist", Cpu, 1.1, "axum-hyper")], ..AXUM },
     Scenario { name: "client-sequential", title: "1 connection", requests: 40_000,
         goals: &[most("persist-async", Cpu, 0.83, "hyper"), most("persist-sync", Cpu, 0.82, "hyper"), most("persist-sync", Cpu, 0.75, "ureq")], ..CLIENT },
     Scenario { name: "client-64", title: "64 connections", connections: 64, requests: 96_000, who: MANY,

@@ -1,6 +1,7 @@
 //! The servers, all on one thread but ours for blocking code: each answers small requests with 13 bytes and four fields, and bodies as
 //! [`plan::content`](crate::plan::content) says.
 
+mod axum;
 mod epoll;
 pub mod hyper;
 pub mod ours;
@@ -20,6 +21,8 @@ pub fn run(kind: &str) -> Result<(), Error> {
         "tokio-floor" => tokio_floor::run(),
         "hyper" => hyper::run(false),
         "hyper-pipeline-flush" => hyper::run(true),
+        "axum-hyper" => axum::on_hyper(),
+        "axum-persist" => axum::on_ours(),
         "persist-async" => ours::run_async(),
         "persist-sync" => ours::run_sync(),
         _ => Err(format!("there is no server `{kind}`").into()),
