@@ -86,7 +86,9 @@ impl<R: Part, S: Transport> State<R, S> {
             if round % 8 == 7 {
                 self.tick();
             }
-            self.pass_deadline();
+            if self.is_due() {
+                self.look_before_deadline(cx, scratch, direct);
+            }
             let appetite = self.feed_inbox(direct);
             // Content first: an attempt could take the end away that comes after it.
             if direct.as_ref().is_some_and(Direct::has_content) {
@@ -129,12 +131,31 @@ impl<R: Part, S: Transport> State<R, S> {
         self.feed_inbox(&mut None);
     }
 
-    /// Tells the machine the time if a deadline may have passed since the timer was set.
+    /// Whether a deadline may have passed since the timer was set.
+    pub(crate) fn is_due(&self) -> bool {
+        self.armed.is_some_and(|armed| armed <= self.now())
+    }
+
+    /// Tells the machine the time if a deadline may have passed.
     pub(crate) fn pass_deadline(&mut self) {
-        let now = self.now();
-        if self.armed.is_some_and(|armed| armed <= now) {
-            self.conn.handle_timeout(now);
+        if self.is_due() {
+            self.conn.handle_timeout(self.now());
         }
+    }
+
+    /// Tells the machine the time, once a deadline may have passed. What came before that and was not read yet comes first: a connection on which
+    /// a request waits is not idle.
+    #[cold]
+    pub(crate) fn look_before_deadline(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        direct: &mut Option<Direct<'_, '_>>,
+    ) {
+        if self.feed_inbox(direct) == Appetite::Hungry {
+            self.fill(cx, scratch, direct);
+        }
+        self.conn.handle_timeout(self.now());
     }
 
     /// Sets the timer for the next deadline. True if that has passed. A timer that is set too early is left alone, since deadlines mostly

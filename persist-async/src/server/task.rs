@@ -198,7 +198,12 @@ where
         let mut state = link.lock();
         state.attended = true;
         state.tick();
-        state.pass_deadline();
+        if state.is_due() {
+            scratch::with(|scratch| {
+                scratch.lend(&mut state.conn);
+                state.look_before_deadline(cx, scratch, &mut None);
+            });
+        }
         if running.len() > 0 {
             state = beside(link, state, || running.poll(cx));
         }
@@ -310,5 +315,44 @@ impl<S: Transport> State<Server, S> {
 impl<H, F, S: Transport> Drop for Task<H, F, S> {
     fn drop(&mut self) {
         self.link.desert();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use persist_core::{Config, Response};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::crowd::Crowd;
+    use super::*;
+    use crate::date::Stamp;
+    use crate::link::fresh;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_there_when_the_idle_deadline_passes_is_answered() {
+        let mut config = Config::server();
+        config.timeouts.idle = Some(Duration::from_secs(1));
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let link = Link::with_task(fresh(Arc::new(config)), server, None, Vec::new(), Arc::new(Stamp::new(None)));
+        let answer = |received: Received| received.responder.send(Response::ok(), "answer");
+        let mut task = pin!(Task::new(Arc::new(Service::new(answer, 1)), link, Crowd::new().join(None)));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut answers = 0;
+        for _ in 0..3 {
+            assert!(task.as_mut().poll(&mut cx).is_pending());
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("there is room");
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert!(task.as_mut().poll(&mut cx).is_pending(), "it is not idle");
+            let mut heard = vec![0; 1_000];
+            let n = client.read(&mut heard).await.expect("an answer");
+            answers += usize::from(heard[..n].ends_with(b"answer"));
+        }
+        assert_eq!(answers, 3);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(task.as_mut().poll(&mut cx).is_pending(), "it waits for the client's end");
+        assert_eq!(client.read(&mut [0]).await.expect("an end"), 0, "and now it was idle");
     }
 }
