@@ -455,7 +455,7 @@ impl<S: Transport> ClientConn<S> {
 impl<S: Transport> State<Client, S> {
     /// Whether it is this waiter's turn to send.
     fn may_try(&self, slot: Option<Slot>) -> bool {
-        self.turns.front().is_none_or(|first| Some(*first) == slot)
+        self.first_turn().is_none_or(|first| Some(first) == slot)
     }
 
     fn begin(
@@ -502,7 +502,7 @@ fn waits(error: &SendError, gates: Gates) -> bool {
 /// Why the connection ended, once it has.
 fn ended<S>(state: &mut State<Client, S>) -> Option<CloseReason> {
     match &state.closed {
-        Some(reason) => Some(reason.clone()),
+        Some(reason) => Some((**reason).clone()),
         None if state.stream.is_none() => Some(CloseReason::Switched),
         None => None,
     }

@@ -131,11 +131,6 @@ impl<R: Part, S: Transport> State<R, S> {
         self.feed_inbox(&mut None);
     }
 
-    /// Whether a deadline may have passed since the timer was set.
-    pub(crate) fn is_due(&self) -> bool {
-        self.armed.is_some_and(|armed| armed <= self.now())
-    }
-
     /// Tells the machine the time if a deadline may have passed.
     pub(crate) fn pass_deadline(&mut self) {
         if self.is_due() {
@@ -275,7 +270,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 self.wake_everybody();
             }
             Event::Closed(reason) => {
-                self.closed = Some(reason);
+                self.closed = Some(Box::new(reason));
                 self.discard_stream();
                 self.wake_everybody();
             }
@@ -304,6 +299,9 @@ impl<R: Part, S: Transport> State<R, S> {
 
     /// Writes what waits. True if something moved.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.write_side == Writable::Open && !self.conn.wants_write() && !self.conn.wants_shutdown() {
+            return false;
+        }
         let now = self.now();
         let Some(stream) = self.stream.as_mut() else { return false };
         let mut moved = false;

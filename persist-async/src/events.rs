@@ -75,9 +75,9 @@ impl<S: Transport> Events<S> {
 }
 
 fn next<S>(watch: &mut StateWatch, state: &State<Client, S>) -> Option<StateEvent> {
-    let over = match &state.closed {
+    let over = match state.closed.as_deref() {
         None if state.stream.is_none() => Some(&CloseReason::Switched),
-        reason => reason.as_ref(),
+        reason => reason,
     };
     let available = if over.is_some() { 0 } else { state.conn.available() };
     watch.poll(available, state.conn.in_flight(), over)

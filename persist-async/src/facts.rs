@@ -19,7 +19,7 @@ use crate::sys;
 impl<R: Role, S> State<R, S> {
     /// Why the connection ended or is ending; `None` while it is not.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
-        self.closed.as_ref().or_else(|| self.conn.close_reason())
+        self.closed.as_deref().or_else(|| self.conn.close_reason())
     }
 
     /// Whether it failed, rather than ended.

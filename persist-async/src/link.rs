@@ -72,7 +72,7 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) read_side: Readable,
     pub(crate) write_side: Writable,
     pub(crate) io_error: Option<Arc<io::Error>>,
-    pub(crate) closed: Option<CloseReason>,
+    pub(crate) closed: Option<Box<CloseReason>>,
     pub(crate) switched: bool,
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     /// When the timer fires: never after the machine's deadline, often before it.
@@ -84,12 +84,8 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) clock: Clock,
     /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
     time: Instant,
-    /// Whoever wants to send, first come first served.
-    pub(crate) turns: VecDeque<Slot>,
-    /// Whoever waits for news of the connection as a whole: a server's next request.
-    pub(crate) watchers: Vec<Slot>,
-    /// Whoever waits for changes of the counts.
-    listeners: Option<Box<Listeners>>,
+    /// Whoever waits for the connection, rather than for an exchange. The connections of a server with tasks have nobody, and no room for it.
+    waiting: Option<Box<Waiting>>,
     pub(crate) last_read: Option<Instant>,
     pub(crate) last_write: Option<Instant>,
     /// What the stream's end is to be asked, by whoever closes: whether all has arrived.
@@ -102,15 +98,28 @@ pub(crate) struct State<R: Role, S> {
     after: bool,
     wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
-    #[expect(clippy::vec_box, reason = "they come boxed, and unboxing them would only move them")]
-    trash: Vec<Box<Outgoing>>,
-    dead_stream: Option<S>,
+    trash: Option<Box<Trash<S>>>,
+    /// The task parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
+    hungry: bool,
 }
 
-/// Those who wait for changes of the counts, and what these were.
-struct Listeners {
-    slots: Vec<Slot>,
+/// Who waits for the connection as a whole.
+#[derive(Default)]
+struct Waiting {
+    /// Whoever wants to send, first come first served.
+    turns: VecDeque<Slot>,
+    /// Whoever waits for news: a server's next request.
+    watchers: Vec<Slot>,
+    /// Whoever waits for changes of the counts, and what these were when the first of them came.
+    listeners: Vec<Slot>,
     counts: (usize, usize),
+}
+
+/// What is over.
+struct Trash<S> {
+    #[expect(clippy::vec_box, reason = "they come boxed, and unboxing them would only move them")]
+    bodies: Vec<Box<Outgoing>>,
+    stream: Option<S>,
 }
 
 /// Whether the stream may be read.
@@ -215,6 +224,11 @@ impl<R: Role, S> State<R, S> {
         self.time
     }
 
+    /// Whether a deadline may have passed since the timer was set.
+    pub(crate) fn is_due(&self) -> bool {
+        self.armed.is_some_and(|armed| armed <= self.time)
+    }
+
     /// Looks at the clock. Call when time may have passed.
     pub(crate) fn tick(&mut self) {
         self.time = self.clock.now();
@@ -228,21 +242,24 @@ impl<R: Role, S> State<R, S> {
 
     /// Wakes whoever is first to send.
     pub(crate) fn wake_turn(&mut self) {
-        self.wake_slot(self.turns.front().copied());
+        self.wake_slot(self.first_turn());
     }
 
     /// Wakes whoever waits for news of the connection.
     pub(crate) fn wake_watcher(&mut self) {
-        let mut watchers = std::mem::take(&mut self.watchers);
+        let Some(waiting) = &mut self.waiting else { return };
+        let mut watchers = std::mem::take(&mut waiting.watchers);
         watchers.drain(..).for_each(|slot| self.wake_slot(Some(slot)));
-        self.watchers = watchers;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.watchers = watchers; // empty, with its room
+        }
     }
 
     /// Wakes whoever waits for changes of the counts, if they have changed.
     fn wake_listeners(&mut self) {
         let counts = self.counts();
-        let Some(listeners) = self.listeners.take_if(|listeners| listeners.counts != counts) else { return };
-        listeners.slots.into_iter().for_each(|slot| self.wake_slot(Some(slot)));
+        let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.counts != counts) else { return };
+        std::mem::take(&mut waiting.listeners).into_iter().for_each(|slot| self.wake_slot(Some(slot)));
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -267,8 +284,19 @@ impl<R: Role, S> State<R, S> {
 
     /// Drops a body once the lock is released.
     pub(crate) fn discard(&mut self, outgoing: Option<Box<Outgoing>>) {
-        self.after |= outgoing.is_some();
-        self.trash.extend(outgoing);
+        if let Some(outgoing) = outgoing {
+            self.trash().bodies.push(outgoing);
+        }
+    }
+
+    fn trash(&mut self) -> &mut Trash<S> {
+        self.after = true;
+        self.trash.get_or_insert_with(|| Box::new(Trash { bodies: Vec::new(), stream: None }))
+    }
+
+    /// Whose turn it is to send.
+    pub(crate) fn first_turn(&self) -> Option<Slot> {
+        self.waiting.as_ref()?.turns.front().copied()
     }
 
     /// The stream is closed once the lock is released.
@@ -279,8 +307,8 @@ impl<R: Role, S> State<R, S> {
         if let (Some(delivery), Some(stream)) = (&mut self.delivery, &self.stream) {
             *delivery = facts::delivery(stream);
         }
-        self.dead_stream = self.stream.take();
-        self.after = true;
+        let stream = self.stream.take();
+        self.trash().stream = stream;
         self.timer = None;
         self.armed = None;
     }
@@ -288,7 +316,7 @@ impl<R: Role, S> State<R, S> {
     /// Why the connection has ended, if it has: for whoever asks something of it in `phase`.
     pub(crate) fn ended(&self, phase: Phase) -> Option<Error> {
         match &self.closed {
-            Some(reason) => Some(error::ended(phase, Some(reason.clone()), self.io_error.clone())),
+            Some(reason) => Some(error::ended(phase, Some((**reason).clone()), self.io_error.clone())),
             None if self.stream.is_none() => Some(error::ended(phase, None, None)),
             None => None,
         }
@@ -313,15 +341,26 @@ impl<R: Role, S> State<R, S> {
                     entry.waiter = Some(slot);
                 }
             }
-            Interest::Turn if self.turns.contains(&slot) => {}
-            Interest::Turn => self.turns.push_back(slot),
-            Interest::Connection if self.watchers.contains(&slot) => {}
-            Interest::Connection => self.watchers.push(slot),
+            Interest::Turn => {
+                let turns = &mut self.waiting.get_or_insert_default().turns;
+                if !turns.contains(&slot) {
+                    turns.push_back(slot);
+                }
+            }
+            Interest::Connection => {
+                let watchers = &mut self.waiting.get_or_insert_default().watchers;
+                if !watchers.contains(&slot) {
+                    watchers.push(slot);
+                }
+            }
             Interest::State => {
                 let counts = self.counts();
-                let listeners = self.listeners.get_or_insert_with(|| Box::new(Listeners { slots: Vec::new(), counts }));
-                if !listeners.slots.contains(&slot) {
-                    listeners.slots.push(slot);
+                let waiting = self.waiting.get_or_insert_default();
+                if waiting.listeners.is_empty() {
+                    waiting.counts = counts;
+                }
+                if !waiting.listeners.contains(&slot) {
+                    waiting.listeners.push(slot);
                 }
             }
         }
@@ -355,9 +394,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             reader_waits: false,
             clock,
             time: clock.now(),
-            turns: VecDeque::new(),
-            watchers: Vec::new(),
-            listeners: None,
+            waiting: None,
             last_read: None,
             last_write: None,
             delivery: None,
@@ -365,8 +402,8 @@ impl<R: Part, S: Transport> Link<R, S> {
             polling: None,
             after: false,
             wakes: Wakes::Nobody,
-            trash: Vec::new(),
-            dead_stream: None,
+            trash: None,
+            hungry: false,
         };
         Self {
             state: Mutex::new(state),
@@ -405,8 +442,14 @@ impl<R: Part, S: Transport> Link<R, S> {
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, R, S> {
-        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { guard: Some(guard), wakers: &self.wakers }
+        self.lock_as_left().0
+    }
+
+    /// The same, and whether the connection is as the task [left it hungry](Locked::leave_hungry).
+    pub(crate) fn lock_as_left(&self) -> (Locked<'_, R, S>, bool) {
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let hungry = std::mem::take(&mut guard.hungry);
+        (Locked { guard: Some(guard), wakers: &self.wakers }, hungry)
     }
 
     /// Changes something that whoever drives must hear of.
@@ -517,15 +560,14 @@ impl<R: Part, S: Transport> Link<R, S> {
     /// Leaves the list of those who wait, and hands on what is to be done.
     pub(crate) fn leave(&self, mut state: Locked<'_, R, S>, slot: &mut Option<Slot>) {
         if let Some(place) = *slot {
-            if state.turns.front() == Some(&place) {
-                state.turns.pop_front();
-                state.wake_turn();
-            } else {
-                state.turns.retain(|other| *other != place);
+            let was_first = state.first_turn() == Some(place);
+            if let Some(waiting) = &mut state.waiting {
+                waiting.turns.retain(|other| *other != place);
+                waiting.watchers.retain(|other| *other != place);
+                waiting.listeners.retain(|other| *other != place);
             }
-            state.watchers.retain(|other| *other != place);
-            if let Some(listeners) = &mut state.listeners {
-                listeners.slots.retain(|other| *other != place);
+            if was_first {
+                state.wake_turn();
             }
         }
         drop(state);
@@ -537,6 +579,13 @@ impl<R: Part, S: Transport> Link<R, S> {
 pub(crate) struct Locked<'a, R: Role, S> {
     guard: Option<MutexGuard<'a, State<R, S>>>,
     wakers: &'a Wakers,
+}
+
+impl<R: Role, S> Locked<'_, R, S> {
+    /// The machine wants input, and nothing else can be done. Lets go.
+    pub(crate) fn leave_hungry(mut self) {
+        self.hungry = self.inbox.is_empty() && !self.conn.has_event();
+    }
 }
 
 impl<R: Role, S> Deref for Locked<'_, R, S> {
@@ -556,7 +605,7 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
-        if state.listeners.is_some() {
+        if state.waiting.as_ref().is_some_and(|waiting| !waiting.listeners.is_empty()) {
             state.wake_listeners();
         }
         if !state.after {
@@ -564,10 +613,9 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
         }
         state.after = false;
         let wakes = std::mem::take(&mut state.wakes);
-        let trash = std::mem::take(&mut state.trash);
-        let stream = state.dead_stream.take();
+        let trash = state.trash.take();
         drop(state);
-        drop((trash, stream));
+        drop(trash);
         match wakes {
             Wakes::Nobody => {}
             Wakes::One(slot) => self.wakers.wake(slot),

@@ -218,7 +218,7 @@ impl<S: Transport> ServerConn<S> {
         self.link
             .wait(Interest::Connection, |state, _| match &state.closed {
                 Some(reason) if reason.is_graceful() => {
-                    Some(Ok(Closed::new(reason.clone(), state.delivery.unwrap_or(Delivery::Unknown))))
+                    Some(Ok(Closed::new((**reason).clone(), state.delivery.unwrap_or(Delivery::Unknown))))
                 }
                 _ => state.ended(Phase::Close).map(Err),
             })

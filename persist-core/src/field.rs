@@ -1,6 +1,6 @@
 //! Field names and values, checked once, when they are built; and owned lists of them.
 
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 use core::fmt;
 
 use crate::lines::{self, FieldLines, Notes};
@@ -135,10 +135,21 @@ impl<'a> FieldValue<'a> {
     }
 }
 
+/// For each byte, whether it may stand in a name, and in a value.
+const ALLOWED: [(bool, bool); 256] = {
+    let mut allowed = [(false, false); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        allowed[byte] = (is_token_byte(byte as u8), is_value_byte(byte as u8));
+        byte += 1;
+    }
+    allowed
+};
+
 pub(crate) const fn invalid_name_byte(name: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < name.len() {
-        if !is_token_byte(name[at]) {
+        if !ALLOWED[name[at] as usize].0 {
             return Some(at);
         }
         at += 1;
@@ -147,15 +158,20 @@ pub(crate) const fn invalid_name_byte(name: &[u8]) -> Option<usize> {
 }
 
 pub(crate) const fn invalid_value_byte(value: &[u8]) -> Option<usize> {
+    if let [b' ' | b'\t', ..] = value {
+        return Some(0);
+    }
     let mut at = 0;
     while at < value.len() {
-        let edge = at == 0 || at + 1 == value.len();
-        if !is_value_byte(value[at]) || (edge && matches!(value[at], b' ' | b'\t')) {
+        if !ALLOWED[value[at] as usize].1 {
             return Some(at);
         }
         at += 1;
     }
-    None
+    match value {
+        [before @ .., b' ' | b'\t'] => Some(before.len()),
+        _ => None,
+    }
 }
 
 impl PartialEq for FieldName<'_> {
@@ -196,17 +212,15 @@ impl fmt::Debug for FieldValue<'_> {
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// As lines, so that sending them is one copy.
-    bytes: Vec<u8>,
-    /// Where each name begins, and where its value begins and ends.
-    spans: Vec<(u32, u32, u32)>,
+    /// As lines, so that sending them is one copy. Lines that were known at compile time are not even copied here.
+    bytes: Cow<'static, [u8]>,
     notes: Notes,
 }
 
 impl Fields {
     /// No fields, no allocation.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), spans: Vec::new(), notes: FieldLines::EMPTY.notes() }
+        Self { bytes: Cow::Borrowed(&[]), notes: FieldLines::EMPTY.notes() }
     }
 
     /// Adds a field at the end.
@@ -221,9 +235,17 @@ impl Fields {
 
     /// Adds a field that was checked when it was built.
     pub fn push_field(&mut self, field: Field<'_>) {
-        let start = self.bytes.len() as u32;
-        let (value, end) = lines::push(&mut self.bytes, &mut self.notes, field);
-        self.spans.push((start, value as u32, end as u32));
+        lines::push(self.bytes.to_mut(), &mut self.notes, field);
+    }
+
+    /// Adds lines that were checked when they were built. The first ones cost neither a copy nor an allocation.
+    pub fn push_lines(&mut self, lines: FieldLines<'static>) {
+        if self.bytes.is_empty() {
+            *self = lines.into();
+        } else {
+            self.bytes.to_mut().extend_from_slice(lines.as_bytes());
+            self.notes = self.notes.and(lines.notes());
+        }
     }
 
     /// The value of the first field of this name, in any case.
@@ -238,12 +260,7 @@ impl Fields {
 
     /// All fields, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        self.spans.iter().map(|&(name, value, end)| {
-            let (name, value) =
-                (&self.bytes[name as usize..value as usize - ": ".len()], &self.bytes[value as usize..end as usize]);
-            let name = core::str::from_utf8(name).expect("a field name is ASCII: checked when pushed");
-            Field { name: FieldName(name), value: FieldValue(value) }
-        })
+        self.lines().iter()
     }
 
     /// All of them as they stand in a head.
@@ -254,12 +271,19 @@ impl Fields {
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.iter().count()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.bytes.is_empty()
+    }
+}
+
+/// Lines known at compile time, without a copy.
+impl From<FieldLines<'static>> for Fields {
+    fn from(lines: FieldLines<'static>) -> Self {
+        Self { bytes: Cow::Borrowed(lines.as_bytes()), notes: lines.notes() }
     }
 }
 

@@ -77,7 +77,7 @@ impl Notes {
 
     /// What both say.
     #[inline]
-    const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self { flags: self.flags | other.flags, hosts: self.hosts.saturating_add(other.hosts) }
     }
 
@@ -158,13 +158,16 @@ fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends one line to those that are kept, with what it says; returns where its value begins and ends.
-pub(crate) fn push(out: &mut Vec<u8>, notes: &mut Notes, field: Field<'_>) -> (usize, usize) {
+/// Room for the lines of most heads, so that the second and third need no other.
+const LINES_ROOM: usize = 96;
+
+/// Appends one line to those that are kept, with what it says.
+pub(crate) fn push(out: &mut Vec<u8>, notes: &mut Notes, field: Field<'_>) {
     let (name, value) = (field.name.as_str().as_bytes(), field.value.as_bytes());
-    out.reserve(name.len() + value.len() + 4);
+    let len = name.len() + value.len() + ": \r\n".len();
+    out.reserve(if out.is_empty() { len.max(LINES_ROOM) } else { len });
     write_line(out, name, value);
     *notes = notes.and(Notes::of_standing(name, value));
-    (out.len() - 2 - value.len(), out.len() - 2)
 }
 
 impl<'a> FieldLines<'a> {
@@ -206,7 +209,7 @@ impl<'a> FieldLines<'a> {
     }
 
     /// The fields, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + Clone {
+    pub fn iter(self) -> impl Iterator<Item = Field<'a>> + Clone {
         let mut rest = self.bytes;
         core::iter::from_fn(move || {
             let (name, value, behind) = split_line(rest)?;

@@ -62,7 +62,7 @@ enum Turn {
     /// A body's reader is to be polled, without the lock.
     Body(Job),
     /// Nothing moves.
-    Parked,
+    Parked { hungry: bool },
     /// Nothing will ever move again.
     Over,
 }
@@ -195,20 +195,22 @@ where
             *waker = Some(cx.waker().clone());
             link.wakers.attend(cx.waker().clone());
         }
-        let mut state = link.lock();
+        let (mut state, mut hungry) = link.lock_as_left();
         state.attended = true;
         state.tick();
         if state.is_due() {
+            hungry = false;
             scratch::with(|scratch| {
                 scratch.lend(&mut state.conn);
                 state.look_before_deadline(cx, scratch, &mut None);
             });
         }
         if running.len() > 0 {
+            hungry = false;
             state = beside(link, state, || running.poll(cx));
         }
         for _ in 0..TURNS_MAX {
-            match state.turn(cx, running.len() < service.handlers_max) {
+            match state.turn(cx, running.len() < service.handlers_max, std::mem::take(&mut hungry)) {
                 Turn::Request => {
                     let Some(received) = server_conn::take(link, &mut state) else { continue };
                     state = beside(link, state, || running.begin(service, received, cx));
@@ -221,9 +223,13 @@ where
                         state.reader_waits = true;
                     }
                 }
-                Turn::Parked => {
+                Turn::Parked { hungry } => {
                     state.leave_alone();
-                    drop(state);
+                    if hungry {
+                        state.leave_hungry();
+                    } else {
+                        drop(state);
+                    }
                     running.rest(service);
                     return Poll::Pending;
                 }
@@ -260,8 +266,9 @@ impl<S: Transport> State<Server, S> {
         scratch::with(|scratch| scratch.reclaim(&mut self.conn));
     }
 
-    /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves.
-    fn turn(&mut self, cx: &mut Context<'_>, room: bool) -> Turn {
+    /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves. `hungry` if the machine is known to
+    /// want input, and to have nothing to say.
+    fn turn(&mut self, cx: &mut Context<'_>, room: bool, mut hungry: bool) -> Turn {
         // Requests that were read already come first: their answers leave together.
         if self.feeds_request(room) {
             return Turn::Request;
@@ -271,7 +278,7 @@ impl<S: Transport> State<Server, S> {
             loop {
                 let pumped = !self.entries.is_empty() && self.pump();
                 let wrote = self.flush(cx);
-                let appetite = self.feed_inbox(&mut None);
+                let appetite = if std::mem::take(&mut hungry) { Appetite::Hungry } else { self.feed_inbox(&mut None) };
                 if self.closed.is_some() || self.stream.is_none() || self.switched {
                     return Turn::Over;
                 }
@@ -295,7 +302,7 @@ impl<S: Transport> State<Server, S> {
                     return Turn::Body(job);
                 }
                 if !self.arm(cx) {
-                    return Turn::Parked;
+                    return Turn::Parked { hungry: appetite == Appetite::Hungry };
                 }
             }
         })

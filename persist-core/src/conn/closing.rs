@@ -64,6 +64,11 @@ impl<R: Role> Conn<R> {
         self.close_now(CloseReason::Aborted);
     }
 
+    /// Whether [`poll_shutdown`](Self::poll_shutdown) would say so.
+    pub fn wants_shutdown(&self) -> bool {
+        self.phase == Phase::Shutdown
+    }
+
     /// True once, when all is written and our side of the stream must be shut down for writing.
     pub fn poll_shutdown(&mut self) -> bool {
         let due = self.phase == Phase::Shutdown;

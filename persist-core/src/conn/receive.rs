@@ -203,6 +203,11 @@ impl<R: Role> Conn<R> {
         if self.due.any { self.due_event() } else { None }
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may have something: false means that it has nothing.
+    pub fn has_event(&self) -> bool {
+        self.due.any
+    }
+
     /// Content of a declared length, or until the end of the connection, as much as the limit allows.
     #[inline(always)]
     fn take_content<'i>(&mut self, input: &mut &'i [u8]) -> &'i [u8] {
