@@ -22,7 +22,8 @@ pub enum Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// Connections that the kernel keeps until they are accepted. 1,024.
+    /// Connections that the kernel keeps until they are accepted; it cuts the number to a limit of its own. 4,096: with the customary 128, a burst of
+    /// clients waits for a second, until their first packets are sent again.
     pub backlog: u32,
     /// Who else may listen there.
     pub port: PortUse,
@@ -41,7 +42,7 @@ pub enum PortUse {
 
 impl Default for ListenConfig {
     fn default() -> Self {
-        Self { backlog: 1024, port: PortUse::Exclusive }
+        Self { backlog: 4096, port: PortUse::Exclusive }
     }
 }
 

@@ -7,7 +7,10 @@ use crate::Error;
 use crate::plan::{Framing, HELLO, PIECE, content};
 
 pub fn run_async() -> Result<(), Error> {
+    use persist_async::persist_core::FieldLines;
     use persist_async::{Body, Received, Response, Server, ServerConfig};
+
+    const PLAIN: FieldLines<'static> = FieldLines::from_static("Content-Type: text/plain\r\n");
 
     async fn answer(mut received: Received) -> persist_async::Result<()> {
         let body = content(received.head.target());
@@ -15,7 +18,7 @@ pub fn run_async() -> Result<(), Error> {
         while let Some(piece) = received.body.chunk().await? {
             length += piece.len();
         }
-        let response = Response::ok().field("Content-Type", "text/plain").expect("a field");
+        let response = Response::ok().lines(PLAIN);
         let body = match body {
             Some((len, framing)) if length == 0 => {
                 let reader = tokio::io::AsyncReadExt::take(Xs, len);
@@ -35,7 +38,10 @@ pub fn run_async() -> Result<(), Error> {
 }
 
 pub fn run_sync() -> Result<(), Error> {
+    use persist_sync::persist_core::FieldLines;
     use persist_sync::{Body, Received, Response, Server, ServerConfig};
+
+    const PLAIN: FieldLines<'static> = FieldLines::from_static("Content-Type: text/plain\r\n");
 
     let server = Server::bind("127.0.0.1:0")?.with_config(ServerConfig::default().server_name(NAME)?);
     listening(server.local_addr())?;
@@ -45,7 +51,7 @@ pub fn run_sync() -> Result<(), Error> {
         while let Some(piece) = received.body.chunk()? {
             length += piece.len();
         }
-        let response = Response::ok().field("Content-Type", "text/plain").expect("a field");
+        let response = Response::ok().lines(PLAIN);
         let body = match body {
             Some((len, framing)) if length == 0 => {
                 let reader = std::io::Read::take(Xs, len);
