@@ -18,9 +18,10 @@ use crate::exchange::{Exchange, Reply};
 use crate::facts;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::link::{Interest, Link, State, Transport, Writable, fresh};
+use crate::link::{Link, State, Transport, Writable, fresh};
 use crate::race::{Either, race};
 use crate::wait::{Flush, Patience};
+use crate::waiting::Interest;
 use crate::wakers::Slot;
 
 /// The client's end of one connection.

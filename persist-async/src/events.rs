@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use persist_core::{Client, CloseReason, StateEvent, StateWatch};
 
-use crate::link::{Interest, Link, State, Transport};
+use crate::link::{Link, State, Transport};
+use crate::waiting::Interest;
 
 /// What changes on a client connection, for somebody who keeps connections of his own: [`ClientConn::events`](crate::ClientConn::events).
 ///

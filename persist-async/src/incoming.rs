@@ -13,8 +13,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::client::Lease;
 use crate::driver::Direct;
 use crate::error::{Error, TooLong, into_io};
-use crate::link::{Interest, Link, State, Transport};
+use crate::link::{Link, State, Transport};
 use crate::part::Part;
+use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
 
 /// The body of a received message, read as it comes: as [`AsyncRead`], piece by piece with [`chunk`](Self::chunk), or whole with [`bytes`](Self::bytes).

@@ -112,6 +112,7 @@ pub mod tls;
 #[cfg(feature = "tower")]
 pub mod tower;
 mod wait;
+mod waiting;
 mod wakers;
 
 pub use async_trait::async_trait;

@@ -21,6 +21,7 @@ use crate::facts;
 use crate::part::Part;
 use crate::pump::Outgoing;
 use crate::wait::Wait;
+use crate::waiting::{Interest, Waiting, Wakes};
 use crate::wakers::{Hold, Slot, Wakers};
 
 /// Received content that a connection holds for callers who have not read it yet, all exchanges together, before it stops reading.
@@ -85,7 +86,7 @@ pub(crate) struct State<R: Role, S> {
     /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
     time: Instant,
     /// Whoever waits for the connection, rather than for an exchange. The connections of a server with tasks have nobody, and no room for it.
-    waiting: Option<Box<Waiting>>,
+    pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) last_read: Option<Instant>,
     pub(crate) last_write: Option<Instant>,
     /// What the stream's end is to be asked, by whoever closes: whether all has arrived.
@@ -93,26 +94,14 @@ pub(crate) struct State<R: Role, S> {
     /// How the last drive ended.
     pub(crate) drive: Drive,
     /// The place of whoever is polling, who needs no waking.
-    polling: Option<Slot>,
+    pub(crate) polling: Option<Slot>,
     /// One of the following is to be seen to when the lock is released.
-    after: bool,
-    wakes: Wakes,
+    pub(crate) after: bool,
+    pub(crate) wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
     trash: Option<Box<Trash<S>>>,
     /// The task parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
     hungry: bool,
-}
-
-/// Who waits for the connection as a whole.
-#[derive(Default)]
-struct Waiting {
-    /// Whoever wants to send, first come first served.
-    turns: VecDeque<Slot>,
-    /// Whoever waits for news: a server's next request.
-    watchers: Vec<Slot>,
-    /// Whoever waits for changes of the counts, and what these were when the first of them came.
-    listeners: Vec<Slot>,
-    counts: (usize, usize),
 }
 
 /// What is over.
@@ -149,29 +138,6 @@ pub(crate) enum Drive {
     Stopped,
     /// The stream and the timer are waited for.
     Parked,
-}
-
-/// Who is to be woken once the lock is released.
-#[derive(Debug, Default)]
-enum Wakes {
-    #[default]
-    Nobody,
-    One(Slot),
-    Some(Vec<Slot>),
-    Everybody,
-}
-
-/// What a future waits for, so that it can be woken when that comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    /// News of this exchange.
-    Exchange(ExchangeId),
-    /// Its turn to send.
-    Turn,
-    /// News of the connection as a whole.
-    Connection,
-    /// Changes of its counts.
-    State,
 }
 
 impl<R: Role, S> State<R, S> {
@@ -234,54 +200,6 @@ impl<R: Role, S> State<R, S> {
         self.time = self.clock.now();
     }
 
-    /// Wakes, once the lock is released, whoever waits for this exchange.
-    pub(crate) fn wake_exchange(&mut self, id: ExchangeId) {
-        let slot = self.entry(id).and_then(|entry| entry.waiter.take());
-        self.wake_slot(slot);
-    }
-
-    /// Wakes whoever is first to send.
-    pub(crate) fn wake_turn(&mut self) {
-        self.wake_slot(self.first_turn());
-    }
-
-    /// Wakes whoever waits for news of the connection.
-    pub(crate) fn wake_watcher(&mut self) {
-        let Some(waiting) = &mut self.waiting else { return };
-        let mut watchers = std::mem::take(&mut waiting.watchers);
-        watchers.drain(..).for_each(|slot| self.wake_slot(Some(slot)));
-        if let Some(waiting) = &mut self.waiting {
-            waiting.watchers = watchers; // empty, with its room
-        }
-    }
-
-    /// Wakes whoever waits for changes of the counts, if they have changed.
-    fn wake_listeners(&mut self) {
-        let counts = self.counts();
-        let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.counts != counts) else { return };
-        std::mem::take(&mut waiting.listeners).into_iter().for_each(|slot| self.wake_slot(Some(slot)));
-    }
-
-    fn counts(&self) -> (usize, usize) {
-        (self.conn.available(), self.conn.in_flight())
-    }
-
-    pub(crate) fn wake_everybody(&mut self) {
-        self.after = true;
-        self.wakes = Wakes::Everybody;
-    }
-
-    fn wake_slot(&mut self, slot: Option<Slot>) {
-        let Some(slot) = slot.filter(|slot| self.polling != Some(*slot)) else { return };
-        self.after = true;
-        match &mut self.wakes {
-            Wakes::Nobody => self.wakes = Wakes::One(slot),
-            Wakes::One(first) if *first != slot => self.wakes = Wakes::Some(vec![*first, slot]),
-            Wakes::Some(slots) if !slots.contains(&slot) => slots.push(slot),
-            _ => {}
-        }
-    }
-
     /// Drops a body once the lock is released.
     pub(crate) fn discard(&mut self, outgoing: Option<Box<Outgoing>>) {
         if let Some(outgoing) = outgoing {
@@ -292,11 +210,6 @@ impl<R: Role, S> State<R, S> {
     fn trash(&mut self) -> &mut Trash<S> {
         self.after = true;
         self.trash.get_or_insert_with(|| Box::new(Trash { bodies: Vec::new(), stream: None }))
-    }
-
-    /// Whose turn it is to send.
-    pub(crate) fn first_turn(&self) -> Option<Slot> {
-        self.waiting.as_ref()?.turns.front().copied()
     }
 
     /// The stream is closed once the lock is released.
@@ -331,39 +244,6 @@ impl<R: Role, S> State<R, S> {
             Some(cause) => error::broken_off(failure, cause),
             None => error::failed(failure, io_error),
         })
-    }
-
-    /// Notes what the one in `slot` waits for, so that it is woken when that comes.
-    pub(crate) fn note(&mut self, interest: Interest, slot: Slot) {
-        match interest {
-            Interest::Exchange(id) => {
-                if let Some(entry) = self.entry(id) {
-                    entry.waiter = Some(slot);
-                }
-            }
-            Interest::Turn => {
-                let turns = &mut self.waiting.get_or_insert_default().turns;
-                if !turns.contains(&slot) {
-                    turns.push_back(slot);
-                }
-            }
-            Interest::Connection => {
-                let watchers = &mut self.waiting.get_or_insert_default().watchers;
-                if !watchers.contains(&slot) {
-                    watchers.push(slot);
-                }
-            }
-            Interest::State => {
-                let counts = self.counts();
-                let waiting = self.waiting.get_or_insert_default();
-                if waiting.listeners.is_empty() {
-                    waiting.counts = counts;
-                }
-                if !waiting.listeners.contains(&slot) {
-                    waiting.listeners.push(slot);
-                }
-            }
-        }
     }
 }
 
@@ -560,15 +440,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     /// Leaves the list of those who wait, and hands on what is to be done.
     pub(crate) fn leave(&self, mut state: Locked<'_, R, S>, slot: &mut Option<Slot>) {
         if let Some(place) = *slot {
-            let was_first = state.first_turn() == Some(place);
-            if let Some(waiting) = &mut state.waiting {
-                waiting.turns.retain(|other| *other != place);
-                waiting.watchers.retain(|other| *other != place);
-                waiting.listeners.retain(|other| *other != place);
-            }
-            if was_first {
-                state.wake_turn();
-            }
+            state.forget(place);
         }
         drop(state);
         self.wakers.leave(slot);
@@ -605,9 +477,7 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
-        if state.waiting.as_ref().is_some_and(|waiting| !waiting.listeners.is_empty()) {
-            state.wake_listeners();
-        }
+        state.wake_listeners();
         if !state.after {
             return;
         }
@@ -616,12 +486,7 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
         let trash = state.trash.take();
         drop(state);
         drop(trash);
-        match wakes {
-            Wakes::Nobody => {}
-            Wakes::One(slot) => self.wakers.wake(slot),
-            Wakes::Some(slots) => slots.into_iter().for_each(|slot| self.wakers.wake(slot)),
-            Wakes::Everybody => self.wakers.wake_all(),
-        }
+        wakes.deliver(self.wakers);
     }
 }
 

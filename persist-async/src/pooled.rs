@@ -10,9 +10,10 @@ use crate::body::Body;
 use crate::client_conn::{ClientConn, Gates};
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
-use crate::link::{Interest, State, Transport};
+use crate::link::{State, Transport};
 use crate::race::{Either, race};
 use crate::wait::Patience;
+use crate::waiting::Interest;
 
 impl<S: Transport> ClientConn<S> {
     /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request; complete by `until`.

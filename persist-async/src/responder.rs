@@ -12,7 +12,8 @@ use crate::body::Body;
 use crate::date::Stamp;
 use crate::error::{self, Result};
 use crate::hijack::{self, Hijacked};
-use crate::link::{Interest, Link, State, Transport};
+use crate::link::{Link, State, Transport};
+use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
 
 /// The right to answer one request, once, from any task. Responses leave in the order of the requests, whatever the order of the answers.

@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 use crate::facts::StreamRef;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::link::{Interest, Link, State, Transport, fresh};
+use crate::link::{Link, State, Transport, fresh};
 use crate::responder::Responder;
+use crate::waiting::Interest;
 
 /// The server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any task.
 ///

@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::link::{Interest, Link, State, Transport};
+use crate::link::{Link, State, Transport};
 use crate::part::Part;
+use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
 
 /// Whether a wait may let others go first.
