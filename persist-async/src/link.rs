@@ -478,6 +478,7 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
         state.wake_listeners();
+        state.wake_answers();
         if !state.after {
             return;
         }

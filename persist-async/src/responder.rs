@@ -216,6 +216,7 @@ impl Answer<'_> {
             Err(Refused { ticket, error: SendError::ParkedFull { .. } }) => {
                 *self.ticket = Some(ticket);
                 state.entry_or_new(id).outbound_held = true;
+                state.await_turn(id);
                 None
             }
             Err(Refused { error: SendError::NoSuchExchange, .. }) => {

@@ -29,6 +29,8 @@ pub(crate) struct Waiting {
     watchers: Vec<Slot>,
     /// Whoever waits for changes of the counts, and what these were when the first of them came.
     listeners: Vec<Slot>,
+    /// Exchanges whose response had no room before its turn.
+    answers: Vec<ExchangeId>,
     counts: (usize, usize),
 }
 
@@ -84,6 +86,30 @@ impl<R: Role, S> State<R, S> {
         let counts = self.counts();
         let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.counts != counts) else { return };
         std::mem::take(&mut waiting.listeners).into_iter().for_each(|slot| self.wake_slot(Some(slot)));
+    }
+
+    /// The response of this exchange has no room before its turn: whoever gives it is woken when that comes.
+    pub(crate) fn await_turn(&mut self, id: ExchangeId) {
+        let answers = &mut self.waiting.get_or_insert_default().answers;
+        if !answers.contains(&id) {
+            answers.push(id);
+        }
+    }
+
+    /// Wakes whoever's turn to answer has come.
+    pub(crate) fn wake_answers(&mut self) {
+        let Some(waiting) = self.waiting.as_mut().filter(|waiting| !waiting.answers.is_empty()) else { return };
+        let mut answers = std::mem::take(&mut waiting.answers);
+        answers.retain(|&id| {
+            let is_turn = self.conn.is_turn(id);
+            if is_turn {
+                self.wake_exchange(id);
+            }
+            !is_turn && self.entry(id).is_some()
+        });
+        if let Some(waiting) = &mut self.waiting {
+            waiting.answers = answers;
+        }
     }
 
     fn counts(&self) -> (usize, usize) {

@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use persist_async::{
-    Body, ClientConn, CloseReason, Config, Disposition, Method, Received, Request, Response, ServerConn,
+    Body, ClientConn, CloseReason, Config, Disposition, Method, Received, Request, Response, ServerConn, StatusCode,
 };
 use tokio::io::DuplexStream;
 
@@ -194,4 +195,158 @@ async fn a_reader_that_leaves_hands_the_driving_to_another() {
     assert!(second.await.is_err());
     serve(server);
     first.await.expect("no panic").expect("a reply");
+}
+
+/// What the server does with its futures is random, too: it drops them after some polls, holds several requests and answers them in any order, drops bodies
+/// and answers. Each reply that comes is that of its request; a `500` comes only where an answer was dropped, and everything else is a typed error.
+async fn drop_at_random_in_the_server(seed: u64) {
+    let mut dice = Seed(seed);
+    let (client, stream) = tokio::io::duplex(16 + dice.below(3_000) as usize);
+    let mut config = Config::server();
+    // Answers that come before their turn soon have no room, and wait.
+    config.limits.parked_bytes_max = 500;
+    config.timeouts.drain = Some(Duration::from_millis(20));
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let server = tokio::spawn({
+        let (mut dice, dropped) = (Seed(seed ^ 0x5eed), dropped.clone());
+        async move {
+            let conn = ServerConn::with_config(stream, config);
+            loop {
+                let patience = [1, 2, 7, u32::MAX][dice.below(4) as usize];
+                match poll_times(conn.read(), patience).await {
+                    Some(Ok(Some(received))) => {
+                        tokio::spawn(answer_or_not(
+                            received,
+                            Seed(seed ^ u64::from(dice.below(u32::MAX))),
+                            dropped.clone(),
+                        ));
+                    }
+                    Some(Ok(None) | Err(_)) => break,
+                    None => {}
+                }
+            }
+            assert!(conn.close_reason().is_some(), "seed {seed}: it is over");
+        }
+    });
+    let conn = Arc::new(ClientConn::with_config(client, deep(1 + dice.below(6))));
+    let tasks: Vec<_> = (0..6_u64)
+        .map(|task| {
+            let (conn, mut dice, dropped) = (conn.clone(), Seed(seed ^ ((task + 1) << 40)), dropped.clone());
+            tokio::spawn(async move {
+                for n in 0..8 {
+                    let target = format!("/{}/{task}/{n}", [0, 10, 400, 5_000][dice.below(4) as usize]);
+                    let (request, sent) = match dice.below(3) {
+                        0 => (Request::new(Method::PUT, &target).field("Host", "test").expect("a field"), 3_000),
+                        _ => (get(&target), 0),
+                    };
+                    let Ok(mut reply) = conn.send(request, vec![b'x'; sent]).await else { return };
+                    if reply.head.status() == StatusCode::INTERNAL_SERVER_ERROR {
+                        assert!(dropped.load(Ordering::Relaxed) > 0, "seed {seed}: {target} was answered");
+                        return;
+                    }
+                    let said = reply.head.field("Target").and_then(|value| value.to_str());
+                    assert_eq!(said, Some(target.as_str()), "seed {seed}: a reply went to another request");
+                    let expected = target.split('/').nth(1).and_then(|len| len.parse::<usize>().ok());
+                    let Ok(content) = reply.body.bytes(1 << 20).await else { return };
+                    assert_eq!(Some(content.len()), expected, "seed {seed}: content was lost");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
+        ended.unwrap_or_else(|_| panic!("seed {seed}: a request hangs")).expect("no panic");
+    }
+    drop(conn);
+    tokio::time::timeout(Duration::from_secs(60), server).await.expect("the server hangs").expect("no panic");
+}
+
+async fn answer_or_not(mut received: Received, mut dice: Seed, dropped: Arc<AtomicUsize>) {
+    let target = received.head.target().to_owned();
+    for _ in 0..dice.below(4) {
+        tokio::task::yield_now().await;
+    }
+    let mut read = 0;
+    while dice.below(10) > 0 {
+        match poll_times(received.body.chunk(), 1 + dice.below(5)).await {
+            Some(Ok(Some(piece))) => read += piece.len(),
+            Some(Ok(None)) => {
+                let sent = if *received.head.method() == Method::PUT { 3_000 } else { 0 };
+                assert_eq!(read, sent, "{target}: content was lost");
+                break;
+            }
+            Some(Err(_)) => return,
+            None => {}
+        }
+    }
+    let len = target.split('/').nth(1).and_then(|len| len.parse().ok()).unwrap_or(0);
+    let response = Response::ok().field("Target", &target).expect("a target is a field value");
+    let body = match dice.below(2) {
+        0 => Body::from(vec![b'x'; len]),
+        _ => Body::reader(std::io::Cursor::new(vec![b'x'; len]), Some(len as u64)),
+    };
+    match dice.below(12) {
+        0 => {
+            dropped.fetch_add(1, Ordering::Relaxed);
+            drop(received.responder);
+        }
+        1 | 2 => {
+            // Counted first: once it is dropped, the client may hear of it.
+            dropped.fetch_add(1, Ordering::Relaxed);
+            if poll_times(received.responder.send(response, body), 1 + dice.below(3)).await.is_some() {
+                dropped.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        _ => {
+            let _ = received.responder.send(response, body).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_find_their_answers_whatever_the_server_drops() {
+    for seed in 0..60 {
+        drop_at_random_in_the_server(seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_find_their_answers_whatever_the_server_drops_on_two_threads() {
+    for seed in 1_000..1_060 {
+        drop_at_random_in_the_server(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_close_of_a_server_goes_on_closing() {
+    let (client, stream) = tokio::io::duplex(1_000);
+    let server = ServerConn::new(stream);
+    let client = ClientConn::new(client);
+    let exchange = client.write(get("/0/pending"), ()).await.expect("written");
+    let received = server.read().await.expect("a request").expect("a request");
+    assert!(poll_times(server.close(), 3).await.is_none(), "the request is pending");
+    received.responder.send(Response::ok(), "late").await.expect("taken");
+    let reading =
+        tokio::spawn(async move { client.read(exchange).await.expect("a reply").head.field("Connection").is_some() });
+    assert!(matches!(server.read().await, Ok(None)), "no further request");
+    assert!(reading.await.expect("no panic"), "it said close");
+    assert!(server.close().await.is_ok(), "closing again tells how it went");
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_dropped_before_its_response_left_closes() {
+    let (client, stream) = tokio::io::duplex(8);
+    let server = ServerConn::new(stream);
+    let asks = tokio::spawn(async move {
+        let client = ClientConn::new(client);
+        let request = get("/").field("Connection", "upgrade").and_then(|request| request.field("Upgrade", "echo"));
+        client.send(request.expect("fields"), ()).await.map(|reply| reply.head.status())
+    });
+    let received = server.read().await.expect("a request").expect("a request");
+    let upgrade = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Upgrade", "echo").expect("a field");
+    assert!(poll_times(received.responder.upgrade(upgrade), 1).await.is_none(), "eight bytes fit");
+    // Whoever holds the connection may still take it apart, or let go of it.
+    drop(server);
+    let status = tokio::time::timeout(Duration::from_secs(60), asks).await.expect("it hangs").expect("no panic");
+    assert!(status.is_err(), "{status:?}: the response did not leave");
 }

@@ -94,6 +94,43 @@ async fn handlers_run_side_by_side_and_replies_leave_in_order() {
 }
 
 #[tokio::test]
+async fn an_answer_that_has_no_room_before_its_turn_leaves_when_that_comes() {
+    let mut config = ServerConfig::default();
+    config.conn.limits.parked_bytes_max = 10;
+    config.concurrent_handlers = 8;
+    let server = Server::bind("127.0.0.1:0").await.expect("a port").with_config(config);
+    let address = server.local_addr().expect("tcp");
+    let gate = Arc::new(Semaphore::new(0));
+    let targets = ["/first", "/parked", "/waits", "/waits", "/last"];
+    tokio::spawn(server.serve(move |received: Received| {
+        let gate = gate.clone();
+        async move {
+            // All have begun when the first answers; and it is the last to do so.
+            match received.head.target() {
+                "/last" => gate.add_permits(targets.len()),
+                _ => drop(gate.acquire().await.expect("open")),
+            }
+            if received.head.target() == "/first" {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let target = received.head.target().to_owned();
+            let _ = received.responder.send(Response::ok(), target).await;
+        }
+    }));
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let burst: String = targets.map(|target| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).concat();
+    stream.write_all(burst.as_bytes()).await.expect("written");
+    stream.shutdown().await.expect("shut down");
+    let heard =
+        tokio::time::timeout(Duration::from_secs(60), raw(&mut stream, b"")).await.expect("none waits for ever");
+    let bodies: Vec<_> =
+        heard.split("HTTP/1.1 200 OK").skip(1).filter_map(|reply| reply.split("\r\n\r\n").nth(1)).collect();
+    assert_eq!(bodies, targets);
+}
+
+#[tokio::test]
 async fn after_a_reply_that_closes_no_later_handler_is_started() {
     let started = Arc::new(AtomicUsize::new(0));
     let counted = started.clone();
@@ -151,16 +188,28 @@ async fn connections_beyond_the_limit_wait_their_turn() {
     let mut config = ServerConfig::default();
     config.connections_max = 1;
     let (address, handle, serving) = start(config).await;
-    let first = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
-    first.send(get("/1"), ()).await.expect("a reply");
-    let second = ClientConn::new(TcpStream::connect(address).await.expect("the kernel's queue takes it"));
-    let waiting = tokio::spawn(async move { second.send(get("/2"), ()).await.expect("a reply").head.status() });
-    first.send(get("/3"), ()).await.expect("a reply");
-    assert!(!waiting.is_finished() && handle.connections() == 1);
-    drop(first);
-    assert_eq!(waiting.await.expect("no panic"), StatusCode::OK);
-    handle.shutdown(Duration::ZERO);
-    assert_eq!(serving.await.expect("no panic").connections, 2);
+    let mut held = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
+    held.send(get("/0"), ()).await.expect("a reply");
+    let (served, mut order) = mpsc::unbounded_channel();
+    for n in 1..=4 {
+        let next = ClientConn::new(TcpStream::connect(address).await.expect("the kernel's queue takes it"));
+        let served = served.clone();
+        tokio::spawn(async move {
+            let status = next.send(get("/"), ()).await.expect("a reply").head.status();
+            served.send((n, status, next)).expect("the test listens");
+        });
+    }
+    for n in 1..=4 {
+        held.send(get("/again"), ()).await.expect("a reply");
+        assert!(order.try_recv().is_err() && handle.connections() == 1, "{n} waits");
+        drop(held);
+        let (first, status, conn) = order.recv().await.expect("a reply");
+        assert_eq!((first, status), (n, StatusCode::OK), "first come, first served");
+        held = conn;
+    }
+    drop(held);
+    handle.shutdown(Duration::from_secs(60));
+    assert_eq!(serving.await.expect("no panic").connections, 5);
 }
 
 #[tokio::test]
@@ -350,6 +399,100 @@ fn a_runtime_that_ends_in_the_middle_ends_its_connections() {
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);
         assert!(heard.is_empty(), "closed, and nothing pretended");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_closes_idle_connections_at_once_and_lets_busy_ones_finish() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let (address, handle) = (server.local_addr().expect("tcp"), server.handle());
+    let (begun, mut beginnings) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(server.serve(move |received: Received| {
+        let begun = begun.clone();
+        async move {
+            let (go, gone) = oneshot::channel();
+            if received.head.target() == "/slow" {
+                begun.send(go).expect("the test listens");
+                gone.await.expect("the test says go");
+            }
+            let _ = received.responder.send(Response::ok(), "done").await;
+        }
+    }));
+    let idle = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
+    idle.send(get("/"), ()).await.expect("a reply");
+    let mut busy = TcpStream::connect(address).await.expect("a connection");
+    // Both requests were there before the shutdown: both are answered, and the last reply says that it is the last.
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .expect("written");
+    let go = beginnings.recv().await.expect("a handler began");
+    handle.shutdown(Duration::from_secs(3600));
+    assert!(idle.closed().await.is_graceful());
+    while handle.connections() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!serving.is_finished(), "one is busy");
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await; // until the listening socket is closed
+    }
+    go.send(()).expect("the handler waits");
+    beginnings.recv().await.expect("the second handler began").send(()).expect("it waits");
+    let mut heard = String::new();
+    busy.read_to_string(&mut heard).await.expect("closed in order");
+    assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 2, "{heard}");
+    let (first, last) = heard.split_once("done").expect("the first reply");
+    assert!(
+        !first.contains("Connection:") && last.contains("\r\nConnection: close\r\n") && last.ends_with("done"),
+        "{heard}"
+    );
+    drop(busy);
+    let served = serving.await.expect("no panic").expect("no error");
+    assert_eq!((served.connections, served.aborted), (2, 0));
+}
+
+#[tokio::test]
+async fn dropping_the_serving_future_stops_accepting_and_leaves_connections_to_their_tasks() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let (address, handle) = (server.local_addr().expect("tcp"), server.handle());
+    let serving = tokio::spawn(server.serve(told));
+    let first = ClientConn::new(TcpStream::connect(address).await.expect("a connection"));
+    first.send(get("/"), ()).await.expect("a reply");
+    serving.abort();
+    assert!(serving.await.is_err());
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    first.send(get("/"), ()).await.expect("the connection is served on");
+    assert_eq!(handle.connections(), 1);
+    drop(first);
+    while handle.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_serving_future_that_is_dropped_after_any_number_of_polls_harms_no_connection() {
+    for polls in 0..12 {
+        let server = Server::bind("127.0.0.1:0").await.expect("a port");
+        let (address, handle) = (server.local_addr().expect("tcp"), server.handle());
+        let mut streams = Vec::new();
+        for _ in 0..4 {
+            streams.push(TcpStream::connect(address).await.expect("the kernel takes it"));
+        }
+        let mut serving = Box::pin(server.serve(told));
+        for _ in 0..polls {
+            let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(serving.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(serving);
+        // Each was accepted, and is served; or it was not, and is told so by a reset.
+        let mut served = 0;
+        for stream in streams {
+            served += usize::from(ClientConn::new(stream).send(get("/"), ()).await.is_ok());
+        }
+        assert!(polls == 0 || served == 4, "{served} of 4 after {polls} polls");
+        while handle.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

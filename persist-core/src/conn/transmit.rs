@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Buf;
 
-use super::{Conn, Role};
+use super::{Conn, ExchangeId, Role};
 use crate::close::CloseReason;
 use crate::time::Instant;
 
@@ -52,6 +52,12 @@ impl<R: Role> Conn<R> {
     /// Whether there is anything to [`transmit`](Self::transmit).
     pub fn wants_write(&self) -> bool {
         !self.outbox.is_empty()
+    }
+
+    /// Whether it is this exchange's turn to send: all before it have sent theirs. A response that found no room to be parked
+    /// ([`SendError::ParkedFull`](crate::SendError::ParkedFull)) goes out then.
+    pub fn is_turn(&self, id: ExchangeId) -> bool {
+        self.queue.get(self.turn).is_some_and(|exchange| exchange.id == id)
     }
 
     /// Bytes that [`transmit`](Self::transmit) would give.
