@@ -189,5 +189,6 @@ fn wrk_finds_no_failure_in_an_axum_application() {
     let report = text(said);
     assert!(report.contains("Requests/sec"), "{report}");
     assert!(!report.contains("Non-2xx") && !report.contains("Socket errors"), "{report}");
-    assert_eq!(app.connections(), 32);
+    // wrk opens one more first, to see whether anybody is there.
+    assert_eq!(app.connections(), 33);
 }

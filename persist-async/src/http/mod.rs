@@ -19,8 +19,10 @@
 //! let server = Server::bind("127.0.0.1:0").await?;
 //! let address = server.local_addr().expect("a TCP socket");
 //! tokio::spawn(server.serve(|received| async move {
-//!     let (request, responder) = received.into_http()?;
-//!     responder.send_http(http::Response::new(request.into_body())).await // whatever comes goes back
+//!     match received.into_http() {
+//!         Ok((request, responder)) => responder.send_http(http::Response::new(request.into_body())).await, // whatever comes goes back
+//!         Err(unrepresentable) => unrepresentable.refuse().await,
+//!     }
 //! }));
 //!
 //! let request = http::Request::post(format!("http://{address}/")).body(String::from("hello"))?;

@@ -74,13 +74,13 @@ impl<S: Transport> ClientConn<S> {
     /// This connection as a tower service.
     ///
     /// ```
-    /// use persist_async::{ClientConn, Error};
-    /// use tower::{Service, ServiceExt};
+    /// use persist_async::ClientConn;
+    /// use tower::ServiceExt;
     ///
     /// # async fn example(stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut service = ClientConn::new(stream).service();
+    /// let service = ClientConn::new(stream).service();
     /// let request = http::Request::get("/").header("host", "127.0.0.1").body(String::new())?;
-    /// let response = service.ready().await?.call(request).await?;
+    /// let response = service.oneshot(request).await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -25,7 +25,11 @@ type Taken = Detached<Box<dyn Transport>>;
 /// async fn handler(mut request: http::Request<persist_async::Incoming>) -> http::Response<String> {
 ///     let upgrade = request.extensions_mut().remove::<Upgrade>().expect("our server's");
 ///     let stream = upgrade.taken();
-///     tokio::spawn(async move { stream.await?.write_all(b"no longer HTTP").await.map_err(std::io::Error::other) });
+///     tokio::spawn(async move {
+///         if let Ok(mut stream) = stream.await {
+///             let _ = stream.write_all(b"no longer HTTP").await;
+///         }
+///     });
 ///     let response = http::Response::builder().status(101).header("connection", "upgrade").header("upgrade", "example");
 ///     response.body(String::new()).expect("valid")
 /// }
