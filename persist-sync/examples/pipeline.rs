@@ -11,26 +11,37 @@ const DEPTH: u32 = 8;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let address = args.next().ok_or("usage: pipeline ADDRESS TARGET...")?;
+    for line in fetch(&address, args)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// One line for each target.
+pub fn fetch(address: &str, targets: impl Iterator<Item = String>) -> Result<Vec<String>, Box<dyn Error>> {
     let mut config = Config::client();
     config.pipelining.depth = DEPTH;
-    let conn = ClientConn::with_config(TcpStream::connect(&address)?, config)?;
+    let conn = ClientConn::with_config(TcpStream::connect(address)?, config)?;
 
-    let mut targets = args.peekable();
+    let mut targets = targets.peekable();
     let mut on_their_way = VecDeque::new();
+    let mut lines = Vec::new();
     loop {
         while conn.available() > 0
             && let Some(target) = targets.next()
         {
-            let exchange = conn.write(Request::get(target.as_str()).field("Host", &address)?, ())?;
+            let exchange = conn.write(Request::get(target.as_str()).field("Host", address)?, ())?;
             on_their_way.push_back((target, exchange));
         }
         let Some((target, exchange)) = on_their_way.pop_front() else { break };
-        match conn.read(exchange) {
-            Ok(reply) => println!("{target}: {:?}, {} bytes", reply.head.status(), reply.body.bytes(64 << 20)?.len()),
+        lines.push(match conn.read(exchange) {
+            Ok(reply) => {
+                format!("{target}: {}, {} bytes", reply.head.status().as_u16(), reply.body.bytes(64 << 20)?.len())
+            }
             // One line says what became of the request, and whether it may be sent again.
-            Err(error) => println!("{target}: {error}"),
-        }
+            Err(error) => format!("{target}: {error}"),
+        });
     }
     conn.close()?;
-    Ok(())
+    Ok(lines)
 }

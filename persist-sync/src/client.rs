@@ -21,6 +21,7 @@ use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
+use crate::trace::tell;
 
 mod account;
 mod lease;
@@ -179,6 +180,7 @@ impl Client {
             Err(error) => {
                 // A proxy on the way keeps its name.
                 let error = if error.destination().is_some() { error } else { error.at(account.destination()) };
+                tell!(phase = ?error.phase(), disposition = ?error.disposition(), "gave up");
                 if failures == Failures::Noted {
                     account.failed(request, &error);
                 }
@@ -240,6 +242,7 @@ impl Client {
                     return Err(error);
                 }
             }
+            tell!(counted = attempts.counted, unprocessed = attempts.unprocessed, %error, "retry");
             if body.is_none() {
                 body = spare.as_ref().and_then(Body::try_clone);
             }

@@ -225,6 +225,7 @@ impl ClientConn {
     pub fn interim(&self, exchange: &mut Exchange) -> Result<Option<ResponseHead>> {
         self.own(&exchange.link)?;
         let id = exchange.id();
+        let _entered = exchange.span.enter();
         let next = self.link.wait(|state| {
             let Some(arrived) = state.arrived.get_mut(id) else {
                 return Some(Err(error::refused(SendError::NoSuchExchange)));
@@ -519,7 +520,7 @@ impl ClientConn {
             None => return Err(self.refused(SendError::Closed)),
         };
         let outgoing = body().and_then(|body| Outgoing::new(id, body));
-        Ok(Exchange::new(self.link.clone(), id, outgoing))
+        Ok(Exchange::new(self.link.clone(), id, outgoing, &request.method))
     }
 
     /// A refusal, with the reason why the connection is over if it is.

@@ -12,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use persist_core::{Config, Instant, Parts, Role, Side};
 
 use crate::clock;
+use crate::part::Part;
 use crate::ready::{Directions, Waker, wait_for};
 use crate::scratch;
 use crate::stream::Stream;
+use crate::trace::{Span, tell};
 
 mod facts;
 mod parking;
@@ -29,6 +31,7 @@ pub(crate) use state::{Lending, State};
 pub(crate) struct Link<R: Role> {
     id: u64,
     state: Mutex<State<R>>,
+    pub(crate) span: Span,
     /// Waits for news while another thread drives.
     news: Condvar,
 }
@@ -44,7 +47,7 @@ struct Driver {
     deadline: Option<Instant>,
 }
 
-impl<R: Role> Link<R> {
+impl<R: Part> Link<R> {
     /// Puts a machine in charge of the stream.
     pub(crate) fn new(stream: Stream, config: Config, parts: Option<Parts>, lending: Lending) -> io::Result<Arc<Self>> {
         let waits = match lending {
@@ -55,9 +58,12 @@ impl<R: Role> Link<R> {
         state.waits = waits;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Self { id, state: Mutex::new(state), news: Condvar::new() }))
+        let span = Span::connection(id, R::NAME);
+        Ok(Arc::new(Self { id, state: Mutex::new(state), span, news: Condvar::new() }))
     }
+}
 
+impl<R: Role> Link<R> {
     /// The connection's number in this process.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -71,6 +77,7 @@ impl<R: Role> Link<R> {
 
     /// Changes the state and moves along what can move, without waiting.
     pub(crate) fn act<T>(&self, change: impl FnOnce(&mut State<R>) -> T) -> T {
+        let _entered = self.span.enter();
         let mut state = self.look();
         let result = change(&mut state);
         state.settle();
@@ -99,6 +106,7 @@ impl<R: Role> Link<R> {
         limit: Option<Instant>,
         mut done: impl FnMut(&mut State<R>) -> Option<T>,
     ) -> Option<T> {
+        let _entered = self.span.enter();
         let mut state = self.look();
         loop {
             state.advance();
@@ -210,6 +218,7 @@ impl<R: Role> Link<R> {
         }
         let stream = Arc::into_inner(shared)?;
         let parts = state.dismantle();
+        tell!(connection = self.id, "hijacked");
         state.news = true;
         let waits = state.waits;
         self.leave(state);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use persist_core::{BodyLen, Client, ExchangeId, Phase, ResponseHead, SendError, Slot};
+use persist_core::{BodyLen, Client, ExchangeId, Method, Phase, ResponseHead, SendError, Slot};
 
 use crate::clock;
 use crate::driver::{Link, State};
 use crate::error::{self, Result};
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Sent};
+use crate::trace::Span;
 
 /// A request that was written, and whose reply is still to be read: give it to [`ClientConn::read`](crate::ClientConn::read).
 ///
@@ -39,6 +40,7 @@ pub struct Exchange {
     /// The rest of the request's body, if a reply began before all of it was sent.
     outgoing: Option<Outgoing>,
     open: bool,
+    pub(crate) span: Span,
 }
 
 /// What answers a request.
@@ -79,8 +81,9 @@ pub struct Reply {
 }
 
 impl Exchange {
-    pub(crate) fn new(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>) -> Self {
-        Self { link, id, outgoing, open: true }
+    pub(crate) fn new(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>, method: &Method) -> Self {
+        let span = link.span.exchange(id.number(), method.as_str());
+        Self { link, id, outgoing, open: true, span }
     }
 
     /// Its number on the connection, from 0.
@@ -91,6 +94,7 @@ impl Exchange {
     /// Sends the request's body, which the sending of the head has announced to other threads, until `until` gives something.
     pub(crate) fn send_body<T>(&mut self, until: impl FnMut(&mut State<Client>) -> Option<T>) -> Result<Option<T>> {
         let Some(outgoing) = &mut self.outgoing else { return Ok(None) };
+        let _entered = self.span.enter();
         let sent = outgoing.send(&self.link, until);
         self.link.act(|state| {
             // Another thread may have taken its turn since.
@@ -110,6 +114,8 @@ impl Exchange {
     pub(crate) fn into_reply(mut self) -> Result<Reply> {
         let id = self.id;
         let early = self.send_body(|state| final_head(state, id))?;
+        let span = self.span.clone();
+        let _entered = span.enter();
         let found = match early {
             Some(found) => Some(found.map(|head| (head, None))),
             None => self.link.wait(|state| match final_head(state, id)? {
@@ -125,7 +131,7 @@ impl Exchange {
         let body = match whole {
             Some(whole) => Incoming::whole(whole, len),
             None => {
-                let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take());
+                let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take(), span.clone());
                 body.finish_if_at_end();
                 body
             }

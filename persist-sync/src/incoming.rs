@@ -13,6 +13,7 @@ use crate::driver::{Link, State};
 use crate::error::{self, Error, TooLong};
 use crate::outgoing::{BodyError, Outgoing, Sent};
 use crate::part::Part;
+use crate::trace::Span;
 
 /// Bytes that [`Incoming::chunk`] gives at most, unless told otherwise.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -61,6 +62,7 @@ struct Source {
     asked: bool,
     /// A request's own body, where the reply began before it was all sent: who reads the one sends the other.
     outgoing: Option<Outgoing>,
+    span: Span,
     /// Dropped when nothing more comes: gives the connection back to its pool.
     lease: Option<Box<dyn Lent>>,
 }
@@ -94,8 +96,14 @@ pub(crate) trait Inbound: Send + Sync {
 }
 
 impl Incoming {
-    pub(crate) fn new(link: Arc<dyn Inbound>, id: ExchangeId, len: BodyLen, outgoing: Option<Outgoing>) -> Self {
-        let source = Some(Source { link, id, asked: false, outgoing, lease: None });
+    pub(crate) fn new(
+        link: Arc<dyn Inbound>,
+        id: ExchangeId,
+        len: BodyLen,
+        outgoing: Option<Outgoing>,
+        span: Span,
+    ) -> Self {
+        let source = Some(Source { link, id, asked: false, outgoing, span, lease: None });
         Self { ready: Bytes::new(), source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
     }
 
@@ -128,7 +136,10 @@ impl Incoming {
         if let Some(source) = &mut self.source {
             source.ask();
             if source.outgoing.is_none() {
-                let (ready, end) = source.link.read_ready(source.id, self.chunk_bytes_max);
+                let (ready, end) = {
+                    let _entered = source.span.enter();
+                    source.link.read_ready(source.id, self.chunk_bytes_max)
+                };
                 if let Some(trailers) = end {
                     self.trailers = trailers;
                     self.source = None;
@@ -220,7 +231,11 @@ impl Incoming {
         }
         let Some(source) = &mut self.source else { return Ok(0) };
         source.ask();
-        match source.link.read(source.id, &mut source.outgoing, buf) {
+        let read = {
+            let _entered = source.span.enter();
+            source.link.read(source.id, &mut source.outgoing, buf)
+        };
+        match read {
             Ok(Piece::Bytes(n)) => {
                 self.finish_if_at_end();
                 Ok(n)

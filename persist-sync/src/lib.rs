@@ -36,6 +36,7 @@ mod stream;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod trace;
 pub use body::Body;
 pub use body_writer::BodyWriter;
 pub use client::Client;

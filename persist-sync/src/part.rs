@@ -4,6 +4,8 @@ use persist_core::{Client, Conn, ExchangeId, Instant, Role, Server};
 
 /// One end.
 pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
+    /// What its spans call it.
+    const NAME: &'static str;
     /// Whether the machine must be told when somebody begins to read a body.
     const ASKS: bool;
     /// Somebody begins to read the body.
@@ -15,6 +17,7 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
 }
 
 impl Part for Client {
+    const NAME: &'static str = "client";
     const ASKS: bool = false;
 
     fn body_wanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
@@ -29,6 +32,7 @@ impl Part for Client {
 }
 
 impl Part for Server {
+    const NAME: &'static str = "server";
     const ASKS: bool = true;
 
     fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {

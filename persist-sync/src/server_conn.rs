@@ -21,6 +21,7 @@ use crate::hijack::{Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Sent};
 use crate::stream::Stream;
+use crate::trace::Span;
 
 /// A server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any thread.
 ///
@@ -115,6 +116,7 @@ pub struct Responder {
     id: ExchangeId,
     ticket: Option<Ticket>,
     stamp: Option<Arc<Stamp>>,
+    span: Span,
 }
 
 impl ServerConn {
@@ -199,11 +201,13 @@ impl ServerConn {
     fn take(&self, state: &mut State<Server>) -> Option<Received> {
         let id = state.arrived.next_fresh()?;
         let (head, len, ticket) = state.arrived.get_mut(id)?.head.take()?;
+        let span = self.link.span.exchange(id.number(), head.method().as_str());
         let body = match state.arrived.take_whole(id) {
             Some(whole) => Incoming::whole(whole, len),
-            None => Incoming::new(self.link.clone(), id, len, None),
+            None => Incoming::new(self.link.clone(), id, len, None, span.clone()),
         };
-        let responder = Responder { link: self.link.clone(), id, ticket: Some(ticket), stamp: self.stamp.clone() };
+        let (link, stamp) = (self.link.clone(), self.stamp.clone());
+        let responder = Responder { link, id, ticket: Some(ticket), stamp, span };
         Some(Received { head, body, responder, connection: self.id(), reused: id.number() > 0, peer: self.peer })
     }
 
@@ -441,6 +445,8 @@ impl Responder {
 
     fn send_head(&mut self, ticket: Ticket, response: &Response, len: BodyLen) -> Result<()> {
         let id = ticket.id();
+        let span = self.span.clone();
+        let _entered = span.enter();
         let date = self.stamp.as_deref().filter(|stamp| stamp.wants_date(response)).map(Stamp::date);
         let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
         let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });

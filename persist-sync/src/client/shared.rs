@@ -20,6 +20,7 @@ use crate::client_conn::ClientConn;
 use crate::clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
+use crate::trace::tell;
 
 /// What all clones of a client share.
 pub(crate) struct Shared {
@@ -192,8 +193,10 @@ impl Shared {
             // Row 20 of the promise: one look at the socket before a connection is used again.
             lease.conn().refresh();
             if !lease.is_over() {
+                tell!(connection = lease.conn().id(), "reused");
                 return Ok(lease);
             }
+            tell!(connection = lease.conn().id(), "stale");
             lease.end(Loss::Expected);
         }
     }
@@ -244,6 +247,7 @@ impl Shared {
 
     /// Dials on a thread of its own: whoever waits takes what comes first, this connection or another that becomes free.
     fn dial(self: &Arc<Self>, id: ConnId, route: Arc<Route>) {
+        tell!(to = %end_of(&route), "dialling");
         let (client, there) = (Arc::downgrade(self), route.clone());
         let (connector, router, conn) = (self.connector.clone(), self.config.router.clone(), self.config.conn.clone());
         let dialing = move || {
@@ -260,13 +264,25 @@ impl Shared {
     fn dialed(self: &Arc<Self>, id: ConnId, route: Arc<Route>, conn: Result<ClientConn>) {
         let now = clock::now();
         match conn {
-            Ok(conn) => self.tell(None, |state| {
-                state.conns.insert(id, Open { conn: Arc::new(conn), route });
-                state.pool.handle_dialed(id, 1, now);
-            }),
-            Err(error) => self.tell(Some(error), |state| state.pool.handle_dial_failed(id, now, random())),
+            Ok(conn) => {
+                tell!(connection = conn.id(), to = %end_of(&route), local = ?conn.local_addr(), peer = ?conn.peer_addr(), "dialled");
+                self.tell(None, |state| {
+                    state.conns.insert(id, Open { conn: Arc::new(conn), route });
+                    state.pool.handle_dialed(id, 1, now);
+                });
+            }
+            Err(error) => {
+                tell!(to = %end_of(&route), phase = ?error.phase(), "dial failed");
+                self.tell(Some(error), |state| state.pool.handle_dial_failed(id, now, random()));
+            }
         }
     }
+}
+
+/// Where a route leads.
+#[cfg(feature = "tracing")]
+fn end_of(route: &Route) -> String {
+    route.hops.last().map(|hop| hop.to.to_string()).unwrap_or_default()
 }
 
 fn open(connector: &Connector, route: &Route, router: &dyn Router, config: Config) -> Result<ClientConn> {
