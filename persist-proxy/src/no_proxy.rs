@@ -96,9 +96,7 @@ impl Hosts {
     fn matches(&self, host: &Host) -> bool {
         match self {
             Self::All => true,
-            Self::Network(network, bits) => {
-                host.address().is_some_and(|address| leading(address, *bits) == leading(*network, *bits))
-            }
+            Self::Network(network, bits) => host.address().is_some_and(|address| within(address, *network, *bits)),
             Self::Domain(domain) => host.name().is_some_and(|name| {
                 let name = name.strip_suffix('.').unwrap_or(name);
                 name.strip_suffix(domain.as_str()).is_some_and(|above| above.is_empty() || above.ends_with('.'))
@@ -107,13 +105,14 @@ impl Hosts {
     }
 }
 
-/// The first `bits` bits of an address, and its family.
-fn leading(address: IpAddr, bits: u8) -> (bool, u128) {
-    let (whole, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
+/// Whether the first `bits` bits of an address are those of a network of its family, which has that many.
+fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let differing = match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => u128::from(address.to_bits() ^ network.to_bits()) << 96,
+        (IpAddr::V6(address), IpAddr::V6(network)) => address.to_bits() ^ network.to_bits(),
+        _ => return false,
     };
-    (address.is_ipv4(), whole.checked_shr(width - u32::from(bits)).unwrap_or(0))
+    differing.leading_zeros() >= u32::from(bits)
 }
 
 #[cfg(test)]
@@ -151,6 +150,13 @@ mod tests {
             ("[::1]:81", "http://[::1]:80", false),
             ("fe80::/10", "http://[febf::1]", true),
             ("::/0", "http://[febf::1]", true),
+            ("::1", "http://127.0.0.1", false),
+            ("::1/128", "http://10.0.0.1", false),
+            ("10.0.0.0/8", "http://[::1]", false),
+            ("10.0.0.3/31", "http://10.0.0.2", true),
+            ("10.0.0.3/32", "http://10.0.0.2", false),
+            ("fe80::1/128", "http://[fe80::1]", true),
+            ("fe80::1/128", "http://[fe80::2]", false),
             ("0.0.1", "http://10.0.0.1", false),
             ("exa*ple.com", "http://example.com", false),
             ("unrelated", "http+unix://%2Fx", true),

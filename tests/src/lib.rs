@@ -12,3 +12,8 @@ pub mod process;
 pub mod script;
 pub mod seeded;
 pub mod whimsical;
+
+/// The examples of docs/proxy.md, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/proxy.md")]
+struct ProxyGuide;

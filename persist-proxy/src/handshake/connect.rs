@@ -11,6 +11,9 @@ use super::{Challenge, HandshakeError, InvalidHandshake, Out, Refusal};
 /// How much of the content of a refusal is kept. 16 KiB: an error page, not a download.
 pub const REFUSAL_BODY_BYTES_MAX: usize = 16 * 1024;
 
+/// A user and a password, as Basic joins them. In Base64 it is a third more.
+const CREDENTIALS_BYTES_MAX: usize = 4096;
+
 /// Time does not matter here: every deadline is the caller's.
 const NOW: Instant = Instant::ZERO;
 
@@ -133,6 +136,10 @@ pub(crate) fn basic(credentials: &Credentials) -> Result<String, InvalidHandshak
     let control = user.chars().chain(password.chars()).any(char::is_control);
     if control || user.contains(':') {
         return Err(InvalidHandshake::Credentials);
+    }
+    let len = user.len() + 1 + password.len();
+    if len > CREDENTIALS_BYTES_MAX {
+        return Err(InvalidHandshake::CredentialsLength { len });
     }
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     Ok(format!("Basic {encoded}"))

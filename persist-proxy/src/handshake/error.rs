@@ -29,6 +29,12 @@ pub enum InvalidHandshake {
         /// How long it is.
         len: usize,
     },
+    /// HTTP has no limit for them, but no proxy takes more: their heads end at 8 KiB or before.
+    #[error("the user and the password for the proxy have {len} bytes together, and 4096 are sent at most")]
+    CredentialsLength {
+        /// How long they are, with the colon between them.
+        len: usize,
+    },
     /// A control character could forge what follows; a colon in a Basic user name would begin the password (RFC 7617 §2).
     #[error("the credentials for the proxy hold a character that cannot be sent")]
     Credentials,

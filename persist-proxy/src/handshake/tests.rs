@@ -289,6 +289,10 @@ fn what_cannot_be_sent_is_refused_before_a_byte_is() {
     assert_eq!(connect(&credentials("a\r\nX: y", "")), Some(InvalidHandshake::Credentials));
     assert_eq!(connect(&credentials("a:b", "c")), Some(InvalidHandshake::Credentials));
     assert_eq!(connect(&credentials("a", "b\n")), Some(InvalidHandshake::Credentials));
+    let too_long = "x".repeat(4096);
+    let len = too_long.len() + 2;
+    assert_eq!(connect(&credentials("u", &too_long)), Some(InvalidHandshake::CredentialsLength { len }));
+    assert_eq!(connect(&credentials("u", &too_long[2..])), None);
     let long = "x".repeat(256);
     let socks5 = |credentials: &Credentials| Handshake::socks5(&name, 1, Some(credentials)).err();
     assert_eq!(socks5(&credentials(&long, "p")), Some(InvalidHandshake::UserLength { len: 256 }));

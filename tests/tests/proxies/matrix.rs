@@ -125,14 +125,14 @@ impl Row {
 }
 
 /// An authority for this run: its own certificate, and one for this machine.
-struct Trust {
-    root: String,
-    certificate: String,
-    key: String,
+pub(crate) struct Trust {
+    pub(crate) root: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Trust {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root");
