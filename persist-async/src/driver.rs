@@ -87,7 +87,8 @@ impl<R: Part, S: Transport> State<R, S> {
                 self.tick();
             }
             if self.is_due() {
-                self.look_before_deadline(cx, scratch, direct);
+                self.look_first(cx, scratch, direct);
+                self.conn.handle_timeout(self.now());
             }
             let appetite = self.feed_inbox(direct);
             // Content first: an attempt could take the end away that comes after it.
@@ -138,10 +139,10 @@ impl<R: Part, S: Transport> State<R, S> {
         }
     }
 
-    /// Tells the machine the time, once a deadline may have passed. What came before that and was not read yet comes first: a connection on which
-    /// a request waits is not idle.
+    /// Reads once, before the machine is told that a deadline may have passed, or that no further request is taken: a connection on which a request
+    /// waits is not idle.
     #[cold]
-    pub(crate) fn look_before_deadline(
+    pub(crate) fn look_first(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
@@ -150,7 +151,6 @@ impl<R: Part, S: Transport> State<R, S> {
         if self.feed_inbox(direct) == Appetite::Hungry {
             self.fill(cx, scratch, direct);
         }
-        self.conn.handle_timeout(self.now());
     }
 
     /// Sets the timer for the next deadline. True if that has passed. A timer that is set too early is left alone, since deadlines mostly

@@ -100,6 +100,8 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) wakes: Wakes,
     /// Dropped after the lock is released: users' code may run in it.
     trash: Option<Box<Trash<S>>>,
+    /// A server's task is to see to it that no further request is taken.
+    pub(crate) ending: bool,
     /// The task parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
     hungry: bool,
 }
@@ -283,6 +285,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             after: false,
             wakes: Wakes::Nobody,
             trash: None,
+            ending: false,
             hungry: false,
         };
         Self {

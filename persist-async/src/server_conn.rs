@@ -259,9 +259,14 @@ pub(crate) fn take<S: Transport>(link: &Arc<Link<Server, S>>, state: &mut State<
 
 impl<S: Transport> Link<Server, S> {
     pub(crate) fn listener_gone(&self) {
+        let has_task = self.has_task();
         self.mutate(|state| {
-            let now = state.now();
-            state.conn.close(now);
+            if has_task {
+                state.ending = true;
+            } else {
+                let now = state.now();
+                state.conn.close(now);
+            }
         });
     }
 

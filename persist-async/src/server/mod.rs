@@ -52,14 +52,45 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::
 /// A handler that returns without an answer, or panics, answers `500` and ends its connection; others are unharmed. `Date` is added to
 /// responses that have none, and `Server` if the configuration has a [name](ServerConfig::server_name).
 ///
+/// # Among strangers
+///
+/// The defaults are meant for a server that anybody can reach:
+///
+/// | what a client may do | at most | else |
+/// |---|---|---|
+/// | hold connections | 16,384 of them all ([`connections_max`](ServerConfig::connections_max)) | the next ones wait to be accepted, in their order |
+/// | send nothing between requests | 75 s ([`idle`](persist_core::Timeouts::idle)) | close |
+/// | take its time for a head, however steadily it drips | 30 s ([`header`](persist_core::Timeouts::header)) | 408, close |
+/// | send a large head | 32 KiB, 100 fields, a target of 8,000 bytes ([`Limits`](persist_core::Limits)) | 431 or 414, close |
+/// | stop in the middle of its content | 60 s ([`body_idle`](persist_core::Timeouts::body_idle)) | the handler's read fails, close |
+/// | take no reply | 60 s ([`write_stall`](persist_core::Timeouts::write_stall)) | close |
+/// | send content that no handler wants | 256 KiB or 5 s ([`drain_bytes_max`](persist_core::Limits::drain_bytes_max)) | close |
+/// | pipeline | until 64 KiB of replies wait for it ([`outbox_bytes_max`](persist_core::Limits::outbox_bytes_max)) | it is not read |
+///
+/// One connection holds at most some 200 KiB besides what its handlers hold, and 1 MiB more if they run [side by side](Self::concurrent_handlers) and answer
+/// before their turn; an idle one about 2 KiB.
+///
+/// Not limited, for want of a number that fits everybody: connections of one address ([`connections_per_peer_max`](ServerConfig::connections_per_peer_max));
+/// the length of content ([`body_bytes_max`](persist_core::Limits::body_bytes_max), or the limit that a handler gives to [`Incoming::bytes`](crate::Incoming::bytes));
+/// its rate ([`body_bytes_per_second_min`](persist_core::Timeouts::body_bytes_per_second_min)); the time for a whole exchange ([`total`](persist_core::Timeouts::total)).
+/// The process must be allowed more open files than `connections_max`; when it has none left, accepting pauses and goes on by itself.
+///
+/// # Behind a reverse proxy
+///
+/// A proxy that reuses connections loses a request if the server closes just then: keep [`idle`](persist_core::Timeouts::idle) longer than the proxy keeps idle
+/// connections (nginx: 60 s by default). A request that has come when a connection is about to be closed for idleness, or for a shutdown, is answered still. The
+/// client's own address comes with the [PROXY protocol](ProxyHeaders).
+///
 /// # One runtime per core
 ///
 /// Several servers may listen on one port ([`PortUse::Shared`]): each in a thread and a `current_thread` runtime of its own, so that no connection ever moves
-/// between cores.
+/// between cores. The example `per_core` does it.
 ///
 /// # Restarts without a refused connection
 ///
-/// Hand the listening socket on ([`Listener`] is made from inherited ones), or let the new process listen on the same port (`PortUse::Shared`); then [shut down](ServerHandle::shutdown) the old server.
+/// Hand the listening socket on ([`Listener`] is made from inherited ones), and when the new process is ready, [shut down](ServerHandle::shutdown) the old
+/// server; the example `restart` does it. A new process that listens on the same port beside the old one (`PortUse::Shared`) is not as good: what waits in
+/// the queue of a socket that is closed is reset.
 pub struct Server {
     listener: Listener,
     config: ServerConfig,

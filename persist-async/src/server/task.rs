@@ -198,12 +198,9 @@ where
         let (mut state, mut hungry) = link.lock_as_left();
         state.attended = true;
         state.tick();
-        if state.is_due() {
+        if state.is_due() || state.ending {
             hungry = false;
-            scratch::with(|scratch| {
-                scratch.lend(&mut state.conn);
-                state.look_before_deadline(cx, scratch, &mut None);
-            });
+            state.end_what_is_idle(cx);
         }
         if running.len() > 0 {
             hungry = false;
@@ -264,6 +261,22 @@ impl<S: Transport> State<Server, S> {
         self.attended = false;
         self.reader_waits = false;
         scratch::with(|scratch| scratch.reclaim(&mut self.conn));
+    }
+
+    /// A deadline may have passed, or the server is about to end.
+    #[cold]
+    fn end_what_is_idle(&mut self, cx: &mut Context<'_>) {
+        scratch::with(|scratch| {
+            scratch.lend(&mut self.conn);
+            self.look_first(cx, scratch, &mut None);
+        });
+        let now = self.now();
+        if self.is_due() {
+            self.conn.handle_timeout(now);
+        }
+        if std::mem::take(&mut self.ending) {
+            self.conn.close(now);
+        }
     }
 
     /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves. `hungry` if the machine is known to
@@ -361,5 +374,23 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(task.as_mut().poll(&mut cx).is_pending(), "it waits for the client's end");
         assert_eq!(client.read(&mut [0]).await.expect("an end"), 0, "and now it was idle");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_there_when_the_server_is_told_to_end_is_answered() {
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let config = Arc::new(Config::server());
+        let link = Link::with_task(fresh(config), server, None, Vec::new(), Arc::new(Stamp::new(None)));
+        let answer = |received: Received| received.responder.send(Response::ok(), "answer");
+        let service = Arc::new(Service::new(answer, 1));
+        let mut task = pin!(Task::new(service, link.clone(), Crowd::new().join(None)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("there is room");
+        link.listener_gone();
+        assert!(task.as_mut().poll(&mut cx).is_pending(), "it waits for the client's end");
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.expect("an answer, and the end");
+        assert!(heard.contains("Connection: close\r\n") && heard.ends_with("answer"), "{heard}");
     }
 }
