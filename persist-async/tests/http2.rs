@@ -395,7 +395,8 @@ async fn a_flood_of_resets_ends_the_connection_and_runs_few_handlers() {
         drop(response);
     }
     let error = ended.await.expect("no panic").expect_err("it is ended");
-    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    // The server closes while more comes in, so its word may be lost to a reset of TCP.
+    assert!(error.is_io() || error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
     assert!(running.load(Ordering::Relaxed) <= 10, "{running:?}");
 }
 
