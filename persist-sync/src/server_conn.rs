@@ -467,7 +467,9 @@ impl Responder {
             Some(Ok(())) => Ok(()),
             Some(Err(Refused { error, .. })) => {
                 self.link.act(|state| state.conn_mut().abandon(id, clock::now()));
-                Err(error::refused(error))
+                // Whoever answers cannot know that the client has gone meanwhile.
+                let gone = error == SendError::NoSuchExchange && self.link.close_reason().is_some();
+                Err(if gone { self.link.gone(Phase::Send) } else { error::refused(error) })
             }
             None => Err(self.link.gone(Phase::Send)),
         }

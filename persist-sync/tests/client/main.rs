@@ -4,6 +4,7 @@
 mod common;
 mod deadlines;
 mod download;
+mod errors;
 mod upkeep;
 
 use std::io::{Read, Write};
