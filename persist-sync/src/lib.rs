@@ -6,6 +6,12 @@
 //! What a connection may do next, when it must give up, and what became of each request, is decided by the machine of
 //! [`persist_core`], so it is the same here as in the crate for tokio, where the same names stand for the same things.
 //!
+//! # Errors
+//! What is done to requests, replies, bodies and dials fails with an [`Error`]: the phase, the destination, who is to blame, what became of the request, and the
+//! cause as a value. Readers and writers ([`Incoming`], [`BodyWriter`], [`ResumableBody`], [`PersistentStream`]) speak the standard library's traits, and
+//! hold one inside of their [`io::Error`](std::io::Error). Only what merely sets up a socket, before there is any request ([`ClientConn::new`], `set_keep_alive`,
+//! `Server::bind`), gives the system's error as it is.
+//!
 //! HTTP/2 is not offered here. [`Server`] is for Unix systems only, for now.
 #![cfg_attr(not(unix), allow(dead_code, reason = "what only a server uses"))]
 

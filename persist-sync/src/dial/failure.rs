@@ -9,6 +9,19 @@ use std::net::SocketAddr;
 ///
 /// Stands inside of the [`io::Error`] that is the cause of an error in the phase [`Connect`](persist_core::Phase::Connect); a
 /// single address gives the system's own error instead.
+///
+/// ```
+/// use std::error::Error as _;
+/// use persist_sync::{ConnectFailures, Error};
+///
+/// /// What each address of the destination answered.
+/// fn attempts(error: &Error) -> &[(std::net::SocketAddr, std::io::Error)] {
+///     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+///     let failures = cause.and_then(|cause| cause.get_ref()).and_then(|inner| inner.downcast_ref::<ConnectFailures>());
+///     failures.map_or(&[], |failures| &failures.attempts)
+/// }
+/// # assert!(attempts(&Error::new(persist_sync::Phase::Connect, "refused")).is_empty());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnectFailures {

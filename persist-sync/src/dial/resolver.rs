@@ -40,6 +40,14 @@ pub trait Resolver: Debug + Send + Sync {
 }
 
 /// The system's own resolver (`getaddrinfo`), with its hosts file, its search list and its timeouts.
+///
+/// ```
+/// use persist_sync::{Resolver, SystemResolver};
+///
+/// let addresses = SystemResolver.resolve("localhost", 80)?;
+/// assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 

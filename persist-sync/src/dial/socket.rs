@@ -45,6 +45,19 @@ pub trait Dialer: Debug + Send + Sync {
 }
 
 /// Opens TCP sockets, several addresses raced by the schedule of RFC 8305 on the calling thread; and Unix sockets.
+///
+/// ```
+/// use std::sync::Arc;
+/// use persist_sync::persist_core::{DialConfig, SocketConfig};
+/// use persist_sync::{DialTimer, Dialer, SocketDialer, SystemResolver};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let there = format!("http://{}", listener.local_addr()?).parse()?;
+/// let dialer = SocketDialer::new(Arc::new(SystemResolver), SocketConfig::default(), DialConfig::default().happy_eyeballs);
+/// let stream = dialer.dial(&there, &mut DialTimer::new(DialConfig::default()))?;
+/// assert_eq!(stream.peer_addr(), Some(listener.local_addr()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SocketDialer {
     resolver: Arc<dyn Resolver>,

@@ -10,6 +10,29 @@ use crate::ready::Directions;
 use crate::stream::Stream;
 
 /// A new connection, in the hands of the [`on_connect`](crate::PersistentStream::on_connect) hook: reads and writes block, and fail when the hook's time is up.
+///
+/// ```
+/// use std::io::{BufRead, BufReader, Read, Write};
+/// use persist_sync::PersistentStream;
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let there = format!("http://{}", listener.local_addr()?).parse()?;
+/// let serving = std::thread::spawn(move || listener.accept()?.0.write_all(b"220 ready\r\nfirst"));
+/// let mut stream = PersistentStream::new(there).on_connect(|greeting| {
+///     let mut reader = BufReader::new(greeting);
+///     let mut line = String::new();
+///     reader.read_line(&mut line)?;
+///     // What the reader holds beyond that line belongs to whoever reads the stream.
+///     let beyond = reader.buffer().to_vec();
+///     reader.into_inner().unread(&beyond);
+///     if line.starts_with("220 ") { Ok(()) } else { Err("no greeting".into()) }
+/// });
+/// let mut first = [0; 5];
+/// stream.read_exact(&mut first)?;
+/// assert_eq!(&first, b"first");
+/// serving.join().expect("no panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Greeting<'s> {
     stream: &'s Stream,
     timer: DialTimer,

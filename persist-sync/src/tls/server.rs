@@ -42,6 +42,18 @@ pub enum ClientAuth {
 }
 
 /// Makes a [`ServerTls`]. What is read is looked at by [`build`](Self::build), which tells what is wrong with it.
+///
+/// ```no_run
+/// use persist_sync::tls::{ClientAuth, ServerTls};
+///
+/// let tls = ServerTls::builder()
+///     .certificate(std::fs::read("a.example.pem")?, std::fs::read("a.example.key")?)
+///     .certificate(std::fs::read("b.example.pem")?, std::fs::read("b.example.key")?) // by the name that was asked for
+///     .client_roots(std::fs::read("our-ca.pem")?, ClientAuth::Optional)
+///     .build()?;
+/// # let _ = tls;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is made until `build`"]
 pub struct ServerTlsBuilder {
     certificates: Vec<(Vec<u8>, Vec<u8>)>,
