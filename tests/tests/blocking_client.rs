@@ -6,10 +6,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
-use persist_sync::{Body, Client, ClientConn, CloseReason, Config, Fields, Method, Request};
+use persist_sync::tls::ClientTls;
+use persist_sync::{Body, Client, ClientConfig, ClientConn, CloseReason, Config, Connector, Fields, Method, Request};
+use persist_tests::certificates::Authority;
 use persist_tests::folder::{Folder, content};
 use persist_tests::peers::{go, installed, nginx::Nginx, python::HttpServer};
-use persist_tests::process::Running;
+use persist_tests::process::{Running, start_on_a_free_port};
 
 fn connect(address: impl std::net::ToSocketAddrs, depth: u32) -> ClientConn {
     let mut config = Config::client();
@@ -90,6 +92,106 @@ fn a_download_from_nginx_that_breaks_off_twice_comes_whole() {
     body.read_to_end(&mut all).expect("all of it");
     assert!(all == big);
     assert_eq!((body.total(), body.resumptions()), (Some(3_000_000), 2));
+}
+
+/// A client that trusts an authority, and shows what it has signed for it.
+fn secured(authority: &Authority) -> Client {
+    let me = authority.sign(&["me"]);
+    let roots = std::fs::read(&authority.file).expect("the authority");
+    let tls = ClientTls::builder().root_certificates(roots).client_certificate(me.certificate, me.key);
+    let config = ClientConfig::default();
+    let connector = Connector::new(&config).with_tls(tls.build().expect("it can be used"));
+    Client::with_connector(config, connector).expect("no contradiction")
+}
+
+/// Two replies' contents, and whether the second came over the first's connection.
+fn twice(client: &Client, url: &str) -> (Vec<u8>, Vec<u8>, bool) {
+    let ask = || {
+        let reply = client.send(Request::get(url), ()).expect("a reply");
+        let reused = reply.reused;
+        (reply.body.bytes(1 << 22).expect("a body").to_vec(), reused)
+    };
+    let ((first, _), (second, reused)) = (ask(), ask());
+    (first, second, reused)
+}
+
+#[test]
+fn tls_to_nginx_over_its_unix_socket_keeps_the_connection() {
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&["localhost"]);
+    let (folder, big) = (Folder::new(), content(11, 2_000_000));
+    let socket = folder.join("tls.sock");
+    let extra = format!(
+        "listen unix:{} ssl; ssl_certificate {}; ssl_certificate_key {};",
+        socket.display(),
+        own.certificate_file.display(),
+        own.key_file.display()
+    );
+    let Some(nginx) = Nginx::start([("big", big.as_slice())], &extra) else { return };
+    let url = format!("https+unix://{}/big", socket.display().to_string().replace('/', "%2F"));
+    let client = secured(&authority);
+    let (first, second, reused) = twice(&client, &url);
+    assert!(first == big && second == big && reused);
+    drop(client);
+    assert_eq!(nginx.log().requests.into_values().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn tls_to_openssl_ends_with_its_goodbye() {
+    let Some(program) = installed("openssl") else { return };
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&["localhost"]);
+    let (_running, address) = start_on_a_free_port(|address| {
+        let mut command = Command::new(&program);
+        command.args(["s_server", "-www", "-accept", &address.to_string(), "-Verify", "1", "-verify_return_error"]);
+        command.arg("-CAfile").arg(&authority.file);
+        command.arg("-cert").arg(&own.certificate_file).arg("-key").arg(&own.key_file);
+        command
+    });
+    let reply = secured(&authority).send(Request::get(format!("https://localhost:{}/", address.port())), ());
+    // Its page has no length: it is whole, since the closing alert came.
+    let page = reply.expect("a reply").body.bytes(1 << 20).expect("all of it");
+    assert!(String::from_utf8_lossy(&page).contains("me of the authority"), "{page:?}");
+}
+
+#[test]
+fn tls_to_python_and_node_keeps_the_connection() {
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&["localhost"]);
+    let client = secured(&authority);
+    let python = "
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', '4')
+        self.end_headers()
+        self.wfile.write(b'true')
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+context.load_verify_locations(sys.argv[3])
+context.verify_mode = ssl.CERT_REQUIRED
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+";
+    let node = "
+const { readFileSync } = require('fs');
+const [cert, key, ca] = process.argv.slice(1).map((file) => readFileSync(file));
+require('https').createServer({ cert, key, ca, requestCert: true }, (request, response) => {
+  response.end(String(request.client.authorized));
+}).listen(0, '127.0.0.1', function () { console.log(this.address().port); });
+";
+    for (name, option, program) in [("python3", "-c", python), ("node", "-e", node)] {
+        let Some(peer) = installed(name) else { continue };
+        let mut command = Command::new(peer);
+        command.args([option, program]).arg(&own.certificate_file).arg(&own.key_file).arg(&authority.file);
+        let mut running = Running::start(&mut command);
+        let url = format!("https://localhost:{}/", running.line());
+        assert_eq!(twice(&client, &url), (b"true".to_vec(), b"true".to_vec(), true), "{name}");
+    }
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use persist_tests::certificates::Authority;
 use persist_tests::folder::{Folder, content};
 use persist_tests::peers::{go, installed, python::python};
-use persist_tests::process::{Said, run};
+use persist_tests::process::{Said, run, run_with_input};
 
 /// A server that gives back what it gets.
 struct Echo {
@@ -190,4 +191,68 @@ fn wrk_counts_no_error_on_64_connections() {
         // It opens one to see whether anybody listens.
         server.had(65);
     }
+}
+
+#[test]
+fn clients_of_others_speak_tls_with_the_blocking_server_and_keep_their_connections() {
+    use persist_sync::tls::ServerTls;
+    use persist_sync::{Received, Response, Server};
+    let authority = Authority::new("the authority");
+    let (other, own) = (authority.sign(&["other.example"]), authority.sign(&["localhost"]));
+    let tls = ServerTls::builder().certificate(other.certificate, other.key).certificate(own.certificate, own.key);
+    let server = Server::bind("127.0.0.1:0").expect("a port").with_tls(tls.build().expect("it can be used"));
+    let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+    let serving = std::thread::spawn(move || {
+        server.serve(|received: Received| received.responder.send(Response::ok(), "hello")).expect("served")
+    });
+    let (port, ca) = (address.port().to_string(), authority.file.to_str().expect("UTF-8").to_owned());
+    let url = format!("https://localhost:{port}/");
+    let python = "
+import http.client, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+connection = http.client.HTTPSConnection('localhost', int(sys.argv[1]), context=context)
+for n in range(2):
+    connection.request('GET', '/')
+    print(connection.getresponse().read().decode(), end='')
+";
+    let node = "
+const https = require('https');
+const [port, ca] = process.argv.slice(1);
+const agent = new https.Agent({ keepAlive: true, maxSockets: 1, ca: require('fs').readFileSync(ca) });
+const once = () => new Promise((resolve, reject) => https.get({ host: 'localhost', port, agent }, (response) => {
+  response.on('data', (part) => process.stdout.write(part));
+  response.on('end', resolve);
+}).on('error', reject));
+once().then(once).then(() => agent.destroy());
+";
+    let clients: [(&str, &[&str], &str); 4] = [
+        ("curl", &["-q", "--silent", "--show-error", "--cacert", &ca, &url, &url], ""),
+        ("python3", &["-c", python, &port, &ca], ""),
+        ("node", &["-e", node, &port, &ca], ""),
+        (
+            "openssl",
+            &[
+                "s_client",
+                "-quiet",
+                "-verify_return_error",
+                "-CAfile",
+                &ca,
+                "-servername",
+                "localhost",
+                "-connect",
+                &url[8..url.len() - 1],
+            ],
+            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        ),
+    ];
+    let mut connections = 0;
+    for (name, arguments, input) in clients {
+        let Some(program) = installed(name) else { continue };
+        let said = run_with_input(Command::new(program).args(arguments), input.as_bytes());
+        assert_eq!(said.code, Some(0), "{name}: {}", said.stderr);
+        assert_eq!(String::from_utf8_lossy(&said.stdout).matches("hello").count(), 2, "{name}");
+        connections += 1;
+    }
+    handle.shutdown(LONG);
+    assert_eq!(serving.join().expect("no panic").connections, connections);
 }
