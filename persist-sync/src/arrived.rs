@@ -76,6 +76,10 @@ impl<R: Role> Arrived<R> {
     fn expect(&mut self, id: ExchangeId) -> &mut Exchange<R> {
         let at = match self.place(id) {
             Ok(at) => at,
+            Err(at) if at == self.exchanges.len() => {
+                self.exchanges.push_back(Exchange::new(id));
+                at
+            }
             Err(at) => {
                 self.exchanges.insert(at, Exchange::new(id));
                 at
@@ -225,10 +229,9 @@ impl<R: Role> Arrived<R> {
         let Ok(at) = self.place(id) else { return };
         let exchange = &mut self.exchanges[at];
         exchange.handles = exchange.handles.saturating_sub(1);
-        if exchange.handles == 0
-            && let Some(exchange) = self.exchanges.remove(at)
-        {
+        if exchange.handles == 0 {
             self.buffered -= exchange.waiting();
+            if at == 0 { drop(self.exchanges.pop_front()) } else { drop(self.exchanges.remove(at)) }
         }
     }
 

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use persist_core::{Config, Instant, Parts, Role, Side};
 
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::part::Part;
 use crate::ready::{Directions, Waker, wait_for};
 use crate::scratch;
-use crate::stream::Stream;
+use crate::stream::{Stream, TICK};
 use crate::trace::{Span, tell};
 
 mod facts;
@@ -228,5 +229,20 @@ impl<R: Role> Link<R> {
         // Fails on a dead socket only, which reads and writes will tell.
         let _ = stream.detach();
         Some((stream, parts))
+    }
+}
+
+impl<R: Role> State<R> {
+    /// Whether whoever is about to wait so long at most, and for this, may do so inside of a read: a reply is due, and nobody else needs this
+    /// connection's threads.
+    fn may_wait_in_read(&self, wanted: Directions, left: Option<Duration>) -> bool {
+        self.waits
+            && !self.crowded
+            && self.waiting + self.watchers == 0
+            && wanted == (Directions { read: true, write: false })
+            && left.is_none_or(|left| left >= 4 * TICK)
+            && !self.conn().is_idle()
+            // Content goes straight to where it is wanted.
+            && self.conn().body_window() == 0
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Next, Parts, Role, Side};
@@ -14,7 +13,7 @@ use crate::arrived::Arrived;
 use crate::clock;
 use crate::ready::Directions;
 use crate::scratch;
-use crate::stream::{Stream, TICK};
+use crate::stream::Stream;
 
 /// Slices given to one write.
 const SLICES_MAX: usize = 64;
@@ -79,6 +78,8 @@ pub(crate) struct State<R: Role> {
     pub(super) waiting: usize,
     /// How many threads wait for whatever changes, rather than for something of their own.
     pub(super) watchers: usize,
+    /// When deadlines were last looked at.
+    checked: Instant,
     /// The machine was changed, or the stream: there may be something to move along.
     unsettled: bool,
     /// Something happened that they have not been told.
@@ -128,6 +129,7 @@ impl<R: Role> State<R> {
             place: None,
             waiting: 0,
             watchers: 0,
+            checked: now,
             unsettled: true,
             news: false,
             told: false,
@@ -197,6 +199,10 @@ impl<R: Role> State<R> {
     }
 
     fn pass_deadline(&mut self, now: Instant) -> bool {
+        // One that is due at once is met by whoever is about to wait for it.
+        if std::mem::replace(&mut self.checked, now) == now {
+            return false;
+        }
         let due = self.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due {
             self.machine.handle_timeout(now);
@@ -452,19 +458,6 @@ impl<R: Role> State<R> {
     /// Whether a thread is inside of a read: what it gets comes before what others would.
     fn is_read_elsewhere(&self) -> bool {
         self.driver.as_ref().is_some_and(|driver| driver.reads)
-    }
-
-    /// Whether whoever is about to wait so long at most, and for this, may do so inside of a read: a reply is due, and nobody else needs this
-    /// connection's threads.
-    pub(super) fn may_wait_in_read(&self, wanted: Directions, left: Option<Duration>) -> bool {
-        self.waits
-            && !self.crowded
-            && self.waiting + self.watchers == 0
-            && wanted == (Directions { read: true, write: false })
-            && left.is_none_or(|left| left >= 4 * TICK)
-            && !self.machine.is_idle()
-            // Content goes straight to where it is wanted.
-            && self.machine.body_window() == 0
     }
 
     /// Whether somebody waits for the stream already.
