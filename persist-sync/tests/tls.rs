@@ -2,6 +2,8 @@
 
 #[path = "common/certificates.rs"]
 mod certificates;
+#[path = "tls/choices.rs"]
+mod choices;
 mod common;
 
 use std::error::Error as _;
