@@ -59,7 +59,11 @@ pub(crate) fn run(options: &[String]) -> Outcome {
             let measured: usize = tables.len() + failed.len();
             let missing: Vec<&str> =
                 failed.iter().copied().chain(scenarios[measured..].iter().map(|scenario| scenario.name)).collect();
-            write(&tables, &load.text(), &missing)?;
+            let mut circumstances = load.text();
+            if options.quick {
+                circumstances += " Each run did an eighth of the usual work.";
+            }
+            write(&tables, &circumstances, &missing)?;
         }
     }
     if options.write {
@@ -117,8 +121,10 @@ fn parse(words: &[String]) -> Result<Options, String> {
             _ => return Err(format!("unknown option `{word}`; there are: {OPTIONS}")),
         }
     }
-    if options.write && (options.quick || !options.only.is_empty() || !options.who.is_empty()) {
-        return Err("`--write` wants everything measured: leave out --quick, --only and --who".to_owned());
+    let is_hasty = options.quick && options.runs.is_none();
+    if options.write && (is_hasty || !options.only.is_empty() || !options.who.is_empty()) {
+        return Err("`--write` wants everything measured: leave out --only and --who, and --quick unless with --runs"
+            .to_owned());
     }
     Ok(options)
 }
@@ -157,7 +163,8 @@ fn compare(bench: &Bench, scenario: &Scenario, options: &Options) -> Result<Tabl
     use scenario::Measure::{Calls, Idle, Instructions};
     // Counts are the same each time.
     let is_exact = matches!(scenario.measure, Calls | Instructions | Idle);
-    let runs = if options.quick || is_exact { 1 } else { options.runs.unwrap_or(RUNS) };
+    let usual = if options.quick { 1 } else { RUNS };
+    let runs = if is_exact { 1 } else { options.runs.unwrap_or(usual) };
     let takes_part = |who: &&&str| options.who.is_empty() || options.who.iter().any(|wanted| wanted == **who);
     let who: Vec<&'static str> = scenario.who.iter().filter(takes_part).copied().collect();
     let mut all: Vec<(&'static str, Vec<Figures>)> = who.iter().map(|who| (*who, Vec::new())).collect();
