@@ -28,6 +28,10 @@ impl Table {
         Self { scenario, runs, rows }
     }
 
+    pub(super) fn name(&self) -> &'static str {
+        self.scenario.name
+    }
+
     fn title(&self) -> String {
         format!("{}, {}", side(&self.scenario), self.scenario.title)
     }
