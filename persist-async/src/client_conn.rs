@@ -405,7 +405,7 @@ impl<S: Transport> ClientConn<S> {
                 let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
                 match state.begin(request, body_len, place) {
                     Ok(id) => {
-                        state.carry(id, body.take().unwrap_or_default());
+                        state.carry(id, request, body.take().unwrap_or_default());
                         Some(Ok(id))
                     }
                     Err(error) if waits(&error, gates) => None,
@@ -478,8 +478,10 @@ impl<S: Transport> State<Client, S> {
         }
     }
 
-    fn carry(&mut self, id: ExchangeId, body: Body) {
-        self.enter(Entry::new(id));
+    fn carry(&mut self, id: ExchangeId, request: &Request, body: Body) {
+        let span = self.span.exchange(id.number(), request.method.as_str());
+        let _entered = span.enter();
+        self.enter(Entry { span: span.clone(), ..Entry::new(id) });
         self.begin_body(id, body);
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant as Moment;
 
 #[cfg(feature = "http2")]
 use persist_core::{Blame, Phase};
-use persist_core::{CloseReason, KeepAliveProbes};
+use persist_core::{CloseReason, ConnStats, KeepAliveProbes};
 
 use crate::address;
 use crate::client_conn::ClientConn;
@@ -147,6 +147,17 @@ impl<S: Transport> ClientConn<S> {
     /// The stream, for its addresses and options; `None` once the connection is closed.
     pub fn get_ref(&self) -> Option<StreamRef<'_, S>> {
         self.link.stream_ref()
+    }
+
+    /// What it has done so far. Of HTTP/2, neither bytes nor failures are counted, and of one that was taken apart by a hijack only the bytes sent are.
+    pub fn stats(&self) -> ConnStats {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let mut stats = ConnStats::default();
+            (stats.pending, stats.completed) = (two.pending(), two.completed());
+            return stats;
+        }
+        self.link.stats()
     }
 
     /// How many exchanges completed.

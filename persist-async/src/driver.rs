@@ -18,6 +18,7 @@ use tokio::io::ReadBuf;
 use crate::link::{Drive, Readable, State, Transport, Writable};
 use crate::part::Part;
 use crate::scratch::{self, READ_BYTES, Scratch};
+use crate::trace::tell;
 
 /// A body reader's own buffer: content is put there directly where that is possible.
 pub(crate) struct Direct<'a, 'b> {
@@ -225,6 +226,10 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     fn on_event(&mut self, event: Event<'_, R>, direct: &mut Option<Direct<'_, '_>>) {
+        #[cfg(feature = "tracing")]
+        let span = exchange_of(&event).and_then(|id| Some(self.entry(id)?.span.clone())).unwrap_or_default();
+        #[cfg(feature = "tracing")]
+        let _entered = span.enter();
         match event {
             Event::Interim { id, head } => {
                 if let Some(entry) = self.entry(id) {
@@ -238,6 +243,7 @@ impl<R: Part, S: Transport> State<R, S> {
             }
             Event::Data { id, data } => self.on_data(id, data, direct),
             Event::End { id, trailers } => {
+                tell!("received");
                 self.receiving = None;
                 // Of a request without content nothing is kept.
                 if let Some(entry) = self.entry(id) {
@@ -247,6 +253,8 @@ impl<R: Part, S: Transport> State<R, S> {
                 }
             }
             Event::Ended { id, failure } => {
+                tell!(disposition = %failure.disposition, reason = %failure.reason, "failed");
+                self.failed.get_or_insert_default().count(failure.disposition);
                 R::on_ended(self, id);
                 let gone = self.entry(id).and_then(|entry| {
                     entry.failure = Some(failure);
@@ -323,6 +331,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
                 Poll::Ready(Ok(n)) => {
                     bytes.advance(n);
+                    self.sent += n as u64;
                     self.write_side = Writable::Unflushed;
                     moved = true;
                     continue;
@@ -443,5 +452,20 @@ impl<R: Part, S: Transport> State<R, S> {
                 self.conn.handle_io_error(Side::Read, now);
             }
         }
+    }
+}
+
+/// Whose event it is.
+#[cfg(feature = "tracing")]
+fn exchange_of<R: Part>(event: &Event<'_, R>) -> Option<ExchangeId> {
+    match event {
+        Event::Interim { id, .. }
+        | Event::Head { id, .. }
+        | Event::Data { id, .. }
+        | Event::End { id, .. }
+        | Event::Ended { id, .. }
+        | Event::UploadStopped { id }
+        | Event::Switched { id } => Some(*id),
+        _ => None,
     }
 }

@@ -9,6 +9,7 @@ use persist_core::{BodyLen, ExchangeId, Failure, Fields, Role};
 
 use crate::part::Part;
 use crate::pump::Outgoing;
+use crate::trace::Span;
 use crate::wakers::Slot;
 
 /// One exchange, as far as the adapter keeps it.
@@ -28,6 +29,9 @@ pub(crate) struct Entry<R: Role> {
     pub(crate) inbound_held: bool,
     /// Somebody holds the right to answer.
     pub(crate) outbound_held: bool,
+    /// Entered while anything of it is worked on.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "there is nothing to enter"))]
+    pub(crate) span: Span,
     /// Content that came after the receiving end was dropped.
     pub(crate) discarded: u64,
 }
@@ -54,6 +58,7 @@ impl<R: Role> Entry<R> {
             waiter: None,
             inbound_held: true,
             outbound_held: false,
+            span: Span::default(),
             discarded: 0,
         }
     }

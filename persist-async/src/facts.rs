@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::time::Instant as Moment;
 
-use persist_core::{CloseReason, Delivery, KeepAliveProbes, Phase, Role};
+use persist_core::{CloseReason, ConnStats, Delivery, KeepAliveProbes, Phase, Role};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address;
@@ -67,6 +67,17 @@ impl<R: Part, S: Transport> Link<R, S> {
         };
         let queued = unacknowledged(stream).map_err(|cause| Error::new(Phase::Send, cause))?;
         Ok(state.conn.unsent_bytes() as u64 + queued.unwrap_or(0))
+    }
+
+    pub(crate) fn stats(&self) -> ConnStats {
+        let state = self.lock();
+        let mut stats = ConnStats::default();
+        stats.age = state.clock.now().saturating_since(state.conn.created());
+        stats.pending = state.conn.pending();
+        stats.completed = state.conn.completed();
+        stats.failed = state.failed.as_deref().copied().unwrap_or_default();
+        (stats.sent, stats.received) = (state.sent, state.conn.received_bytes());
+        stats
     }
 
     /// Why nothing new can begin, if so.

@@ -111,6 +111,7 @@ mod sys;
 pub mod tls;
 #[cfg(feature = "tower")]
 pub mod tower;
+mod trace;
 mod wait;
 mod waiting;
 mod wakers;
@@ -129,9 +130,9 @@ pub use incoming::Incoming;
 pub use link::Transport;
 pub use persist_core;
 pub use persist_core::{
-    Blame, BodyLen, ClientConfig, CloseReason, Closed, Config, Delivery, Disposition, ExchangeId, FailedRequest,
-    Failure, Fields, KeepAliveProbes, Method, Pending, PersistentStreamConfig, Phase, Request, RequestHead, Response,
-    ResponseHead, SendError, StateEvent, StatusCode,
+    Blame, BodyLen, ClientConfig, ClientStats, CloseReason, Closed, Config, ConnStats, Delivery, Disposition,
+    ExchangeId, FailedRequest, Failure, Fields, KeepAliveProbes, Method, Pending, PersistentStreamConfig, Phase,
+    Request, RequestHead, Response, ResponseHead, SendError, ServerStats, StateEvent, StatusCode,
 };
 pub use persistent_stream::{Greeting, PersistentStream};
 pub use responder::Responder;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use persist_core::stats::Dispositions;
 use persist_core::{CloseReason, Config, Conn, Delivery, ExchangeId, Instant, Phase, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
@@ -20,6 +21,7 @@ use crate::error::{self, Error};
 use crate::facts;
 use crate::part::Part;
 use crate::pump::Outgoing;
+use crate::trace::{Entered, Span};
 use crate::wait::Wait;
 use crate::waiting::{Interest, Waiting, Wakes};
 use crate::wakers::{Hold, Slot, Wakers};
@@ -45,6 +47,8 @@ pub(crate) struct Link<R: Role, S> {
     /// The connection's number in this process.
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
+    /// Entered whenever the connection is worked on.
+    pub(crate) span: Span,
 }
 
 /// The number of the next connection in this process.
@@ -89,6 +93,12 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) last_read: Option<Instant>,
     pub(crate) last_write: Option<Instant>,
+    /// The connection's, for those of its exchanges.
+    pub(crate) span: Span,
+    /// Bytes that the stream took.
+    pub(crate) sent: u64,
+    /// The exchanges that did not complete, if there were any.
+    pub(crate) failed: Option<Box<Dispositions>>,
     /// What the stream's end is to be asked, by whoever closes: whether all has arrived.
     pub(crate) delivery: Option<Delivery>,
     /// How the last drive ended.
@@ -255,8 +265,11 @@ impl<R: Part, S: Transport> Link<R, S> {
     }
 
     fn bare((conn, clock): (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
+        let id = next_id();
+        let span = Span::connection(id, R::NAME);
         let wakers = Arc::new(Wakers::default());
         let state = State {
+            span: span.clone(),
             conn,
             stream: Some(stream),
             entries: VecDeque::new(),
@@ -279,6 +292,8 @@ impl<R: Part, S: Transport> Link<R, S> {
             waiting: None,
             last_read: None,
             last_write: None,
+            sent: 0,
+            failed: None,
             delivery: None,
             drive: Drive::NotNeeded,
             polling: None,
@@ -294,8 +309,9 @@ impl<R: Part, S: Transport> Link<R, S> {
             wakers,
             has_task: AtomicBool::new(false),
             stamp: None,
-            id: next_id(),
+            id,
             peer,
+            span,
         }
     }
 
@@ -332,7 +348,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     pub(crate) fn lock_as_left(&self) -> (Locked<'_, R, S>, bool) {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let hungry = std::mem::take(&mut guard.hungry);
-        (Locked { guard: Some(guard), wakers: &self.wakers }, hungry)
+        (Locked { guard: Some(guard), wakers: &self.wakers, _entered: self.span.enter() }, hungry)
     }
 
     /// Changes something that whoever drives must hear of.
@@ -454,6 +470,7 @@ impl<R: Part, S: Transport> Link<R, S> {
 pub(crate) struct Locked<'a, R: Role, S> {
     guard: Option<MutexGuard<'a, State<R, S>>>,
     wakers: &'a Wakers,
+    _entered: Entered<'a>,
 }
 
 impl<R: Role, S> Locked<'_, R, S> {

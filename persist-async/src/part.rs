@@ -11,6 +11,9 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
     /// nobody might send the rest. A server's response, on the other hand, may depend on the request's end.
     const END_AWAITS_UPLOAD: bool;
 
+    /// What it is called where it is told of.
+    const NAME: &'static str;
+
     /// A head came.
     fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen));
 
@@ -32,6 +35,7 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
 
 impl Part for Client {
     const END_AWAITS_UPLOAD: bool = true;
+    const NAME: &'static str = "client";
 
     fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen)) {
         let Some(entry) = state.entry(id) else { return };
@@ -59,6 +63,7 @@ impl Part for Client {
 
 impl Part for Server {
     const END_AWAITS_UPLOAD: bool = false;
+    const NAME: &'static str = "server";
 
     fn on_head<S>(
         state: &mut State<Self, S>,

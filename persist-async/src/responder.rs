@@ -13,6 +13,7 @@ use crate::date::Stamp;
 use crate::error::{self, Result};
 use crate::hijack::{self, Hijacked};
 use crate::link::{Link, State, Transport};
+use crate::trace::Span;
 use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
 
@@ -29,6 +30,7 @@ enum Way {
     Http1 {
         outlet: Arc<dyn Outlet>,
         ticket: Option<Ticket>,
+        span: Span,
     },
     #[cfg(feature = "http2")]
     Http2(Option<Box<crate::http2::Answerer>>),
@@ -52,8 +54,8 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Responder {
-    pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket) -> Self {
-        Self { way: Way::Http1 { outlet, ticket: Some(ticket) } }
+    pub(crate) fn new(outlet: Arc<dyn Outlet>, ticket: Ticket, span: Span) -> Self {
+        Self { way: Way::Http1 { outlet, ticket: Some(ticket), span } }
     }
 
     #[cfg(feature = "http2")]
@@ -122,7 +124,7 @@ impl Responder {
     /// With a [`SendError`] as its cause: the peer speaks HTTP/1.0, the status is not an interim one, the exchange has ended.
     pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
         match &self.way {
-            Way::Http1 { outlet, ticket: Some(ticket) } => outlet.interim(ticket, response.borrow()),
+            Way::Http1 { outlet, ticket: Some(ticket), .. } => outlet.interim(ticket, response.borrow()),
             #[cfg(feature = "http2")]
             Way::Http2(Some(answerer)) => answerer.interim(response.borrow()),
             _ => Err(error::refused(SendError::NoSuchExchange)),
@@ -134,7 +136,7 @@ impl Drop for Responder {
     fn drop(&mut self) {
         // One of HTTP/2 sees to itself.
         #[cfg_attr(not(feature = "http2"), allow(irrefutable_let_patterns, reason = "there is one way only"))]
-        if let Way::Http1 { outlet, ticket } = &mut self.way
+        if let Way::Http1 { outlet, ticket, .. } = &mut self.way
             && let Some(ticket) = ticket.take()
         {
             outlet.abandon(ticket.id());
@@ -156,7 +158,10 @@ impl Future for Sending<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { responder, response, body, slot } = self.get_mut();
         match &mut responder.way {
-            Way::Http1 { outlet, ticket } => outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx),
+            Way::Http1 { outlet, ticket, span } => {
+                let _entered = span.enter();
+                outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx)
+            }
             #[cfg(feature = "http2")]
             Way::Http2(_) => Poll::Ready(Err(error::refused(SendError::NoSuchExchange))),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::{
-    BodyLen, CloseReason, Closed, Config, Delivery, KeepAliveProbes, Phase, RequestHead, Response, Server,
+    BodyLen, CloseReason, Closed, Config, ConnStats, Delivery, KeepAliveProbes, Phase, RequestHead, Response, Server,
 };
 
 use crate::address;
@@ -149,6 +149,11 @@ impl<S: Transport> ServerConn<S> {
         self.link.err()
     }
 
+    /// What it has done so far. Of one that was taken apart by a hijack, nothing is known any more but the bytes sent.
+    pub fn stats(&self) -> ConnStats {
+        self.link.stats()
+    }
+
     /// How many exchanges completed.
     pub fn completed(&self) -> u64 {
         self.link.lock().conn.completed()
@@ -253,7 +258,8 @@ impl<S: Transport> ServerConn<S> {
 pub(crate) fn take<S: Transport>(link: &Arc<Link<Server, S>>, state: &mut State<Server, S>) -> Option<Received> {
     let Arrived { id, head, ticket, len } = state.arrived.take()?;
     let body = if len == BodyLen::Empty { Incoming::nothing() } else { Incoming::open(link, state, id, len) };
-    let responder = Responder::new(link.clone(), ticket);
+    let span = link.span.exchange(id.number(), head.method().as_str());
+    let responder = Responder::new(link.clone(), ticket, span);
     Some(Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer })
 }
 

@@ -297,3 +297,157 @@ async fn whoever_flushes_is_told_though_another_task_drives() {
     drop((exchange, far));
     closing.await.expect("no panic");
 }
+
+#[tokio::test]
+async fn a_connection_counts_what_it_carried_at_both_ends() {
+    let (client, server) = pair(deep(2));
+    let server = Arc::new(server);
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move {
+            for _ in 0..3 {
+                let mut received = server.read().await.expect("no error").expect("a request");
+                let content = received.body.bytes(100).await.expect("its content");
+                received.responder.send(Response::ok(), persist_async::Body::from(content)).await.expect("answered");
+            }
+            server.read().await // and this drives what was answered
+        }
+    });
+    for _ in 0..3 {
+        let mut reply = client.send(post("/"), "0123456789").await.expect("a reply");
+        assert_eq!(reply.body.bytes(100).await.expect("content"), "0123456789");
+    }
+    let (ours, theirs) = (client.stats(), server.stats());
+    assert_eq!((ours.completed, ours.reused(), ours.pending, ours.failed.total()), (3, 2, 0, 0));
+    assert_eq!((theirs.completed, theirs.failed.total()), (3, 0));
+    let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n0123456789".len() as u64;
+    let reply = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789".len() as u64;
+    assert_eq!((ours.sent, ours.received), (3 * request, 3 * reply));
+    assert_eq!((theirs.sent, theirs.received), (3 * reply, 3 * request));
+    // Two are on their way when the server goes.
+    let first = client.write(get("/"), ()).await.expect("written");
+    let second = client.write(get("/"), ()).await.expect("written");
+    client.flush().await.expect("flushed");
+    drop((serving.await.expect("no panic"), server));
+    let _ = (client.read(first).await.expect_err("gone"), client.read(second).await.expect_err("gone"));
+    assert_eq!(client.stats().failed.sent_no_reply, 2);
+    assert!(client.stats().age > Duration::ZERO);
+}
+
+/// What is told through `tracing`.
+#[cfg(feature = "tracing")]
+mod told {
+    use std::fmt::{Debug, Write};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Writes a line for each span that begins, and for each event, behind the spans it is in.
+    #[derive(Default)]
+    struct Lines {
+        lines: Mutex<Vec<String>>,
+        spans: Mutex<Vec<String>>,
+        entered: Mutex<Vec<u64>>,
+        next: AtomicU64,
+    }
+
+    struct Shown(String);
+
+    impl Visit for Shown {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let _ = write!(self.0, " {}={value:?}", field.name());
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Listens(Arc<Lines>);
+
+    impl Subscriber for Listens {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "persist"
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            let mut shown = Shown(span.metadata().name().to_owned());
+            span.record(&mut shown);
+            let parent = span.parent().map(|parent| parent.into_u64());
+            let inside = parent.map(|at| self.0.spans.lock().expect("no panic")[at as usize - 1].clone());
+            let name = inside.map_or(shown.0.clone(), |inside| format!("{inside}: {}", shown.0));
+            self.0.lines.lock().expect("no panic").push(format!("+ {name}"));
+            self.0.spans.lock().expect("no panic").push(name);
+            Id::from_u64(self.0.next.fetch_add(1, Ordering::SeqCst) + 1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut shown = Shown(String::new());
+            event.record(&mut shown);
+            let inside = self
+                .0
+                .entered
+                .lock()
+                .expect("no panic")
+                .last()
+                .map(|at| self.0.spans.lock().expect("no panic")[*at as usize - 1].clone());
+            self.0.lines.lock().expect("no panic").push(format!("{}:{}", inside.unwrap_or_default(), shown.0));
+        }
+
+        fn enter(&self, span: &Id) {
+            self.0.entered.lock().expect("no panic").push(span.into_u64());
+        }
+
+        fn exit(&self, span: &Id) {
+            let mut entered = self.0.entered.lock().expect("no panic");
+            assert_eq!(entered.pop(), Some(span.into_u64()), "spans are left in order");
+        }
+    }
+
+    #[test]
+    fn connections_and_exchanges_have_spans_that_hold_no_secret() {
+        let listens = Listens::default();
+        let _guard = tracing::subscriber::set_default(listens.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let id = runtime.block_on(async {
+            let (client, server) = pair(Config::client());
+            let asked = get("/?key=secret").field("Authorization", "Bearer secret").expect("a field");
+            let serving = async {
+                let received = server.read().await.expect("no error").expect("a request");
+                received.responder.send(Response::ok(), "secret").await.expect("answered");
+                server.read().await
+            };
+            let reply = tokio::select! {
+                reply = client.send(asked, ()) => reply,
+                _ = serving => unreachable!("nothing else is asked"),
+            };
+            assert_eq!(reply.expect("a reply").body.bytes(10).await.expect("content"), "secret");
+            let unanswered = client.write(get("/"), ()).await.expect("written");
+            drop(server);
+            client.read(unanswered).await.expect_err("gone");
+            client.id()
+        });
+        let lines = listens.0.lines.lock().expect("no panic");
+        let connection = format!("connection connection={id} role=\"client\"");
+        let exchange = |n: u64| format!("{connection}: exchange connection={id} exchange={n} method=\"GET\"");
+        let said = |line: &str| lines.iter().any(|said| said.starts_with(line));
+        assert!(said(&format!("+ {connection}")) && said(&format!("+ {}", exchange(0))), "{lines:#?}");
+        assert!(
+            lines.iter().any(|line| line.contains("role=\"server\": exchange ") && line.starts_with('+')),
+            "{lines:#?}"
+        );
+        assert!(said(&format!("{}: message=received", exchange(0))), "{lines:#?}");
+        assert!(said(&format!("{}: message=failed disposition=sent, no reply reason=", exchange(1))), "{lines:#?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with(&format!("{connection}: message=response"))),
+            "the core's: {lines:#?}"
+        );
+        assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:#?}");
+    }
+}

@@ -452,3 +452,32 @@ fn a_client_outlives_the_runtime_that_it_was_used_in() {
     drop(stop);
     serving.join().expect("no panic");
 }
+
+#[tokio::test]
+async fn a_client_and_a_server_count_the_same() {
+    let (url, server) = server().await;
+    let mut config = ClientConfig::default();
+    config.upkeep.interval = Duration::from_millis(10); // the server waits for our end of the connection
+    let client = Client::with_config(config).expect("no contradiction");
+    for n in 0..5 {
+        let mut reply = client.send(Request::new(Method::POST, &url), "0123456789").await.expect("a reply");
+        assert_eq!((reply.body.bytes(10).await.expect("content").len(), reply.reused), (10, n > 0));
+    }
+    let (ours, theirs) = (client.stats(), server.stats());
+    assert_eq!((ours.requests, ours.failed, ours.retries, ours.dials, ours.dials_failed), (5, 0, 0, 1, 0));
+    assert_eq!((ours.traffic.completed, ours.traffic.reused, ours.pool.open, ours.pool.idle), (5, 4, 1, 1));
+    assert_eq!((theirs.accepted, theirs.open, theirs.refused), (1, 1, 0));
+    assert_eq!((ours.traffic.sent, ours.traffic.received), (theirs.traffic.received, theirs.traffic.sent));
+    assert!(ours.traffic.sent > 50 && ours.oldest > Duration::ZERO);
+    // What is gone is still counted.
+    server.shutdown(Duration::from_secs(30));
+    while server.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((server.stats().traffic.completed, server.stats().traffic.connections, server.stats().open), (5, 1, 0));
+    let error = client.send(Request::get(&url), ()).await.expect_err("nobody listens");
+    assert_eq!(error.phase(), Phase::Connect);
+    let gone = client.stats();
+    assert_eq!((gone.requests, gone.failed, gone.dials_failed, gone.traffic.completed), (6, 1, 1, 5));
+    assert_eq!((gone.traffic.connections, gone.stale), (1, 1));
+}

@@ -25,6 +25,7 @@ pub(super) enum Failures {
 
 impl Account {
     pub(super) fn open(shared: &Arc<Shared>, destination: Destination) -> Self {
+        shared.count(|stats| stats.requests += 1);
         shared.ledger().begin(&destination);
         Self { shared: shared.clone(), destination, request: None }
     }

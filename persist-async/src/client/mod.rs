@@ -10,7 +10,8 @@ use std::time::Duration;
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, ClientConfig, Contradiction, Decision, Destination, Pending, Phase, Repeatable, Replay, Request, Route,
+    Attempts, ClientConfig, ClientStats, Contradiction, Decision, Destination, Pending, Phase, Repeatable, Replay,
+    Request, Route,
 };
 use tokio::time::Instant as Moment;
 
@@ -19,6 +20,7 @@ use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
+use crate::trace::tell;
 
 mod account;
 mod jobs;
@@ -189,6 +191,8 @@ impl Client {
             Err(error) => {
                 // A proxy on the way keeps its name.
                 let error = if error.destination().is_some() { error } else { error.at(account.destination()) };
+                tell!(phase = ?error.phase(), disposition = ?error.disposition(), "gave up");
+                self.shared.count(|stats| stats.failed += 1);
                 if failures == Failures::Noted {
                     account.failed(request, &error);
                 }
@@ -215,6 +219,11 @@ impl Client {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// What it has done so far: requests, retries, dials, and what its connections carried.
+    pub fn stats(&self) -> ClientStats {
+        self.shared.stats()
     }
 
     /// What the pool holds.
@@ -269,6 +278,8 @@ impl Client {
                     return Err(error);
                 }
             }
+            tell!(counted = attempts.counted, unprocessed = attempts.unprocessed, %error, "retry");
+            self.shared.count(|stats| stats.retries += 1);
             if body.is_none() {
                 body = spare.as_ref().and_then(Body::try_clone);
             }

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker, ready};
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
 use persist_core::{
-    Checking, ClientConfig, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey, Route, Upkeep,
+    Checking, ClientConfig, ClientStats, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey,
+    Route, Upkeep,
 };
 
 use super::jobs::Work;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::stream::Stream;
+use crate::trace::tell;
 
 /// What all clones of a client share.
 pub(crate) struct Shared {
@@ -45,6 +47,8 @@ struct State {
     keeper: Option<u64>,
     keepers: u64,
     wakes_at: Option<Instant>,
+    /// Counts, and what the connections that are gone had carried.
+    stats: ClientStats,
 }
 
 struct Open {
@@ -99,6 +103,7 @@ impl Shared {
             keeper: None,
             keepers: 0,
             wakes_at: None,
+            stats: ClientStats::default(),
         };
         let ledger = Mutex::new(Ledger::new(config.failures_max));
         let (state, bell) = (Mutex::new(state), Arc::default());
@@ -122,6 +127,23 @@ impl Shared {
         self.state().pool.counts()
     }
 
+    pub(super) fn stats(&self) -> ClientStats {
+        let state = self.state();
+        let mut stats = state.stats;
+        stats.pool = state.pool.counts();
+        let open: Vec<_> = state.conns.values().map(|open| open.conn.clone()).collect();
+        drop(state);
+        for conn in open.iter().map(|conn| conn.stats()) {
+            stats.oldest = stats.oldest.max(conn.age);
+            stats.traffic += conn;
+        }
+        stats
+    }
+
+    pub(super) fn count(&self, count: impl FnOnce(&mut ClientStats)) {
+        count(&mut self.state().stats);
+    }
+
     pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
         self.ledger().take(destination, self.clock.now())
     }
@@ -141,11 +163,29 @@ impl Shared {
 
     fn finish(self: &Arc<Self>, todo: Todo) {
         todo.wakers.into_iter().for_each(Waker::wake);
-        todo.closed.iter().for_each(|open| open.conn.close_idle());
+        for open in todo.closed {
+            open.conn.close_idle();
+            self.gone(Some(open));
+        }
         match todo.upkeep {
             Some(Call::Wake) => self.bell.ring(),
             Some(Call::Start) => self.start_upkeep(),
             None => {}
+        }
+    }
+
+    /// A look found that an idle connection cannot be used again.
+    #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "there is nothing to tell"))]
+    pub(super) fn stale(&self, conn: &ClientConn<Stream>) {
+        tell!(connection = conn.id(), "stale");
+        self.count(|stats| stats.stale += 1);
+    }
+
+    /// A connection has left the pool: what it carried goes into the sum.
+    fn gone(&self, open: Option<Open>) {
+        if let Some(open) = open {
+            let carried = open.conn.stats();
+            self.count(|stats| stats.traffic += carried);
         }
     }
 
@@ -250,6 +290,7 @@ impl Shared {
             if !reused || !lease.conn().is_idle() || lease.conn().is_reusable() {
                 return Ok(lease);
             }
+            self.stale(lease.conn());
             lease.end(Loss::Expected);
         }
     }
@@ -303,7 +344,7 @@ impl Shared {
             state.pool.handle_closed(id, how, now, random());
             state.conns.remove(&id)
         });
-        drop(gone);
+        self.gone(gone);
     }
 
     /// Drains what an exchange left behind before the connection is lent again. False if nobody can.
@@ -320,6 +361,7 @@ impl Shared {
         let now = self.clock.now();
         match outcome {
             Ok(conn) => {
+                tell!(connection = conn.id(), to = %end_of(route), local = ?conn.local_addr(), peer = ?conn.peer_addr(), "dialled");
                 let depth = self.conn_config.pipelining.depth;
                 #[cfg(feature = "http2")]
                 let depth = if conn.is_http2() { conn.available() as u32 } else { depth };
@@ -330,7 +372,11 @@ impl Shared {
                 });
             }
             Err(error) => {
-                self.tell(Some(&error), |state| state.pool.handle_dial_failed(id, now, random()));
+                tell!(to = %end_of(route), phase = ?error.phase(), "dial failed");
+                self.tell(Some(&error), |state| {
+                    state.stats.dials_failed += 1;
+                    state.pool.handle_dial_failed(id, now, random());
+                });
             }
         }
     }
@@ -468,6 +514,8 @@ struct Dial {
 
 impl Dial {
     fn begin(shared: &Arc<Shared>, id: ConnId, route: Arc<Route>) -> Self {
+        tell!(to = %end_of(&route), "dialling");
+        shared.count(|stats| stats.dials += 1);
         let (connector, router, to) = (shared.connector.clone(), shared.config.router.clone(), route.clone());
         let config = shared.conn_config.clone();
         let work = async move {
@@ -507,6 +555,12 @@ impl Drop for Dial {
             self.end(Err(Error::new(Phase::Connect, "whoever dialled is gone: its runtime has shut down")));
         }
     }
+}
+
+/// Where a route's socket or last tunnel leads.
+#[cfg(feature = "tracing")]
+fn end_of(route: &Route) -> String {
+    route.hops.last().map(|hop| hop.to.to_string()).unwrap_or_default()
 }
 
 /// Nobody has a client of it any more: idle connections end in an orderly way.

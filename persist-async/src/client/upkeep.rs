@@ -99,15 +99,12 @@ impl Keeper {
         let held = Held { client: self.client.clone(), id, conn, how: Use::Unused };
         // RFC 9110 §7.1: only an origin can be asked for itself.
         let origin = route.hops.last().filter(|_| route.target_form == TargetForm::Origin);
-        match (check, origin) {
-            (Check::Probe, Some(hop)) if held.conn.is_reusable() => {
-                let host = hop.to.authority();
-                let within = shared.config.upkeep.interval;
-                self.jobs.push(Box::pin(probe(held, host, within)));
-            }
-            _ => {
-                held.conn.is_reusable();
-            }
+        if !held.conn.is_reusable() {
+            shared.stale(&held.conn);
+        } else if let (Check::Probe, Some(hop)) = (check, origin) {
+            let host = hop.to.authority();
+            let within = shared.config.upkeep.interval;
+            self.jobs.push(Box::pin(probe(held, host, within)));
         }
     }
 }

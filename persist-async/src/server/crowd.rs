@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use persist_core::stats::{ConnStats, ServerStats, Traffic};
 use persist_core::{Peer, Server};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ struct List {
     /// How many each peer has, where that is limited.
     peers: HashMap<Peer, usize>,
     served: Served,
+    /// What the connections that are gone had carried.
+    traffic: Traffic,
 }
 
 /// A connection that can be told to end.
@@ -41,6 +44,10 @@ pub(super) trait Ends: Send + Sync {
     fn listener_gone(&self);
     /// Now.
     fn abort(&self);
+    /// What it has carried, where that is counted.
+    fn carried(&self) -> ConnStats {
+        ConnStats::default()
+    }
 }
 
 impl Ends for Link<Server, Stream> {
@@ -50,6 +57,10 @@ impl Ends for Link<Server, Stream> {
 
     fn abort(&self) {
         Self::abort(self);
+    }
+
+    fn carried(&self) -> ConnStats {
+        self.stats()
     }
 }
 
@@ -88,6 +99,18 @@ impl Crowd {
 
     pub(super) fn open(&self) -> usize {
         self.list().open
+    }
+
+    pub(super) fn stats(&self) -> ServerStats {
+        let mut stats = ServerStats::default();
+        let links: Vec<_> = {
+            let list = self.list();
+            (stats.open, stats.accepted, stats.refused) = (list.open, list.served.connections, list.served.refused);
+            stats.traffic = list.traffic;
+            list.links.values().filter_map(Weak::upgrade).collect()
+        };
+        links.iter().for_each(|link| stats.traffic += link.carried());
+        stats
     }
 
     pub(super) fn served(&self) -> Served {
@@ -160,6 +183,15 @@ impl Member {
         drop(list);
         self.peer = Some(peer);
         true
+    }
+
+    /// The connection has carried so much, and is about to leave. From here on it counts as one that is gone.
+    pub(super) fn carried(&mut self, stats: ConnStats) {
+        let mut list = self.crowd.list();
+        if let Some(id) = self.id.take() {
+            list.links.remove(&id);
+            list.traffic += stats;
+        }
     }
 
     /// The connection is about to be served: from here on the shutdown reaches it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use persist_core::{Config, Conn, FieldValue};
+use persist_core::{Config, Conn, FieldValue, ServerStats};
 use tokio::net::ToSocketAddrs;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -244,6 +244,11 @@ impl ServerHandle {
     /// finished when `deadline` has passed is cut. Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
     pub fn shutdown(&self, deadline: Duration) {
         self.crowd.end_by(Instant::now() + deadline);
+    }
+
+    /// What the server has done so far.
+    pub fn stats(&self) -> ServerStats {
+        self.crowd.stats()
     }
 
     /// How many connections are open.

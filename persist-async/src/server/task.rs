@@ -52,7 +52,7 @@ pub(super) struct Task<H, F, S: Transport> {
     /// The waker that the connection has.
     waker: Option<Waker>,
     /// Its place among the server's connections, given back when the task is gone.
-    _member: Member,
+    member: Member,
 }
 
 /// Why [`State::turn`] stopped.
@@ -171,13 +171,7 @@ where
     S: Transport,
 {
     pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>, member: Member) -> Self {
-        Self {
-            running: Running { first: None, others: Vec::new(), spare: None },
-            service,
-            link,
-            waker: None,
-            _member: member,
-        }
+        Self { running: Running { first: None, others: Vec::new(), spare: None }, service, link, waker: None, member }
     }
 }
 
@@ -335,6 +329,8 @@ impl<S: Transport> State<Server, S> {
 impl<H, F, S: Transport> Drop for Task<H, F, S> {
     fn drop(&mut self) {
         self.link.desert();
+        let carried = self.link.stats();
+        self.member.carried(carried);
     }
 }
 

@@ -312,6 +312,11 @@ impl<R: Role> Conn<R> {
         self.completed
     }
 
+    /// Bytes of input that were consumed.
+    pub fn received_bytes(&self) -> u64 {
+        self.consumed
+    }
+
     /// When the machine was made.
     pub fn created(&self) -> Instant {
         self.times.created
