@@ -119,8 +119,12 @@ impl Proxy {
             Kind::Privoxy => {
                 let counts =
                     said.lines().filter_map(|line| line.split_once("Requests received: ")?.1.strip_suffix('.'));
-                // The first one is the look whether it listens, which it counts as a request.
-                Some(counts.filter_map(|count| count.parse().ok()).skip(1).collect())
+                let mut counts: Vec<usize> = counts.filter_map(|count| count.parse().ok()).collect();
+                // It counts the look whether it listens as a request, and tells of it whenever it comes to that.
+                if let Some(look) = counts.iter().position(|count| *count == 1) {
+                    counts.remove(look);
+                }
+                Some(counts)
             }
             Kind::Microsocks | Kind::Dante | Kind::Ncat | Kind::ProxyPy => None,
         }
