@@ -86,6 +86,15 @@ impl<R: Role> Link<R> {
         result
     }
 
+    /// Takes something of what has arrived, which may make room for more. Does not read on.
+    pub(crate) fn take<T>(&self, take: impl FnOnce(&mut State<R>) -> T) -> T {
+        let mut state = self.look();
+        let result = take(&mut state);
+        state.advance();
+        self.leave(state);
+        result
+    }
+
     /// Drives the connection until `done` gives something; `None` once the connection is gone and `done` still gave nothing.
     ///
     /// `done` may change the state; what it changed is moved along before the call returns.

@@ -334,7 +334,8 @@ impl<R: Part> Inbound for Link<R> {
     }
 
     fn read_ready(&self, id: ExchangeId, most: usize) -> (Vec<u8>, Option<End>) {
-        self.act(|state| {
+        // Without reading on: what comes next goes straight to where it is wanted.
+        self.take(|state| {
             let data = state.arrived.read_some(id, most);
             let over = state.arrived.get_mut(id).filter(|exchange| exchange.complete && exchange.waiting() == 0);
             let end = over.map(|exchange| exchange.trailers.take());
