@@ -1,8 +1,14 @@
-//! `cargo xtask features`: each library alone, without features and with each of them by itself.
+//! `cargo xtask features`: each library alone, without features and with each of them by itself; and how little `persist-async` pulls in by default.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::{Outcome, shell};
+
+/// What the default build of `persist-async` may pull in at most, itself included.
+const TREE_MAX: usize = 25;
+const TREE_DOC: &str = "docs/decisions/dependencies.md";
+const TREE_HEADING: &str = "\n## What persist-async pulls in\n";
 
 const LIBRARIES: [&str; 4] = ["persist-core", "persist-sync", "persist-async", "persist-proxy"];
 
@@ -16,7 +22,49 @@ pub(crate) fn run(options: &[String]) -> Outcome {
             check(library, feature)?;
         }
     }
+    small_tree()
+}
+
+/// The crates that a user of `persist-async` gets without asking for features, ours included: no more than promised, and no other than its documentation lists.
+fn small_tree() -> Outcome {
+    let output = shell::cargo()
+        .args(["tree", "--locked", "-p", "persist-async", "--edges", "normal", "--prefix", "none", "--no-dedupe"])
+        .output()
+        .map_err(|error| format!("cannot start cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let tree: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let documented =
+        fs::read_to_string(shell::root().join(TREE_DOC)).map_err(|error| format!("cannot read {TREE_DOC}: {error}"))?;
+    judge(&tree, &listed(&documented))?;
+    println!("persist-async pulls in {} crates by default, itself included, of {TREE_MAX} at most", tree.len());
     Ok(())
+}
+
+fn judge(tree: &BTreeSet<&str>, listed: &BTreeSet<&str>) -> Outcome {
+    if tree.len() > TREE_MAX {
+        return Err(format!(
+            "persist-async pulls in {} crates by default; {TREE_MAX} are promised at most",
+            tree.len()
+        ));
+    }
+    let (new, gone): (Vec<_>, Vec<_>) = (tree.difference(listed).collect(), listed.difference(tree).collect());
+    if new.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{TREE_DOC} lists other crates than persist-async pulls in: it lacks {new:?}, and has {gone:?} too much"
+    ))
+}
+
+/// What stands in backticks in the documentation's list.
+fn listed(text: &str) -> BTreeSet<&str> {
+    let section = text.split_once(TREE_HEADING).map_or("", |(_, behind)| behind);
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let items = section.lines().filter(|line| line.starts_with("- "));
+    items.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
 fn check(library: &str, features: &str) -> Outcome {
@@ -39,7 +87,22 @@ fn features(manifest: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::features;
+    use std::collections::BTreeSet;
+
+    use super::{features, judge, listed};
+
+    #[test]
+    fn a_tree_that_grew_is_refused() {
+        let text = "# D\n\n## What persist-async pulls in\n\nText on `nothing`.\n\n- ours: `a`, `b`\n- `c`\n\n## More\n\n- `d`\n";
+        let list = listed(text);
+        assert_eq!(list, BTreeSet::from(["a", "b", "c"]));
+        assert_eq!(judge(&BTreeSet::from(["a", "b", "c"]), &list), Ok(()));
+        let grown = judge(&BTreeSet::from(["a", "b", "c", "d"]), &list).expect_err("d is new");
+        assert!(grown.contains("lacks [\"d\"]"), "{grown}");
+        let numbers: Vec<String> = (0..26).map(|n| n.to_string()).collect();
+        let many: BTreeSet<&str> = numbers.iter().map(String::as_str).collect();
+        assert!(judge(&many, &many).is_err(), "listed or not");
+    }
 
     #[test]
     fn every_feature_but_the_default_is_found() {
