@@ -3,8 +3,10 @@
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use persist_async::{
     Blame, Body, Client, ClientConfig, ClientConn, CloseReason, Connector, Disposition, Error, Fields, Method, Phase,
     Received, Request, Response, Server, ServerConfig, StateEvent, StatusCode,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 fn get(path: &str) -> Request {
@@ -345,6 +347,74 @@ async fn a_window_that_is_never_opened_ends_the_exchange_and_bounds_what_is_sent
     conn.abort();
     let error = conn.read(exchange).await.expect_err("aborted");
     assert_eq!(failure(&error), (Disposition::PartlySent { bytes: 0 }, CloseReason::Aborted));
+}
+
+const LONG_BODY: usize = 4 << 20;
+
+/// Counts what a body's reader has given.
+struct Counted(tokio::io::Take<tokio::io::Repeat>, Arc<AtomicUsize>);
+
+impl Counted {
+    fn body(given: &Arc<AtomicUsize>) -> Body {
+        Body::reader(Self(tokio::io::repeat(b'x').take(LONG_BODY as u64), given.clone()), Some(LONG_BODY as u64))
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.0).poll_read(cx, buf);
+        self.1.fetch_add(buf.filled().len() - before, Ordering::SeqCst);
+        polled
+    }
+}
+
+/// Exchanges on other streams, which go on; what the reader of the stalled one has given after them, which is no more than windows and buffers hold.
+async fn stalled_at(conn: &ClientConn<TcpStream>, given: &AtomicUsize) {
+    let mut last = usize::MAX;
+    while last != given.load(Ordering::SeqCst) {
+        last = given.load(Ordering::SeqCst);
+        for _ in 0..50 {
+            let mut reply = conn.send(get("/small"), ()).await.expect("a reply");
+            assert_eq!(reply.body.bytes(9).await.expect("a body"), "small");
+        }
+    }
+    // One window of 256 KiB, and a few pieces of 64 KiB that are on their way.
+    assert!(last > 0 && last < 640 * 1024, "{last} bytes were given");
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_stops_the_sender_of_its_stream_and_nobody_else() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let read = Arc::new(tokio::sync::Semaphore::new(0));
+    let (source, may_read) = (given.clone(), read.clone());
+    let address = served(ServerConfig::default(), Http2Config::server(), move |mut received: Received| {
+        let (source, may_read) = (source.clone(), may_read.clone());
+        async move {
+            match received.head.target() {
+                "/download" => received.responder.send(Response::ok(), Counted::body(&source)).await,
+                "/upload" => {
+                    let _go = may_read.acquire().await.expect("open");
+                    let len = received.body.bytes(LONG_BODY).await?.len();
+                    received.responder.send(Response::ok(), len.to_string()).await
+                }
+                _ => received.responder.send(Response::ok(), "small").await,
+            }
+        }
+    })
+    .await;
+    let conn = connected(address).await;
+
+    let mut download = conn.send(get("/download"), ()).await.expect("a head");
+    stalled_at(&conn, &given).await;
+    assert_eq!(download.body.bytes(LONG_BODY).await.expect("all of it").len(), LONG_BODY);
+
+    given.store(0, Ordering::SeqCst);
+    let upload = conn.write(post("/upload"), Counted::body(&given)).await.expect("a place");
+    stalled_at(&conn, &given).await;
+    read.add_permits(1);
+    let mut reply = conn.read(upload).await.expect("a reply");
+    assert_eq!(reply.body.bytes(9).await.expect("a body"), LONG_BODY.to_string());
 }
 
 #[tokio::test]
