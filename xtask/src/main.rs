@@ -30,7 +30,7 @@ struct Task {
 const TASKS: &[Task] = &[
     Task { name: "test", options: suite::OPTIONS, about: "run every test, and interop with the peers that are installed", run: suite::run },
     Task { name: "tidy", options: "", about: "check what the compiler does not: layers, file length, docs that name files", run: tidy::run },
-    Task { name: "features", options: "", about: "check each library without features, and with each of them alone", run: features::run },
+    Task { name: "features", options: features::OPTIONS, about: "check the libraries without features, or with each of them alone", run: features::run },
     Task { name: "spec", options: "", about: "check that each requirement of RFC 9112 has its place and its test", run: spec::run },
     Task { name: "fuzz", options: fuzz::OPTIONS, about: "run the fuzz targets, each for so many seconds", run: fuzz::run },
     Task { name: "standalone", options: "", about: "build and run, for each crate, a program outside the workspace that uses only that", run: standalone::run },

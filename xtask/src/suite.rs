@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Outcome, dist, fuzz, shell, standalone};
+use crate::{Outcome, dist, features, fuzz, shell, standalone};
 
 pub(crate) const OPTIONS: &str = "[--full] [--require-peers]";
 
@@ -57,7 +57,8 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     }
     let mut tally = count(&mut tests)?;
     let standalone: fn() -> Outcome = || standalone::run(&[]);
-    let longer: [fn() -> Outcome; 4] = [build_for_bare_targets, build_with_oldest_rust, fuzz_briefly, install_package];
+    let longer: [fn() -> Outcome; 5] =
+        [features::each_alone, build_for_bare_targets, build_with_oldest_rust, fuzz_briefly, install_package];
     for step in std::iter::once(standalone).chain(longer.into_iter().filter(|_| full)) {
         match step() {
             Ok(()) => tally.passed += 1,
