@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use persist_core::stats::Dispositions;
 use persist_core::{BodyLen, CloseReason, Event, ExchangeId, Failure, Fields, ProtocolError, Role};
 
 /// Content that is read ahead of whoever will take it, before reading pauses: one read's worth.
@@ -47,6 +48,8 @@ pub(crate) struct Arrived<R: Role> {
     /// The exchange whose content comes next from the stream.
     current: Option<ExchangeId>,
     failures: VecDeque<(ExchangeId, Failure)>,
+    /// How many there were, by what became of them.
+    failed: Option<Box<Dispositions>>,
     pub(crate) protocol_error: Option<ProtocolError>,
     pub(crate) closed: Option<CloseReason>,
     pub(crate) switched: Option<ExchangeId>,
@@ -60,6 +63,7 @@ impl<R: Role> Default for Arrived<R> {
             buffered: 0,
             current: None,
             failures: VecDeque::new(),
+            failed: None,
             protocol_error: None,
             closed: None,
             switched: None,
@@ -131,6 +135,7 @@ impl<R: Role> Arrived<R> {
             }
             Event::Ended { id, failure } => {
                 self.leave_current(id);
+                self.failed.get_or_insert_default().count(failure.disposition);
                 if self.failures.len() == FAILURES_MAX {
                     self.failures.pop_front();
                 }
@@ -242,6 +247,11 @@ impl<R: Role> Arrived<R> {
         self.buffered -= whole.content.len();
         self.release(id);
         Some(whole)
+    }
+
+    /// How many exchanges did not complete.
+    pub(crate) fn failed(&self) -> Dispositions {
+        self.failed.as_deref().copied().unwrap_or_default()
     }
 
     /// The failures since the last call, newest [`FAILURES_MAX`].

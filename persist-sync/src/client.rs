@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
+use persist_core::stats::ClientStats;
 use persist_core::{
     Attempts, ClientConfig, Contradiction, Decision, Destination, Instant, Pending, Phase, Repeatable, Replay, Request,
     Route,
@@ -26,6 +27,7 @@ use crate::trace::tell;
 mod account;
 mod lease;
 mod shared;
+mod tally;
 mod upkeep;
 
 use account::{Account, Failures};
@@ -145,6 +147,11 @@ impl Client {
         self.shared.pending_to(destination)
     }
 
+    /// What it has done so far: requests, retries, dials, and what its connections carried.
+    pub fn stats(&self) -> ClientStats {
+        self.shared.stats()
+    }
+
     /// What the pool holds.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
@@ -181,6 +188,7 @@ impl Client {
                 // A proxy on the way keeps its name.
                 let error = if error.destination().is_some() { error } else { error.at(account.destination()) };
                 tell!(phase = ?error.phase(), disposition = ?error.disposition(), "gave up");
+                self.shared.tally.failed.add();
                 if failures == Failures::Noted {
                     account.failed(request, &error);
                 }
@@ -242,6 +250,7 @@ impl Client {
                     return Err(error);
                 }
             }
+            self.shared.tally.retries.add();
             tell!(counted = attempts.counted, unprocessed = attempts.unprocessed, %error, "retry");
             if body.is_none() {
                 body = spare.as_ref().and_then(Body::try_clone);

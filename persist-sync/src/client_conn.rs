@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
+use persist_core::stats::ConnStats;
 use persist_core::{
     BodyLen, Client, CloseReason, Closed, Config, Deadline, Delivery, Ended, Instant, KeepAliveProbes, Parts, Phase,
     Request, ResponseHead, SendError,
@@ -292,6 +293,11 @@ impl ClientConn {
     /// Gives a reserved place back, as dropping it does.
     pub fn release(&self, reservation: Reservation) {
         drop(reservation);
+    }
+
+    /// What it has done so far. Of one that was taken apart by a hijack only the bytes sent are known.
+    pub fn stats(&self) -> ConnStats {
+        self.link.stats()
     }
 
     /// How many exchanges completed.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use persist_core::FieldValue;
+use persist_core::stats::ServerStats;
 
 use crate::date::Stamp;
 use crate::error::Error;
@@ -227,6 +228,11 @@ impl ServerHandle {
     /// busy when `deadline` has passed. Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
     pub fn shutdown(&self, deadline: Duration) {
         self.control.shut_down(deadline);
+    }
+
+    /// What the server has done so far. While it runs, its poller is asked, which never waits for a handler.
+    pub fn stats(&self) -> ServerStats {
+        self.control.stats()
     }
 
     /// How many connections are open.

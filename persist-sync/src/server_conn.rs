@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant as Moment;
 
+use persist_core::stats::ConnStats;
 use persist_core::{
     BodyLen, CloseReason, Closed, Config, ExchangeId, Field, FieldName, FieldValue, KeepAliveProbes, Parts, Phase,
     Refused, RequestHead, Response, SendError, Server, Ticket,
@@ -252,6 +253,11 @@ impl ServerConn {
     /// Why no further request can come, as an error; `None` while one can.
     pub fn err(&self) -> Option<Error> {
         self.link.err()
+    }
+
+    /// What it has done so far. Of one that was taken apart by a hijack, nothing is known any more but the bytes sent.
+    pub fn stats(&self) -> ConnStats {
+        self.link.stats()
     }
 
     /// How many exchanges completed.

@@ -243,3 +243,37 @@ fn pieces_are_no_larger_than_asked() {
     assert_eq!(total, 10_000);
     serving.join().expect("the server is content");
 }
+
+#[test]
+fn a_connection_counts_what_it_carried_at_both_ends() {
+    let (client, server) = pair(wide_open(2));
+    let theirs = thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            for _ in 0..3 {
+                let received = server.read().expect("no error").expect("a request");
+                let content = received.body.bytes(100).expect("its content");
+                received.responder.send(Response::ok(), content).expect("answered");
+            }
+            server.stats()
+        });
+        for _ in 0..3 {
+            let reply = client.send(post("/"), "0123456789").expect("a reply");
+            assert_eq!(reply.body.bytes(100).expect("content"), "0123456789");
+        }
+        serving.join().expect("no panic")
+    });
+    let ours = client.stats();
+    assert_eq!((ours.completed, ours.reused(), ours.pending, ours.failed.total()), (3, 2, 0, 0));
+    assert_eq!((theirs.completed, theirs.failed.total()), (3, 0));
+    let request = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789".len() as u64;
+    let reply = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789".len() as u64;
+    assert_eq!((ours.sent, ours.received), (3 * request, 3 * reply));
+    assert_eq!((theirs.sent, theirs.received), (3 * reply, 3 * request));
+    // Two are on their way when the server goes.
+    let first = client.write(get("/"), ()).expect("written");
+    let second = client.write(get("/"), ()).expect("written");
+    drop(server);
+    let _ = (client.read(first).expect_err("gone"), client.read(second).expect_err("gone"));
+    assert_eq!(client.stats().failed.sent_no_reply, 2);
+    assert!(client.stats().age > Duration::ZERO);
+}

@@ -26,6 +26,7 @@ pub(super) enum Failures {
 
 impl Account {
     pub(super) fn open(shared: &Arc<Shared>, destination: Destination) -> Self {
+        shared.tally.requests.add();
         shared.ledger().begin(&destination);
         Self { shared: shared.clone(), destination, request: None }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
+use persist_core::stats::{ClientStats, Traffic};
 use persist_core::{
     Check, ClientConfig, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey, Route, Router,
     TargetForm, Upkeep,
@@ -15,6 +16,7 @@ use persist_core::{
 
 use super::lease::Lease;
 use super::random;
+use super::tally::Tally;
 use super::upkeep::{self, Bell, Held};
 use crate::client_conn::ClientConn;
 use crate::clock;
@@ -28,6 +30,7 @@ pub(crate) struct Shared {
     connector: Connector,
     state: Mutex<State>,
     ledger: Mutex<Ledger>,
+    pub(super) tally: Tally,
     /// An answer has come for somebody who waits.
     answered: Condvar,
     /// The upkeep has something new to wait for.
@@ -44,6 +47,8 @@ struct State {
     /// What to dial under each key that somebody waits for, and how many do.
     places: HashMap<PoolKey, (Arc<Route>, usize)>,
     keeper: Keeper,
+    /// What the connections carried that have left the pool.
+    gone: Traffic,
 }
 
 struct Open {
@@ -79,10 +84,12 @@ impl Shared {
             sleepers: 0,
             places: HashMap::new(),
             keeper: Keeper::NotStarted,
+            gone: Traffic::default(),
         };
         let ledger = Mutex::new(Ledger::new(config.failures_max));
         let (state, answered, sooner) = (Mutex::new(state), Condvar::new(), Arc::new(Bell::default()));
-        Ok(Arc::new(Self { config, connector, state, ledger, answered, sooner }))
+        let tally = Tally::default();
+        Ok(Arc::new(Self { config, connector, state, ledger, tally, answered, sooner }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,6 +107,27 @@ impl Shared {
 
     pub(super) fn counts(&self) -> Counts {
         self.state().pool.counts()
+    }
+
+    pub(super) fn stats(&self) -> ClientStats {
+        let mut stats = self.tally.stats();
+        let state = self.state();
+        (stats.pool, stats.traffic) = (state.pool.counts(), state.gone);
+        let open: Vec<_> = state.conns.values().map(|open| open.conn.clone()).collect();
+        drop(state);
+        for conn in open.iter().map(|conn| conn.stats()) {
+            stats.oldest = stats.oldest.max(conn.age);
+            stats.traffic += conn;
+        }
+        stats
+    }
+
+    /// Connections have left the pool: what they carried goes into the sum.
+    fn gone(&self, left: impl IntoIterator<Item = Open>) {
+        for open in left {
+            let carried = open.conn.stats();
+            self.state().gone += carried;
+        }
     }
 
     /// Tells the pool something, and carries out what it decides.
@@ -125,7 +153,7 @@ impl Shared {
         for (id, route) in todo.dials {
             self.dial(id, route);
         }
-        drop(todo.closed);
+        self.gone(todo.closed);
         result
     }
 
@@ -196,6 +224,7 @@ impl Shared {
                 tell!(connection = lease.conn().id(), "reused");
                 return Ok(lease);
             }
+            self.tally.stale.add();
             tell!(connection = lease.conn().id(), "stale");
             lease.end(Loss::Expected);
         }
@@ -238,15 +267,16 @@ impl Shared {
 
     pub(super) fn lost(self: &Arc<Self>, id: ConnId, how: Loss) {
         let now = clock::now();
-        let gone = self.tell(None, |state| {
+        let left = self.tell(None, |state| {
             state.pool.handle_closed(id, how, now, random());
             state.conns.remove(&id)
         });
-        drop(gone);
+        self.gone(left);
     }
 
     /// Dials on a thread of its own: whoever waits takes what comes first, this connection or another that becomes free.
     fn dial(self: &Arc<Self>, id: ConnId, route: Arc<Route>) {
+        self.tally.dials.add();
         tell!(to = %end_of(&route), "dialling");
         let (client, there) = (Arc::downgrade(self), route.clone());
         let (connector, router, conn) = (self.connector.clone(), self.config.router.clone(), self.config.conn.clone());
@@ -272,6 +302,7 @@ impl Shared {
                 });
             }
             Err(error) => {
+                self.tally.dials_failed.add();
                 tell!(to = %end_of(&route), phase = ?error.phase(), "dial failed");
                 self.tell(Some(error), |state| state.pool.handle_dial_failed(id, now, random()));
             }

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant as Moment;
 
+use persist_core::stats::ConnStats;
 use persist_core::{CloseReason, Delivery, KeepAliveProbes, Phase, Role};
 use socket2::{SockRef, TcpKeepalive};
 
@@ -62,6 +63,17 @@ impl<R: Part> Link<R> {
         };
         let queued = sys::unacknowledged(stream).map_err(|cause| Error::new(Phase::Send, cause))?;
         Ok(state.outbox_bytes() as u64 + queued.unwrap_or(0))
+    }
+
+    pub(crate) fn stats(&self) -> ConnStats {
+        let state = self.look();
+        let mut stats = ConnStats::default();
+        stats.age = clock::now().saturating_since(state.conn().created());
+        stats.pending = state.conn().pending();
+        stats.completed = state.conn().completed();
+        stats.failed = state.arrived.failed();
+        (stats.sent, stats.received) = (state.sent, state.conn().received_bytes());
+        stats
     }
 
     pub(crate) fn is_broken(&self) -> bool {

@@ -52,6 +52,8 @@ pub(crate) struct State<R: Role> {
     /// When bytes last came, and last left.
     pub(super) last_read: Option<Instant>,
     pub(super) last_write: Option<Instant>,
+    /// Bytes that the stream took.
+    pub(super) sent: u64,
     /// Our side was shut down: everything was written, and the peer has yet to close its own.
     half_closed: bool,
     /// Whether all had arrived when the stream was closed.
@@ -116,6 +118,7 @@ impl<R: Role> State<R> {
             fault: None,
             last_read: None,
             last_write: None,
+            sent: 0,
             half_closed: false,
             delivered: Delivery::Unknown,
             corked: false,
@@ -421,6 +424,7 @@ impl<R: Role> State<R> {
             match result {
                 Ok(n) => {
                     outbox.advance(n);
+                    self.sent += n as u64;
                     self.last_write = Some(now);
                     wrote = true;
                 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 use std::time::Duration;
 
 use mio::{Poll, Token, Waker};
 use persist_core::Instant;
+use persist_core::stats::ServerStats;
 
 use crate::clock;
 use crate::server_conn::ServerConn;
@@ -32,6 +34,11 @@ pub(super) struct Told {
     pub(super) notices: Vec<Notice>,
     /// The server is to end, by then.
     pub(super) shutdown: Option<Instant>,
+    asked: Vec<Sender<ServerStats>>,
+    /// Somebody hears what is asked.
+    is_running: bool,
+    /// What the server had done when it ended.
+    done: ServerStats,
 }
 
 /// News of one connection.
@@ -79,7 +86,35 @@ impl Control {
     /// Everything since the last call; the end of the server stays told.
     pub(super) fn hear(&self) -> Told {
         let mut told = self.told();
-        Told { notices: std::mem::take(&mut told.notices), shutdown: told.shutdown }
+        let (notices, asked) = (std::mem::take(&mut told.notices), std::mem::take(&mut told.asked));
+        Told { notices, asked, shutdown: told.shutdown, ..Told::default() }
+    }
+
+    /// What the server has done: the poller's answer, or what it left.
+    pub(super) fn stats(&self) -> ServerStats {
+        let (answer, answered) = mpsc::channel();
+        let mut told = self.told();
+        if told.is_running {
+            told.asked.push(answer);
+            drop(told);
+            self.wake();
+            // A poller that ends meanwhile lets go of the question.
+            if let Ok(stats) = answered.recv() {
+                return stats;
+            }
+            told = self.told();
+        }
+        told.done
+    }
+
+    pub(super) fn begins(&self) {
+        self.told().is_running = true;
+    }
+
+    pub(super) fn ends(&self, done: ServerStats) {
+        let mut told = self.told();
+        (told.is_running, told.done) = (false, done);
+        told.asked.clear();
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -109,6 +144,19 @@ struct Handlers {
     running: usize,
     /// As many run as may: nobody looks for further requests until one of them ends.
     full: bool,
+}
+
+impl Told {
+    /// Whoever asked what the server has done is told.
+    pub(super) fn answer(&mut self, stats: impl FnOnce() -> ServerStats) {
+        if !self.asked.is_empty() {
+            let stats = stats();
+            for asked in self.asked.drain(..) {
+                // Fails if nobody listens any more.
+                let _ = asked.send(stats);
+            }
+        }
+    }
 }
 
 impl Seat {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use persist_core::Instant;
+use persist_core::stats::{ServerStats, Traffic};
 
 use super::arrival::{Arrival, Progress, Share, Shares};
 use super::control::{Control, Notice, Seat, TOLD};
@@ -62,6 +63,8 @@ pub(super) struct Poller {
     ending: Option<Instant>,
     cut: bool,
     served: Served,
+    /// What the connections carried that are gone.
+    carried: Traffic,
 }
 
 impl Poller {
@@ -97,10 +100,12 @@ impl Poller {
             ending: None,
             cut: false,
             served: Served::default(),
+            carried: Traffic::default(),
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<Served> {
+        self.control.begins();
         let mut events = Events::with_capacity(EVENTS);
         let ended = loop {
             if self.is_done() {
@@ -146,7 +151,8 @@ impl Poller {
     }
 
     fn hear(&mut self) {
-        let told = self.control.hear();
+        let mut told = self.control.hear();
+        told.answer(|| self.stats());
         for notice in told.notices {
             match notice {
                 Notice::Look(token) => self.look(token, Directions::default(), false),
@@ -275,9 +281,18 @@ impl Poller {
         self.handshakes.remove(&token);
         let Some((seat, share)) = self.seats.remove(&token) else { return };
         self.shares.give_back(&share);
+        self.carried += seat.conn.stats();
         if let Some(when) = seat.looked_at() {
             self.looks.remove(&(when, token));
         }
+    }
+
+    fn stats(&self) -> ServerStats {
+        let mut stats = ServerStats::default();
+        (stats.open, stats.accepted, stats.refused) = (self.open(), self.served.connections, self.served.refused);
+        stats.traffic = self.carried;
+        self.seats.values().for_each(|(seat, _)| stats.traffic += seat.conn.stats());
+        stats
     }
 
     /// Connections that are open.
@@ -384,5 +399,11 @@ impl Poller {
         }
         self.seats.insert(token, (seat.clone(), share));
         self.deal_with(&seat, parked);
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.control.ends(self.stats());
     }
 }

@@ -274,3 +274,30 @@ fn an_idle_deadline_closes_pooled_connections_without_anybody_asking() {
         thread::yield_now();
     }
 }
+
+#[test]
+fn a_client_and_a_server_count_the_same() {
+    let server = Running::start(ServerConfig::default(), echo);
+    let mut config = ClientConfig::default();
+    config.upkeep.interval = Duration::from_millis(10); // the server waits for our end of the connection
+    let client = Client::with_config(config).expect("no contradiction");
+    for n in 0..5 {
+        let reply = client.send(Request::new(Method::POST, server.url("/")), "0123456789").expect("a reply");
+        assert_eq!((reply.reused, reply.body.bytes(10).expect("content").len()), (n > 0, 10));
+    }
+    let (ours, theirs) = (client.stats(), server.handle.stats());
+    assert_eq!((ours.requests, ours.failed, ours.retries, ours.dials, ours.dials_failed), (5, 0, 0, 1, 0));
+    assert_eq!((ours.traffic.completed, ours.traffic.reused, ours.pool.open, ours.pool.idle), (5, 4, 1, 1));
+    assert_eq!((theirs.accepted, theirs.open, theirs.refused), (1, 1, 0));
+    assert_eq!((ours.traffic.sent, ours.traffic.received), (theirs.traffic.received, theirs.traffic.sent));
+    assert!(ours.traffic.sent > 50 && ours.oldest > Duration::ZERO);
+    // What is gone is still counted.
+    let (url, handle) = (server.url("/"), server.handle.clone());
+    server.end(LONG);
+    assert_eq!((handle.stats().traffic.completed, handle.stats().traffic.connections, handle.stats().open), (5, 1, 0));
+    let error = client.send(Request::get(url), ()).expect_err("nobody listens");
+    assert_eq!(error.phase(), Phase::Connect);
+    let gone = client.stats();
+    assert_eq!((gone.requests, gone.failed, gone.dials_failed, gone.traffic.completed), (6, 1, 1, 5));
+    assert_eq!(gone.traffic.connections, 1);
+}
