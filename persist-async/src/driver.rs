@@ -279,6 +279,10 @@ impl<R: Part, S: Transport> State<R, S> {
             }
             Event::Closed(reason) => {
                 self.closed = Some(Box::new(reason));
+                // What was not sent never will be, and a reply that is complete does not wait for it.
+                let unsent: Vec<_> =
+                    self.entries.iter().filter(|entry| entry.outgoing.is_some()).map(|entry| entry.id).collect();
+                unsent.into_iter().for_each(|id| self.end_body(id));
                 self.discard_stream();
                 self.wake_everybody();
             }
@@ -442,7 +446,8 @@ impl<R: Part, S: Transport> State<R, S> {
         }
     }
 
-    fn read_ended(&mut self, outcome: io::Result<()>) {
+    /// The stream gives nothing more.
+    pub(crate) fn read_ended(&mut self, outcome: io::Result<()>) {
         let now = self.now();
         self.read_side = Readable::Ended;
         match outcome {

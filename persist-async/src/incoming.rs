@@ -258,11 +258,13 @@ impl Incoming {
         }
     }
 
-    fn fail(&mut self, error: &Error) {
-        if let Some(lease) = &self.lease {
-            lease.failed(error);
-        }
+    fn fail(&mut self, error: Error) -> Error {
+        let error = match &self.lease {
+            Some(lease) => lease.failed(error),
+            None => error,
+        };
         self.finish(None);
+        error
     }
 
     /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
@@ -287,10 +289,7 @@ impl Incoming {
                 self.finish(trailers);
                 Ok(None)
             }
-            Err(error) => {
-                self.fail(&error);
-                Err(error)
-            }
+            Err(error) => Err(self.fail(error)),
         })
     }
 }
@@ -348,10 +347,7 @@ impl AsyncRead for Incoming {
                 this.finish(trailers);
                 Ok(())
             }
-            Err(error) => {
-                this.fail(&error);
-                Err(into_io(error))
-            }
+            Err(error) => Err(into_io(this.fail(error))),
         })
     }
 }

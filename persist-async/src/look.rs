@@ -5,11 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::Context;
 
-use persist_core::{Client, CloseReason, Glance, Verdict};
+use persist_core::{Client, Glance, Verdict};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::link::{Link, Transport};
+use crate::link::{Link, State, Transport};
 use crate::stream::{Stream, poll_now, receive};
 
 /// Line ends that a peer may have sent after its last response, each in a read of its own.
@@ -23,11 +23,22 @@ impl<S: Transport> Link<Client, S> {
         let mut state = self.lock();
         state.tick();
         state.pass_deadline();
-        if state.conn.is_idle() {
-            let verdict = state.stream.as_mut().map(|stream| verdict(stream, &mut cx));
-            if !matches!(verdict, Some(Verdict::Usable)) {
-                let now = state.now();
-                state.conn.abort(now);
+        for look in 0.. {
+            if !state.conn.is_idle() {
+                break;
+            }
+            let verdict = state.glance(&mut cx);
+            state.settle();
+            match verdict {
+                Verdict::LookAgain if look < LOOKS_MAX => {}
+                Verdict::Usable => break,
+                // The machine knows why by now.
+                _ => {
+                    let now = state.now();
+                    state.conn.abort(now);
+                    state.settle();
+                    break;
+                }
             }
         }
         state.settle();
@@ -35,21 +46,28 @@ impl<S: Transport> Link<Client, S> {
     }
 }
 
-fn verdict<S: Transport>(stream: &mut S, cx: &mut Context<'_>) -> Verdict {
-    let mut buf = [0; 512];
-    for _ in 0..LOOKS_MAX {
-        let glance = match read_now(stream, cx, &mut buf) {
-            Ok(0) => Glance::Eof,
-            Ok(n) => Glance::Bytes(&buf[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Glance::Nothing,
-            Err(_) => Glance::Failed,
-        };
-        match glance.verdict() {
-            Verdict::LookAgain => {}
-            verdict => return verdict,
+impl<S: Transport> State<Client, S> {
+    /// One read, whose outcome is the machine's.
+    fn glance(&mut self, cx: &mut Context<'_>) -> Verdict {
+        let mut buf = [0; 512];
+        let outcome = self.stream.as_mut().map(|stream| read_now(stream, cx, &mut buf));
+        match outcome {
+            None => Glance::Failed.verdict(),
+            Some(Ok(0)) => {
+                self.read_ended(Ok(()));
+                Glance::Eof.verdict()
+            }
+            Some(Ok(n)) => {
+                self.inbox.extend_from_slice(&buf[..n]);
+                Glance::Bytes(&buf[..n]).verdict()
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Glance::Nothing.verdict(),
+            Some(Err(error)) => {
+                self.read_ended(Err(error));
+                Glance::Failed.verdict()
+            }
         }
     }
-    Verdict::Stale(CloseReason::Poisoned)
 }
 
 fn read_now<S: Transport>(stream: &mut S, cx: &mut Context<'_>, buf: &mut [u8]) -> io::Result<usize> {

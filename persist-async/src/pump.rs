@@ -145,7 +145,7 @@ impl<R: Part, S> State<R, S> {
     }
 
     /// The body is sent, or will not be: whoever waited for that goes on.
-    fn end_body(&mut self, id: ExchangeId) {
+    pub(crate) fn end_body(&mut self, id: ExchangeId) {
         let done = self.entry(id).and_then(|entry| entry.outgoing.take());
         self.discard(done);
         self.wake_exchange(id);

@@ -47,11 +47,13 @@ impl Account {
         self.shared.ledger().fail(&self.destination, request, error, now);
     }
 
-    /// Its reply's content broke off.
-    pub(super) fn broke_off(&self, error: &Error) {
+    /// Its reply's content broke off: the error, with the destination's name.
+    pub(super) fn broke_off(&self, error: Error) -> Error {
+        let error = error.at(&self.destination);
         if let Some(request) = &self.request {
-            self.failed(request, &error.clone().at(&self.destination));
+            self.failed(request, &error);
         }
+        error
     }
 }
 

@@ -43,10 +43,11 @@ impl Lease {
         self.account = Some(account);
     }
 
-    /// The content of the reply broke off.
-    pub(crate) fn failed(&self, error: &Error) {
-        if let Some(account) = &self.account {
-            account.broke_off(error);
+    /// The content of the reply broke off: the error, with the destination's name.
+    pub(crate) fn failed(&self, error: Error) -> Error {
+        match &self.account {
+            Some(account) => account.broke_off(error),
+            None => error,
         }
     }
 
