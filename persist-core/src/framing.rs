@@ -162,7 +162,19 @@ impl Seen {
     }
 
     /// RFC 9110 §8.6, RFC 9112 §6.3 rule 5: digits, once. Equal repetitions may be collapsed or rejected; we reject.
+    #[inline(always)]
     fn add_length(&mut self, value: &[u8], at: usize) -> Result<(), Bad> {
+        match plain_number(value) {
+            Some(length) if self.length.is_none() => {
+                self.length = Some((length, at));
+                Ok(())
+            }
+            _ => self.add_lengths(value, at),
+        }
+    }
+
+    #[cold]
+    fn add_lengths(&mut self, value: &[u8], at: usize) -> Result<(), Bad> {
         for number in value.split(|&byte| byte == b',') {
             let number = trim(number);
             let bad = |cause| Err(Bad::new(cause, at));
@@ -193,11 +205,11 @@ impl Seen {
     }
 
     /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1; one at most before.
-    #[inline]
+    #[inline(always)]
     fn check_host(&self, bytes: &[u8], version: Version) -> Result<(), Bad> {
         let (at, end) = (usize::from(self.host.0), usize::from(self.host.1));
         let cause = match self.hosts {
-            1 if authority::is_valid(&bytes[at..end]) => return Ok(()),
+            1 if authority::is_valid(bytes, at, end) => return Ok(()),
             0 if version == Version::Http10 => return Ok(()),
             0 => return Err(Bad::new(Cause::MissingHost, bytes.len().saturating_sub(2))),
             1 => Cause::InvalidHost,
@@ -300,6 +312,23 @@ fn announced(head: &Lines<'_>) -> KeepAlive {
         announced.add(span.value(head.bytes));
     }
     announced
+}
+
+/// A number of so few digits that it cannot overflow; `None` if it is anything else.
+#[inline(always)]
+fn plain_number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    let mut number = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
 }
 
 /// Cuts OWS off both ends: SP and HTAB, nothing else.

@@ -11,15 +11,21 @@ pub(crate) struct Parts<'a> {
     pub(crate) port: Option<u16>,
 }
 
-/// Whether it is a host with an optional port, as [`parse`] would say.
+/// Whether `head[at..end]` is a host with an optional port, as [`parse`] would say. What stands behind it in the head lets it be scanned by blocks.
 #[inline(always)]
-pub(crate) fn is_valid(value: &[u8]) -> bool {
-    scan::is_plain_host(value) || parse(value).is_some()
+pub(crate) fn is_valid(head: &[u8], at: usize, end: usize) -> bool {
+    let host_end = scan::host_end(head, at).min(end);
+    match &head[host_end..end] {
+        [] => true,
+        // Four digits are a port, whatever they are.
+        [b':', digits @ ..] if digits.len() <= 4 && digits.iter().all(u8::is_ascii_digit) => true,
+        _ => parse(&head[at..end]).is_some(),
+    }
 }
 
 /// Splits `host [":" port]`; `None` if it is not that. The host may be empty.
 pub(crate) fn parse(value: &[u8]) -> Option<Parts<'_>> {
-    match value.split_at(scan::host_end(value)) {
+    match value.split_at(scan::host_end(value, 0)) {
         (host, []) => Some(Parts { host, port: None }),
         (host, [b':', digits @ ..]) => Some(Parts { host, port: parse_port(digits)? }),
         _ => parse_other(value),

@@ -202,10 +202,11 @@ impl Iterator for Framing<'_> {
 ///
 /// A line is judged when its LF has come, so that the verdict does not depend on how the input was cut.
 pub(crate) fn section(bytes: &[u8], fields_max: u16, section: &mut Section) -> Result<Option<usize>, Bad> {
+    let mut start = section.at;
     loop {
-        let start = section.at;
         let colon = scan::token_end(bytes, start);
         if colon == start || bytes.get(colon) != Some(&b':') {
+            section.at = start;
             if bytes.get(start..start + 2) == Some(b"\r\n") {
                 return Ok(Some(start + 2));
             }
@@ -217,18 +218,25 @@ pub(crate) fn section(bytes: &[u8], fields_max: u16, section: &mut Section) -> R
         }
         let line_end = scan::value_end(bytes, value);
         if bytes.get(line_end..line_end + 2) != Some(b"\r\n") {
+            section.at = start;
             return diagnose(bytes, start, section.len == 0);
         }
         if section.len == usize::from(fields_max) {
             return Err(Bad { cause: Cause::TooManyFields { limit: fields_max.into() }, at: start });
         }
         let mut end = line_end;
-        while end > value && matches!(bytes[end - 1], b' ' | b'\t') {
+        // Of all bytes of a value only SP and HTAB come so early.
+        while end > value && bytes[end - 1] <= b' ' {
             end -= 1;
         }
         let kind = classify(&bytes[start..colon]);
         section.push(Span::new(start, colon - start, value, end - value), kind);
-        section.at = line_end + 2;
+        start = line_end + 2;
+        // Saves the scan for a name that is not there.
+        if bytes.get(start..start + 2) == Some(b"\r\n") {
+            section.at = start;
+            return Ok(Some(start + 2));
+        }
     }
 }
 
