@@ -11,6 +11,8 @@ use persist_core::{CloseReason, Side};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::failure::lock;
+use super::linger::Left;
 use crate::link::Transport;
 
 /// What went through the stream of a connection.
@@ -87,20 +89,40 @@ impl End {
 
 /// A stream with a meter.
 pub(super) struct Metered<S> {
-    stream: S,
+    /// `Some` until it is dropped.
+    stream: Option<S>,
     meter: Arc<Meter>,
+    /// Where the stream is left, if somebody wants it back.
+    left: Option<Left<S>>,
 }
 
 impl<S> Metered<S> {
     pub(super) fn new(stream: S, meter: Arc<Meter>) -> Self {
-        Self { stream, meter }
+        Self { stream: Some(stream), meter, left: None }
+    }
+
+    /// The same; when the connection lets go of the stream, it is left there.
+    pub(super) fn lent(stream: S, meter: Arc<Meter>, left: &Left<S>) -> Self {
+        Self { stream: Some(stream), meter, left: Some(left.clone()) }
+    }
+
+    fn stream(&mut self) -> &mut S {
+        self.stream.as_mut().expect("taken by the drop only")
+    }
+}
+
+impl<S> Drop for Metered<S> {
+    fn drop(&mut self) {
+        if let Some(left) = &self.left {
+            *lock(left) = self.stream.take();
+        }
     }
 }
 
 impl<S: Transport> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+        match ready!(Pin::new(self.stream()).poll_read(cx, buf)) {
             Ok(()) if buf.filled().len() > before => self.meter.note(&self.meter.last_read),
             Ok(()) if buf.remaining() > 0 => self.meter.ended(End::Closed),
             Ok(()) => {}
@@ -125,7 +147,7 @@ impl<S: Transport> Metered<S> {
 
 impl<S: Transport> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        let outcome = ready!(Pin::new(self.stream()).poll_write(cx, buf));
         Poll::Ready(self.wrote(outcome))
     }
 
@@ -134,19 +156,19 @@ impl<S: Transport> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        let outcome = ready!(Pin::new(self.stream()).poll_write_vectored(cx, bufs));
         Poll::Ready(self.wrote(outcome))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(S::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream()).poll_shutdown(cx)
     }
 }

@@ -72,6 +72,7 @@ mod entrance;
 mod exchange;
 mod failure;
 mod inbound;
+mod linger;
 mod metered;
 mod outbound;
 mod ping;

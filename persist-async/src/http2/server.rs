@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failure::{Line, Place, Track, lock};
 use super::inbound::{Inbound, Limits};
+use super::linger::{self, Left};
 use super::metered::{End, Metered};
 use super::ping::Watch;
 use super::responder::Answerer;
@@ -48,6 +49,15 @@ impl Door {
     pub(crate) fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         self.wake();
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    /// The task that is woken when somebody comes to the door.
+    pub(super) fn waits(&self, cx: &Context<'_>) {
+        *lock(&self.waker) = Some(cx.waker().clone());
     }
 
     fn wake(&self) {
@@ -95,6 +105,7 @@ where
     pub(crate) async fn run<S: Transport>(self, stream: S) {
         let config = &*self.config;
         let line = Line::new(self.id, self.peer, 0);
+        let left = Left::default();
         let mut builder = server::Builder::new();
         builder
             .initial_window_size(config.stream_window)
@@ -104,7 +115,7 @@ where
             .max_send_buffer_size(config.stream_outbox_bytes_max as usize)
             .max_pending_accept_reset_streams(config.resets_max as usize)
             .max_local_error_reset_streams(Some(config.errors_max as usize));
-        let hands = builder.handshake::<_, Bytes>(Metered::new(stream, line.meter.clone()));
+        let hands = builder.handshake::<_, Bytes>(Metered::lent(stream, line.meter.clone(), &left));
         let limit = config.timeouts.header.unwrap_or(Duration::MAX);
         let Either::Left(Ok(mut connection)) = race(std::pin::pin!(hands), tokio::time::sleep(limit)).await else {
             return;
@@ -120,6 +131,10 @@ where
             conn: &self,
         };
         let reason = poll_fn(|cx| task.poll(&mut connection, cx)).await;
+        drop(connection);
+        if matches!(reason, CloseReason::PeerWrong { .. }) {
+            linger::linger(&left, config.timeouts.linger.unwrap_or_default(), &self.door).await;
+        }
         line.close(reason);
     }
 }
@@ -146,8 +161,8 @@ where
         connection: &mut Connection<Metered<S>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<CloseReason> {
-        *lock(&self.conn.door.waker) = Some(cx.waker().clone());
-        if self.conn.door.aborted.load(Ordering::Acquire) {
+        self.conn.door.waits(cx);
+        if self.conn.door.is_aborted() {
             return Poll::Ready(CloseReason::Aborted);
         }
         let old = self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready());
