@@ -6,7 +6,7 @@ use std::process::Command;
 use super::version::Version;
 use crate::shell;
 
-fn git(root: &Path, arguments: &[&str]) -> Command {
+pub(super) fn git(root: &Path, arguments: &[&str]) -> Command {
     let mut git = Command::new("git");
     git.current_dir(root).args(arguments);
     git

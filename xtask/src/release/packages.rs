@@ -17,6 +17,11 @@ const SAME_AS_ROOT: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
 /// Packs all crates and builds each from its package.
 pub(crate) fn verify(repo: &Repo, crates: &[Crate], version: &Version) -> Result<String, String> {
+    for it in crates {
+        let sources = shell::output(&mut git::git(&repo.root.join(&it.name), &["ls-files", "src"]))?;
+        let packed = shell::output(repo.cargo().args(["package", "--list", "-p", &it.name]))?;
+        require_sources(&it.name, &sources, &packed)?;
+    }
     let place = package_dir(repo)?;
     let mut package = repo.cargo();
     package.arg("package");
@@ -65,6 +70,14 @@ fn contents(archive: &Path) -> Result<Vec<Packed>, String> {
         files.push((path, bytes));
     }
     Ok(files)
+}
+
+/// # Errors
+/// A source file of the crate is not among those that its package would hold. Said before anything is built, and by name: the compiler would only say
+/// that some module is missing.
+fn require_sources(name: &str, sources: &str, packed: &str) -> Result<(), String> {
+    let lacking = sources.lines().find(|source| !packed.lines().any(|path| path == *source));
+    lacking.map_or(Ok(()), |source| Err(format!("the package of {name} lacks {source}")))
 }
 
 /// # Errors
@@ -173,6 +186,15 @@ mod tests {
             let why = require_complete("persist-x", &files, &root).expect_err(lacking);
             assert_eq!(why, format!("the package of persist-x lacks {lacking}"));
         }
+    }
+
+    #[test]
+    fn a_package_that_lacks_a_source_file_is_refused_by_name() {
+        let sources = "src/conn/mod.rs\nsrc/lib.rs\n";
+        assert_eq!(require_sources("persist-x", sources, "Cargo.toml\nsrc/conn/mod.rs\nsrc/lib.rs\n"), Ok(()));
+        let why = require_sources("persist-x", sources, "Cargo.toml\nsrc/lib.rs\nconn/mod.rs\n")
+            .expect_err("one is left out");
+        assert_eq!(why, "the package of persist-x lacks src/conn/mod.rs");
     }
 
     #[test]
