@@ -168,7 +168,10 @@ impl<R: Part> Outbound for Link<R> {
             Upload::Stopped | Upload::Finished => Some(Err(SendError::UploadStopped)),
             Upload::Ready { .. } if state.outbox_is_full() => None,
             Upload::Ready { .. } => match state.conn_mut().send_body(id, data, clock::now()) {
-                Ok(0) => None,
+                Ok(0) => {
+                    state.await_turn(id);
+                    None
+                }
                 other => Some(other),
             },
         });

@@ -1,75 +1,94 @@
-//! The fields that a server adds to each response: `Date`, rendered once a second, and `Server`.
+//! The fields that a server adds to each response, kept by each thread so that threads need not meet.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use persist_core::{Field, FieldName, FieldValue, Response};
+use persist_core::{FieldLines, FieldValue, Instant};
 
-/// The length of an IMF-fixdate (RFC 9110 §5.6.7).
-const DATE_BYTES: usize = 29;
-
-/// What a server adds to each response that does not say it itself.
+/// What a server adds to each response that does not say it itself: `Date`, rendered once a second, and `Server`.
 #[derive(Debug)]
 pub(crate) struct Stamp {
     server: Option<Box<[u8]>>,
-    rendered: Mutex<(u64, [u8; DATE_BYTES])>,
+    number: u64,
+}
+
+/// The fields as they are during one second.
+struct Rendered {
+    /// Whose.
+    number: u64,
+    until: Instant,
+    stamp: persist_core::Stamp,
+}
+
+thread_local! {
+    static RENDERED: Cell<Option<Box<Rendered>>> = const { Cell::new(None) };
 }
 
 impl Stamp {
     /// With this `Server` field, if any.
     pub(crate) fn new(server: Option<FieldValue<'_>>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let server = server.map(|value| value.as_bytes().into());
-        Self { server, rendered: Mutex::new((0, render(0))) }
+        Self { server, number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Whether the response has no `Date` of its own. RFC 9110 §6.6.1: an origin server with a clock sends one.
-    pub(crate) fn wants_date(&self, response: &Response) -> bool {
-        response.fields.get("Date").is_none()
+    /// Calls `give` with the fields to be added to a response that has the fields `beside`.
+    pub(crate) fn with<T>(&self, beside: FieldLines<'_>, now: Instant, give: impl FnOnce(FieldLines<'_>) -> T) -> T {
+        let kept = RENDERED.try_with(Cell::take).ok().flatten();
+        let rendered = match kept {
+            Some(kept) if kept.number == self.number && now < kept.until => kept,
+            kept => self.render(now, kept),
+        };
+        let result = give(rendered.stamp.lines(beside));
+        // A thread that is ending has no place to keep it.
+        let _ = RENDERED.try_with(|place| place.set(Some(rendered)));
+        result
     }
 
-    /// The value of `Date`, now.
-    pub(crate) fn date(&self) -> [u8; DATE_BYTES] {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        if rendered.0 != seconds {
-            *rendered = (seconds, render(seconds));
-        }
-        rendered.1
+    #[cold]
+    fn render(&self, now: Instant, kept: Option<Box<Rendered>>) -> Box<Rendered> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let until = now + Duration::from_nanos(1_000_000_000 - u64::from(since.subsec_nanos()));
+        let mut rendered = kept.filter(|kept| kept.number == self.number).unwrap_or_else(|| {
+            let server = self.server.as_deref().and_then(|name| FieldValue::new(name).ok());
+            Box::new(Rendered { number: self.number, until, stamp: persist_core::Stamp::new(server) })
+        });
+        rendered.until = until;
+        rendered.stamp.set_time(since.as_secs());
+        rendered
     }
-
-    /// The `Server` field, unless the response has one.
-    pub(crate) fn server(&self, response: &Response) -> Option<Field<'_>> {
-        let value = FieldValue::new(self.server.as_deref()?).ok()?;
-        response.fields.get("Server").is_none().then_some(Field { name: FieldName::from_static("Server"), value })
-    }
-}
-
-fn render(seconds: u64) -> [u8; DATE_BYTES] {
-    let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-    let mut date = [b' '; DATE_BYTES];
-    // An IMF-fixdate always has this length, up to the year 9999.
-    date.iter_mut().zip(text.bytes()).for_each(|(byte, digit)| *byte = digit);
-    date
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn date_is_an_imf_fixdate_of_29_bytes() {
-        assert_eq!(&render(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+    fn added(stamp: &Stamp, beside: FieldLines<'_>, now: Instant) -> Vec<String> {
+        stamp.with(beside, now, |fields| fields.iter().map(|field| field.name.to_string()).collect())
     }
 
     #[test]
-    fn fields_of_the_response_itself_are_left_alone() {
-        let value = FieldValue::new(b"here").expect("a field value");
-        let stamp = Stamp::new(Some(value));
-        let own = Response::ok().field("server", "theirs").expect("a field").field("date", "then").expect("a field");
-        assert!(stamp.server(&own).is_none() && !stamp.wants_date(&own));
-        let bare = Response::ok();
-        assert_eq!(stamp.server(&bare).map(|field| field.value), Some(value));
-        assert!(stamp.wants_date(&bare));
+    fn fields_of_the_response_itself_are_left_alone_and_another_servers_name_is_not_borrowed() {
+        const DATED: FieldLines<'static> = FieldLines::from_static("date: then\r\n");
+        let stamp = Stamp::new(FieldValue::new(b"here").ok());
+        let now = Instant::ZERO;
+        assert_eq!(added(&stamp, FieldLines::EMPTY, now), ["Date", "Server"]);
+        assert_eq!(added(&stamp, DATED, now), ["Server"]);
+        assert_eq!(added(&Stamp::new(None), FieldLines::EMPTY, now), ["Date"]);
+    }
+
+    #[test]
+    fn the_date_is_looked_up_once_a_second() {
+        let stamp = Stamp::new(None);
+        let now = Instant::ZERO;
+        let until = || RENDERED.take().map(|rendered| (rendered.until, RENDERED.set(Some(rendered))).0);
+        added(&stamp, FieldLines::EMPTY, now);
+        let first = until().expect("kept");
+        assert!(first > now && first <= now + Duration::from_secs(1));
+        added(&stamp, FieldLines::EMPTY, Instant::from_duration(first.since_epoch() - Duration::from_nanos(1)));
+        assert_eq!(until(), Some(first), "still the same second");
+        added(&stamp, FieldLines::EMPTY, first);
+        assert!(until() > Some(first), "looked up anew");
     }
 }

@@ -203,8 +203,9 @@ impl<R: Role> Link<R> {
 
     /// Lets go of the state: others hear the news, and if nobody drives any more, one of them takes over.
     fn leave(&self, mut state: MutexGuard<'_, State<R>>) {
-        state.news |= !state.is_driven() || state.watchers > 0;
-        state.told |= state.watchers > 0;
+        let curious = std::mem::take(&mut state.turn_awaited) || state.watchers > 0;
+        state.news |= !state.is_driven() || curious;
+        state.told |= curious;
         self.spread(&mut state);
         state.nudge();
     }

@@ -33,6 +33,7 @@ mod outgoing;
 mod part;
 mod persistent_stream;
 mod ready;
+mod responder;
 mod resumable_body;
 mod scratch;
 #[cfg(unix)]
@@ -61,10 +62,11 @@ pub use persist_core::{
     StateEvent, StatusCode,
 };
 pub use persistent_stream::{Greeting, PersistentStream};
+pub use responder::Responder;
 pub use resumable_body::ResumableBody;
 #[cfg(unix)]
 pub use server::{Handler, ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
-pub use server_conn::{Received, Responder, ServerConn};
+pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;
 
 /// The examples of the README, run as tests.

@@ -153,7 +153,10 @@ impl Outgoing {
             },
         };
         let result = match taken {
-            Ok(false) => return None,
+            Ok(false) => {
+                state.await_turn(self.id);
+                return None;
+            }
             Ok(true) => {
                 if state.writing == Some(self.id) {
                     // A client's head was held back for it; a server's burst goes on.

@@ -7,22 +7,17 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::stats::ConnStats;
-use persist_core::{
-    BodyLen, CloseReason, Closed, Config, ExchangeId, Field, FieldName, FieldValue, KeepAliveProbes, Parts, Phase,
-    Refused, RequestHead, Response, SendError, Server, Ticket,
-};
+use persist_core::{CloseReason, Closed, Config, KeepAliveProbes, Parts, Phase, RequestHead, Response, Server};
 
 use crate::body::Body;
-use crate::body_writer::BodyWriter;
 use crate::clock;
 use crate::date::Stamp;
 use crate::driver::{Lending, Link, State, StreamRef};
 use crate::error::{self, Error, Result};
 use crate::hijack::{Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::outgoing::{Outgoing, Sent};
+use crate::responder::Responder;
 use crate::stream::Stream;
-use crate::trace::Span;
 
 /// A server's end of one connection. All methods take `&self`; each request carries its own right to answer, which may go to any thread.
 ///
@@ -88,36 +83,6 @@ pub struct Received {
     pub reused: bool,
     /// Where the client is; `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
-}
-
-/// The right to answer one request, once, from any thread. Replies leave in the order of the requests, whatever the order of the answers.
-///
-/// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
-///
-/// ```
-/// use std::net::{TcpListener, TcpStream};
-/// use persist_sync::{ClientConn, Request, Response, ServerConn};
-///
-/// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?)?)?;
-/// let server = ServerConn::new(listener.accept()?.0)?;
-///
-/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ())?;
-/// let responder = server.read()?.expect("a request").responder;
-/// // It may go to any thread.
-/// let answering = std::thread::spawn(move || responder.send(Response::ok(), "from elsewhere"));
-/// assert_eq!(client.read(exchange)?.body.bytes(100)?, "from elsewhere");
-/// answering.join().expect("no panic")?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "answer the request; dropping the responder answers 500 and closes"]
-pub struct Responder {
-    link: Arc<Link<Server>>,
-    id: ExchangeId,
-    ticket: Option<Ticket>,
-    stamp: Option<Arc<Stamp>>,
-    span: Span,
 }
 
 impl ServerConn {
@@ -365,147 +330,5 @@ impl ServerConn {
 impl Drop for ServerConn {
     fn drop(&mut self) {
         self.listener_gone();
-    }
-}
-
-impl Link<Server> {
-    fn hijack(&self) -> Result<Hijacked> {
-        match self.dismantle() {
-            Some((stream, parts)) => Ok(Hijacked::new(stream, parts)),
-            None => Err(self.gone(Phase::Close)),
-        }
-    }
-}
-
-impl Responder {
-    /// The number of the exchange on its connection.
-    pub fn id(&self) -> ExchangeId {
-        self.id
-    }
-
-    /// The connection's stream, for a look: where the client is, and which certificate it has shown. `None` once the connection is closed.
-    pub fn get_ref(&self) -> Option<StreamRef<'_>> {
-        self.link.stream_ref()
-    }
-
-    /// Answers, and returns when all of it is with the operating system.
-    ///
-    /// May come in any order. A reply that is given before its turn is parked; one that does not fit
-    /// ([`Limits::parked_bytes_max`](persist_core::Limits::parked_bytes_max)) waits here for its turn, so give it from a thread of its own.
-    ///
-    /// # Errors
-    /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the
-    /// connection or the body's reader failed.
-    pub fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
-        self.answer(response.borrow(), body.into())
-    }
-
-    /// Begins an answer whose content is written by the caller: `len` bytes of it, or any number, chunked, if that is `None`.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_streaming(mut self, response: impl Borrow<Response>, len: Option<u64>) -> Result<BodyWriter> {
-        let Some(ticket) = self.ticket.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
-        let id = ticket.id();
-        match self.send_head(ticket, response.borrow(), len.map_or(BodyLen::Chunked, BodyLen::Length)) {
-            Ok(()) => Ok(BodyWriter::new(self.link.clone(), id, len)),
-            Err(error) => {
-                self.link.act(|state| state.arrived.release(id));
-                Err(error)
-            }
-        }
-    }
-
-    /// Sends an interim response (`102 Processing`, `103 Early Hints`) ahead of the answer.
-    ///
-    /// # Errors
-    /// With a [`SendError`] as its cause: the peer speaks HTTP/1.0, the status is not an interim one, the exchange has ended.
-    pub fn interim(&self, response: impl Borrow<Response>) -> Result<()> {
-        let response = response.borrow();
-        let Some(ticket) = &self.ticket else { return Err(error::refused(SendError::NoSuchExchange)) };
-        let sent = self.link.act(|state| {
-            // It is worth nothing if it comes with the answer.
-            state.uncork();
-            state.conn_mut().send_interim(ticket, response.status, response.fields.iter(), clock::now())
-        });
-        sent.map_err(error::refused)
-    }
-
-    /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send), and if the connection is gone.
-    pub fn upgrade(mut self, response: impl Borrow<Response>) -> Result<Hijacked> {
-        self.answer(response.borrow(), Body::empty())?;
-        self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
-        self.link.hijack()
-    }
-
-    fn answer(&mut self, response: &Response, body: Body) -> Result<()> {
-        let Some(ticket) = self.ticket.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
-        let id = ticket.id();
-        let result = self.send_head(ticket, response, body.len()).and_then(|()| self.send_body(id, body));
-        self.link.act(|state| state.arrived.release(id));
-        result
-    }
-
-    fn send_head(&mut self, ticket: Ticket, response: &Response, len: BodyLen) -> Result<()> {
-        let id = ticket.id();
-        let span = self.span.clone();
-        let _entered = span.enter();
-        let date = self.stamp.as_deref().filter(|stamp| stamp.wants_date(response)).map(Stamp::date);
-        let date = date.as_ref().and_then(|date| FieldValue::new(date).ok());
-        let date = date.map(|value| Field { name: FieldName::from_static("Date"), value });
-        let server = self.stamp.as_deref().and_then(|stamp| stamp.server(response));
-        let mut ticket = Some(ticket);
-        let sent = self.link.wait(|state| {
-            let fields = response.fields.iter().chain(date).chain(server);
-            match state.conn_mut().send_response(ticket.take()?, response.status, fields, len, clock::now()) {
-                // Others are answered first, and then there is room.
-                Err(Refused { ticket: back, error: SendError::ParkedFull { .. } }) => {
-                    ticket = Some(back);
-                    None
-                }
-                other => Some(other),
-            }
-        });
-        match sent {
-            Some(Ok(())) => Ok(()),
-            Some(Err(Refused { error, .. })) => {
-                self.link.act(|state| state.conn_mut().abandon(id, clock::now()));
-                // Whoever answers cannot know that the client has gone meanwhile.
-                let gone = error == SendError::NoSuchExchange && self.link.close_reason().is_some();
-                Err(if gone { self.link.gone(Phase::Send) } else { error::refused(error) })
-            }
-            None => Err(self.link.gone(Phase::Send)),
-        }
-    }
-
-    fn send_body(&mut self, id: ExchangeId, body: Body) -> Result<()> {
-        if let Some(mut outgoing) = Outgoing::new(id, body) {
-            match outgoing.send(&self.link, |_| None::<()>) {
-                Ok(Sent::Whole | Sent::Unwanted | Sent::Interrupted(())) => {}
-                Err(cause) => return Err(self.link.broken_off(id, cause)),
-            }
-        }
-        // A server's own threads hand what is left to the poller. Where no further reply can come soon, this one waits for none.
-        self.link.wait(|state| (state.is_in_burst() || state.is_flushed_or_stuck()).then_some(()));
-        let mut state = self.link.look();
-        let fault = state.fault();
-        match state.arrived.get_mut(id).and_then(|exchange| exchange.failure.clone()) {
-            Some(failure) => Err(error::failed(failure, fault)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Responder {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.link.act(|state| {
-                state.conn_mut().abandon(ticket.id(), clock::now());
-                state.arrived.release(ticket.id());
-            });
-        }
     }
 }

@@ -20,6 +20,12 @@ use crate::stream::Stream;
 use crate::sys;
 
 impl<R: Role> State<R> {
+    /// Whether a thread waits for the stream.
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.driver.is_some()
+    }
+
     /// Why the connection ended or is ending; `None` while it is not.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.arrived.closed.as_ref().or_else(|| self.conn().close_reason())

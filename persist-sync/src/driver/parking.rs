@@ -2,9 +2,10 @@
 
 use std::task::Waker;
 
-use persist_core::{Instant, Role};
+use persist_core::{Instant, Role, Server};
 
 use super::Link;
+use crate::clock;
 use crate::ready::Directions;
 
 /// What a server's poller has to do with a connection.
@@ -27,6 +28,16 @@ pub(super) struct Place {
     pub(super) waker: Waker,
     /// Until when it waits at most.
     pub(super) deadline: Option<Instant>,
+}
+
+impl Link<Server> {
+    /// The server is about to end: no further request is taken, but one that is there already.
+    pub(crate) fn end(&self) {
+        self.act(|state| {
+            state.look_first();
+            state.conn_mut().close(clock::now());
+        });
+    }
 }
 
 impl<R: Role> Link<R> {
@@ -73,5 +84,55 @@ impl<R: Role> Link<R> {
         };
         self.leave(state);
         parked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use persist_core::Config;
+
+    use super::*;
+    use crate::driver::Lending;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    fn connected(config: Config) -> (TcpStream, Arc<Link<Server>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (server, _) = listener.accept().expect("a client");
+        (client, Link::new(server.into(), config, None, Lending::Limited).expect("a connection"))
+    }
+
+    #[test]
+    fn a_request_that_is_there_at_the_idle_deadline_is_not_lost() {
+        let mut config = Config::server();
+        config.timeouts.idle = Some(Duration::ZERO);
+        let (mut client, link) = connected(config.clone());
+        client.write_all(REQUEST).expect("there is room");
+        assert_eq!(link.park(Waker::noop()), Parked::Ready, "the deadline has passed, but it was not idle");
+
+        let (_client, link) = connected(config);
+        link.park(Waker::noop());
+        assert!(link.look().close_reason().is_some(), "with nothing to read, it was");
+    }
+
+    #[test]
+    fn a_request_that_is_there_when_the_server_is_told_to_end_is_not_lost() {
+        let (mut client, link) = connected(Config::server());
+        assert!(matches!(link.park(Waker::noop()), Parked::Waiting(_)));
+        client.write_all(REQUEST).expect("there is room");
+        link.end();
+        assert_eq!(link.poll(Directions::default(), false), Parked::Ready);
+
+        let (mut client, link) = connected(Config::server());
+        link.end();
+        client.write_all(REQUEST).expect("there is room");
+        let late = link.poll(Directions { read: true, write: false }, false);
+        assert_ne!(late, Parked::Ready, "what comes later is not taken");
     }
 }

@@ -30,6 +30,13 @@ pub(crate) enum Lending {
     Unlimited,
 }
 
+/// Whether the stream was read just now, or is to be before a deadline is held against the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    First,
+    Done,
+}
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State<R: Role> {
@@ -88,6 +95,8 @@ pub(crate) struct State<R: Role> {
     pub(super) news: bool,
     /// The machine told something that the thread that drives may wait for, and has not seen.
     pub(super) told: bool,
+    /// Somebody had to leave something unsaid because it was not its turn yet. The machine says nothing when a turn comes, so he must hear of whatever others do.
+    pub(super) turn_awaited: bool,
     /// More bytes than this in the outbox make a streamed body wait.
     pub(super) outbox_bytes_max: usize,
 }
@@ -136,6 +145,7 @@ impl<R: Role> State<R> {
             unsettled: true,
             news: false,
             told: false,
+            turn_awaited: false,
             outbox_bytes_max,
         }
     }
@@ -176,7 +186,7 @@ impl<R: Role> State<R> {
     /// The same, for somebody who has looked at the clock already, and knows that there is something to move.
     pub(crate) fn advance_at(&mut self, now: Instant) -> bool {
         self.unsettled = false;
-        let mut moved = self.pass_deadline(now);
+        let mut moved = self.pass_deadline(now, Look::First);
         loop {
             let wrote = self.flush(now);
             let left = self.outbox_bytes();
@@ -195,22 +205,38 @@ impl<R: Role> State<R> {
 
     /// What follows from what was read: the same, once the machine has taken it.
     fn conclude(&mut self, now: Instant) {
-        if self.pass_deadline(now) || self.shut_down() || self.outbox_bytes() > 0 || !self.inbox.is_empty() {
+        if self.pass_deadline(now, Look::Done) || self.shut_down() || self.outbox_bytes() > 0 || !self.inbox.is_empty()
+        {
             self.unsettled = true;
         }
         self.let_go();
     }
 
-    fn pass_deadline(&mut self, now: Instant) -> bool {
+    fn pass_deadline(&mut self, now: Instant, look: Look) -> bool {
         // One that is due at once is met by whoever is about to wait for it.
-        if std::mem::replace(&mut self.checked, now) == now {
+        if std::mem::replace(&mut self.checked, now) == now || !self.is_due(now) {
             return false;
         }
-        let due = self.machine.poll_timeout().is_some_and(|deadline| deadline <= now);
-        if due {
+        if look == Look::First {
+            self.look_first();
+        }
+        // What came may have been what the deadline was for.
+        if self.is_due(now) {
             self.machine.handle_timeout(now);
         }
-        due
+        true
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.machine.poll_timeout().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Reads once, before the machine is told that a deadline has passed, or that no further request is taken: a connection on which a request waits is
+    /// not idle.
+    #[cold]
+    pub(super) fn look_first(&mut self) {
+        self.ready.read = true;
+        self.fill();
     }
 
     /// Ends our side of the stream, once all is written and nothing more will be.
@@ -550,6 +576,12 @@ impl<R: Role> State<R> {
     /// Threads that wait for their turn must hear of a change that is not the machine's.
     pub(crate) fn tell(&mut self) {
         self.news = true;
+        self.told = true;
+    }
+
+    /// There was no room before the turn of this exchange: whoever found that looks again when others have moved on.
+    pub(crate) fn await_turn(&mut self, id: ExchangeId) {
+        self.turn_awaited |= !self.machine.is_turn(id);
     }
 
     /// Whether the stream had a life before this connection.
@@ -573,7 +605,7 @@ impl<R: Role> State<R> {
             return;
         }
         self.ready.read = true;
-        self.unsettled |= self.pass_deadline(now);
+        self.unsettled |= self.pass_deadline(now, Look::Done);
         // Usually nothing came, and that is all.
         if self.unsettled || self.fill() {
             self.settle();

@@ -169,7 +169,7 @@ impl Poller {
                 let tokens: Vec<usize> = self.seats.keys().copied().collect();
                 for token in tokens {
                     if let Some((seat, _)) = self.seats.get(&token) {
-                        seat.conn.listener_gone();
+                        seat.conn.link().end();
                         self.look(token, Directions::default(), false);
                     }
                 }
