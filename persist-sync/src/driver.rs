@@ -25,6 +25,7 @@ mod state;
 
 pub use facts::StreamRef;
 pub(crate) use parking::Parked;
+use parking::Place;
 pub(crate) use state::{Lending, State};
 
 /// One connection, shared by all its handles.
@@ -243,6 +244,36 @@ impl<R: Role> Link<R> {
 }
 
 impl<R: Role> State<R> {
+    /// Whether somebody waits for the stream already.
+    fn is_driven(&self) -> bool {
+        self.driver.is_some() || self.place.is_some()
+    }
+
+    /// Wakes who waits for the stream, if there is more to wait for now, or less time, or if what he waits for may be there.
+    fn nudge(&mut self) {
+        let told = std::mem::take(&mut self.told);
+        if !self.is_driven() {
+            return;
+        }
+        let (wanted, deadline, gone) = (self.wanted(), self.conn().poll_timeout(), self.stream.is_none());
+        let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
+        if let Some(Driver { waker, reads, wanted: before, deadline }) = &self.driver {
+            let more = (wanted.read && !before.read) || (wanted.write && !before.write);
+            if more || gone || told || earlier(*deadline) {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                self.crowded |= reads;
+            }
+        }
+        // The system tells a poller of both directions, but not of requests that others have read.
+        if let Some(Place { waker, deadline }) = &self.place
+            && (gone || self.arrived.has_fresh() || earlier(*deadline))
+        {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Whether whoever is about to wait so long at most, and for this, may do so inside of a read: a reply is due, and nobody else needs this
     /// connection's threads.
     fn may_wait_in_read(&self, wanted: Directions, left: Option<Duration>) -> bool {

@@ -490,36 +490,6 @@ impl<R: Role> State<R> {
         self.driver.as_ref().is_some_and(|driver| driver.reads)
     }
 
-    /// Whether somebody waits for the stream already.
-    pub(super) fn is_driven(&self) -> bool {
-        self.driver.is_some() || self.place.is_some()
-    }
-
-    /// Wakes who waits for the stream, if there is more to wait for now, or less time, or if what he waits for may be there.
-    pub(super) fn nudge(&mut self) {
-        let told = std::mem::take(&mut self.told);
-        if !self.is_driven() {
-            return;
-        }
-        let (wanted, deadline, gone) = (self.wanted(), self.machine.poll_timeout(), self.stream.is_none());
-        let earlier = |old: Option<Instant>| deadline.is_some_and(|new| old.is_none_or(|old| new < old));
-        if let Some(Driver { waker, reads, wanted: before, deadline }) = &self.driver {
-            let more = (wanted.read && !before.read) || (wanted.write && !before.write);
-            if more || gone || told || earlier(*deadline) {
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-                self.crowded |= reads;
-            }
-        }
-        // The system tells a poller of both directions, but not of requests that others have read.
-        if let Some(Place { waker, deadline }) = &self.place
-            && (gone || self.arrived.has_fresh() || earlier(*deadline))
-        {
-            waker.wake_by_ref();
-        }
-    }
-
     /// Bytes that wait to be written.
     pub(crate) fn outbox_bytes(&self) -> usize {
         self.machine.unsent_bytes()
