@@ -289,9 +289,14 @@ impl<S: Transport> Outlet for Link<Server, S> {
                 return Poll::Ready(result);
             }
         }
-        self.poll((slot, Interest::Exchange(id), Hold::Firm), cx, |state, cx, _| {
+        let poll = self.poll((slot, Interest::Exchange(id), Hold::Firm), cx, |state, cx, _| {
             state.drive(cx, &mut None, &mut |state| answer.give(stamp, state))
-        })
+        });
+        if poll.is_ready() {
+            // Whoever drives may wait for the next request, and knows nothing of an answer.
+            self.wakers.kick();
+        }
+        poll
     }
 
     fn interim(&self, ticket: &Ticket, response: &Response) -> Result<()> {

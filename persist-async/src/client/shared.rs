@@ -198,7 +198,7 @@ impl Shared {
     }
 
     /// The upkeep is a task, unless it runs already, or somebody runs it himself. Outside of a runtime it waits for the next use.
-    fn start_upkeep(self: &Arc<Self>) {
+    pub(super) fn start_upkeep(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if let Some(keeper) = self.keeper(Runs::Spawned) {
             runtime.spawn(keeper.run());

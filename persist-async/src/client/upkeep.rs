@@ -121,17 +121,19 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let Some(shared) = self.client.upgrade() else { return };
         let left: Vec<_> = self.jobs.take().collect();
-        match self.runs {
-            // Another one goes on with it.
-            Runs::Users => self.bell.push(left),
-            // Its runtime is shutting down. What was registered there is of no use to the next one, and some of it would not even notice.
-            Runs::Spawned if shared.is_kept_by(self.turn) => {
-                shared.close_idle();
-                drop(left);
-            }
-            Runs::Spawned => self.bell.push(left),
+        let shuts_down = self.runs == Runs::Spawned && shared.is_kept_by(self.turn);
+        if shuts_down {
+            // Its runtime does. What was registered there is of no use to the next one, and some of it would not even notice.
+            shared.close_idle();
+            drop(left);
+        } else {
+            self.bell.push(left);
         }
         shared.keeper_gone(self.turn);
+        // Another one goes on with it: the one that took over from this one may be gone as well, and whoever brought work meanwhile relied on it.
+        if !shuts_down && self.bell.has_work() {
+            shared.start_upkeep();
+        }
     }
 }
 

@@ -1,19 +1,16 @@
-//! Futures, exchanges and bodies that are dropped at any point: the pairing of the others holds, or the connection closes, typed.
+//! One connection, at either end.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use persist_async::{
-    Body, ClientConn, CloseReason, Config, Disposition, Method, Received, Request, Response, ServerConn, StatusCode,
+    Body, ClientConn, CloseReason, Config, Disposition, Exchange, Method, Received, Reply, Request, Response, Server,
+    ServerConfig, ServerConn, StatusCode, Transport,
 };
 use tokio::io::DuplexStream;
 
-fn get(target: &str) -> Request {
-    Request::get(target).field("Host", "test").expect("a valid field")
-}
+use super::{Seed, get, poll_times, seeds};
 
 fn deep(depth: u32) -> Config {
     let mut config = Config::client();
@@ -40,32 +37,6 @@ fn serve(stream: DuplexStream) -> tokio::task::JoinHandle<()> {
     })
 }
 
-/// Polls so many times at most, and drops it.
-async fn poll_times<F: Future>(future: F, times: u32) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    for _ in 0..times {
-        let mut once = std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        if let Some(output) = Pin::new(&mut once).await {
-            return Some(output);
-        }
-        tokio::task::yield_now().await;
-    }
-    None
-}
-
-/// A small generator of the test's own, so that a failure can be replayed by its seed.
-struct Seed(u64);
-
-impl Seed {
-    fn below(&mut self, n: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as u32) % n
-    }
-}
-
 /// Many tasks share a connection; each drops some of its futures, exchanges and bodies half-way. Whoever gets a reply gets its own.
 async fn drop_at_random(seed: u64) {
     let mut dice = Seed(seed);
@@ -80,7 +51,11 @@ async fn drop_at_random(seed: u64) {
                     let len = [0, 10, 5_000, 100_000][dice.below(4) as usize];
                     let target = format!("/{len}/{task}/{n}");
                     let patience = [1, 2, 5, 20, u32::MAX][dice.below(5) as usize];
-                    let Some(outcome) = poll_times(conn.send(get(&target), ()), patience).await else { continue };
+                    let outcome = match dice.below(3) {
+                        0 => written_and_read(&conn, &target, patience, &mut dice).await,
+                        _ => poll_times(conn.send(get(&target), ()), patience).await,
+                    };
+                    let Some(outcome) = outcome else { continue };
                     let Ok(mut reply) = outcome else { return };
                     let said = reply.head.field("Target").and_then(|value| value.to_str());
                     assert_eq!(said, Some(target.as_str()), "seed {seed}: a reply went to another request");
@@ -115,16 +90,43 @@ async fn drop_at_random(seed: u64) {
     server.await.expect("no panic");
 }
 
+/// The same in two steps, each of which may be dropped, among other futures of the connection that are.
+async fn written_and_read<S: Transport>(
+    conn: &ClientConn<S>,
+    target: &str,
+    patience: u32,
+    dice: &mut Seed,
+) -> Option<persist_async::Result<Reply>> {
+    let mut exchange: Exchange = loop {
+        match poll_times(conn.write(get(target), ()), patience).await? {
+            Ok(exchange) => break exchange,
+            // Its turn comes once others have read.
+            Err(_) if !conn.is_closing() => poll_times(conn.ready(), patience).await?.ok()?,
+            Err(error) => return Some(Err(error)),
+        }
+    };
+    for _ in 0..dice.below(4) {
+        let polls = 1 + dice.below(3);
+        match dice.below(4) {
+            0 => drop(poll_times(conn.flush(), polls).await),
+            1 => drop(poll_times(conn.closed(), polls).await),
+            2 => drop(poll_times(conn.events().wait(), polls).await),
+            _ => drop(poll_times(conn.interim(&mut exchange), polls).await),
+        }
+    }
+    poll_times(conn.read(exchange), patience).await
+}
+
 #[tokio::test]
 async fn replies_find_their_requests_whatever_is_dropped() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         drop_at_random(seed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_find_their_requests_whatever_is_dropped_on_two_threads() {
-    for seed in 1_000..1_060 {
+    for seed in seeds(1_000..1_060) {
         drop_at_random(seed).await;
     }
 }
@@ -228,6 +230,13 @@ async fn drop_at_random_in_the_server(seed: u64) {
             assert!(conn.close_reason().is_some(), "seed {seed}: it is over");
         }
     });
+    ask_at_random(client, seed, &dropped).await;
+    tokio::time::timeout(Duration::from_secs(60), server).await.expect("the server hangs").expect("no panic");
+}
+
+/// Six tasks ask over one connection, and get what they asked for, or a `500` where an answer was `dropped`, or a typed error.
+async fn ask_at_random<S: Transport>(client: S, seed: u64, dropped: &Arc<AtomicUsize>) {
+    let mut dice = Seed(seed ^ 0xa5c);
     let conn = Arc::new(ClientConn::with_config(client, deep(1 + dice.below(6))));
     let tasks: Vec<_> = (0..6_u64)
         .map(|task| {
@@ -257,8 +266,6 @@ async fn drop_at_random_in_the_server(seed: u64) {
         let ended = tokio::time::timeout(Duration::from_secs(60), task).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: a request hangs")).expect("no panic");
     }
-    drop(conn);
-    tokio::time::timeout(Duration::from_secs(60), server).await.expect("the server hangs").expect("no panic");
 }
 
 async fn answer_or_not(mut received: Received, mut dice: Seed, dropped: Arc<AtomicUsize>) {
@@ -305,15 +312,72 @@ async fn answer_or_not(mut received: Received, mut dice: Seed, dropped: Arc<Atom
 
 #[tokio::test]
 async fn requests_find_their_answers_whatever_the_server_drops() {
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         drop_at_random_in_the_server(seed).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_find_their_answers_whatever_the_server_drops_on_two_threads() {
-    for seed in 1_000..1_060 {
+    for seed in seeds(1_000..1_060) {
         drop_at_random_in_the_server(seed).await;
+    }
+}
+
+/// The same where the server polls the handlers itself, some of them side by side, and a handler that is not ready yields to the others.
+async fn drop_at_random_in_handlers(seed: u64) {
+    let mut dice = Seed(seed);
+    let mut config = ServerConfig::default();
+    config.conn.limits.parked_bytes_max = 500;
+    config.conn.timeouts.drain = Some(Duration::from_millis(20));
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let server = Server::bind("127.0.0.1:0").await.expect("a port").with_config(config);
+    let server = server.concurrent_handlers(1 + dice.below(4) as usize);
+    let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+    let serving = tokio::spawn(server.serve({
+        let dropped = dropped.clone();
+        move |received: Received| {
+            let seed = seed ^ received.head.target().bytes().map(u64::from).sum::<u64>();
+            answer_or_not(received, Seed(seed), dropped.clone())
+        }
+    }));
+    let client = tokio::net::TcpStream::connect(address).await.expect("connected");
+    ask_at_random(client, seed, &dropped).await;
+    handle.shutdown(Duration::from_secs(60));
+    let served = serving.await.expect("no panic").expect("no error");
+    assert_eq!(served.aborted, 0, "seed {seed}: nothing was left to cut");
+}
+
+#[tokio::test]
+async fn requests_find_their_answers_whatever_handlers_drop() {
+    for seed in seeds(0..40) {
+        drop_at_random_in_handlers(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_leaves_while_whoever_drives_waits_for_the_next_request() {
+    for content in [0, 10, 100_000] {
+        let (client, stream) = tokio::io::duplex(1_000);
+        let server = Arc::new(ServerConn::new(stream));
+        let client = ClientConn::new(client);
+        let exchange = client.write(get("/"), ()).await.expect("written");
+        let received = server.read().await.expect("a request").expect("a request");
+        let reading = tokio::spawn({
+            let server = server.clone();
+            async move { server.read().await.map(|request| request.is_none()) }
+        });
+        // It has been polled, and waits.
+        tokio::task::yield_now().await;
+        tokio::spawn(received.responder.send(Response::ok(), Body::reader(tokio::io::repeat(b'x'), Some(content))));
+        let replied = async {
+            let mut reply = client.read(exchange).await.expect("a reply");
+            reply.body.bytes(1 << 20).await.expect("its content").len()
+        };
+        let replied = tokio::time::timeout(Duration::from_secs(60), replied).await.expect("it hangs");
+        assert_eq!(replied as u64, content);
+        drop(client);
+        assert!(reading.await.expect("no panic").expect("a graceful end"));
     }
 }
 
