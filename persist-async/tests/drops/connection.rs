@@ -109,8 +109,8 @@ async fn written_and_read<S: Transport>(
         let polls = 1 + dice.below(3);
         match dice.below(4) {
             0 => drop(poll_times(conn.flush(), polls).await),
-            1 => drop(poll_times(conn.closed(), polls).await),
-            2 => drop(poll_times(conn.events().wait(), polls).await),
+            1 => _ = poll_times(conn.closed(), polls).await,
+            2 => _ = poll_times(conn.events().wait(), polls).await,
             _ => drop(poll_times(conn.interim(&mut exchange), polls).await),
         }
     }

@@ -92,7 +92,7 @@ async fn drop_at_random(seed: u64) {
         }
     });
     // An upkeep of the user's, which is dropped again and again, in every second run.
-    let stop = Arc::new(AtomicBool::new(seed % 2 == 0));
+    let stop = Arc::new(AtomicBool::new(seed.is_multiple_of(2)));
     let upkeep = tokio::spawn({
         let (client, stop, mut dice) = (client.clone(), stop.clone(), Seed(seed ^ 0x0fff));
         async move {
