@@ -95,6 +95,8 @@ pub mod http2;
 mod incoming;
 mod link;
 mod look;
+#[cfg(all(test, persist_model))]
+mod models;
 mod part;
 mod persistent_stream;
 mod pooled;
@@ -106,6 +108,7 @@ mod scratch;
 mod server;
 mod server_conn;
 mod stream;
+mod sync;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -4,9 +4,11 @@
 //! futures that wait, the *driver*, which drives the connection for all and wakes those whose turn or bytes came. A driver that goes away
 //! with news undelivered passes them on, so that dropping any future at any point leaves the others going.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A place in the list of those who wait.
 pub(crate) type Slot = u32;

@@ -57,8 +57,14 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     }
     let mut tally = count(&mut tests)?;
     let standalone: fn() -> Outcome = || standalone::run(&[]);
-    let longer: [fn() -> Outcome; 5] =
-        [features::each_alone, build_for_bare_targets, build_with_oldest_rust, fuzz_briefly, install_package];
+    let longer: [fn() -> Outcome; 6] = [
+        features::each_alone,
+        build_for_bare_targets,
+        build_with_oldest_rust,
+        check_models,
+        fuzz_briefly,
+        install_package,
+    ];
     for step in std::iter::once(standalone).chain(longer.into_iter().filter(|_| full)) {
         match step() {
             Ok(()) => tally.passed += 1,
@@ -181,6 +187,14 @@ fn build_with_oldest_rust() -> Outcome {
         "--all-features",
     ]))
     .map_err(|why| format!("{why}\nif that version is not installed: rustup toolchain install {version}"))
+}
+
+/// Runs the async adapter under a model checker's interleavings, ten times as many as by default.
+fn check_models() -> Outcome {
+    let mut models = shell::cargo();
+    models.args(["test", "--quiet", "-p", "persist-async", "--lib", "models"]);
+    models.env("RUSTFLAGS", "--cfg persist_model").env("CARGO_TARGET_DIR", shell::target_dir().join("model"));
+    shell::run(models.env("PERSIST_MODEL_RUNS", "10000"))
 }
 
 /// Builds the Debian package, installs it in a folder, and runs what it installed.

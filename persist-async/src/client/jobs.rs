@@ -1,9 +1,11 @@
 //! A set of futures in one task, each polled only when it was woken itself.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Something that goes on beside the requests, and ends by itself.
 pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

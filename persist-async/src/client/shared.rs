@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use persist_core::keep_alive::KeepAlive;
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::stream::Stream;
+use crate::sync::{self, Mutex, MutexGuard};
 use crate::trace::tell;
 
 /// What all clones of a client share.
@@ -199,7 +200,7 @@ impl Shared {
 
     /// The upkeep is a task, unless it runs already, or somebody runs it himself. Outside of a runtime it waits for the next use.
     pub(super) fn start_upkeep(self: &Arc<Self>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(runtime) = sync::runtime() else { return };
         if let Some(keeper) = self.keeper(Runs::Spawned) {
             runtime.spawn(keeper.run());
         }
@@ -349,7 +350,7 @@ impl Shared {
 
     /// Drains what an exchange left behind before the connection is lent again. False if nobody can.
     pub(super) fn drain(self: &Arc<Self>, id: ConnId, conn: &Arc<ClientConn<Stream>>) -> bool {
-        if tokio::runtime::Handle::try_current().is_err() && self.state().keeper.is_none() {
+        if sync::runtime().is_none() && self.state().keeper.is_none() {
             return false;
         }
         self.bell.push([Box::pin(Held::new(self, id, conn.clone()).drain()) as Work]);
@@ -496,7 +497,7 @@ impl Drop for Turn<'_> {
         });
         // A connection that is nearly there is not wasted, but one of a runtime that is gone is lost.
         let dials = std::mem::take(&mut self.dials);
-        if !dials.is_empty() && tokio::runtime::Handle::try_current().is_ok() {
+        if !dials.is_empty() && sync::runtime().is_some() {
             self.shared.bell.push(dials.into_iter().map(|dial| dial as Work));
             self.shared.start_upkeep();
         }

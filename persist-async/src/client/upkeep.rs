@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Poll;
 
 use persist_core::pool::{ConnId, Loss, Use};
@@ -15,6 +15,7 @@ use super::jobs::{Jobs, Work};
 use super::shared::Shared;
 use crate::client_conn::ClientConn;
 use crate::stream::Stream;
+use crate::sync::Mutex;
 
 /// What the upkeep is told from outside.
 #[derive(Default)]

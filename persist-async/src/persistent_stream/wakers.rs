@@ -1,7 +1,9 @@
 //! The two tasks that may wait for one stream: its reader and its writer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Wake, Waker};
+
+use crate::sync::Mutex;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

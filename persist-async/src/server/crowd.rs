@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use persist_core::stats::{ConnStats, ServerStats, Traffic};
 use persist_core::{Peer, Server};
@@ -14,6 +14,7 @@ use super::Served;
 use crate::link::Link;
 use crate::race::{Either, race};
 use crate::stream::Stream;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Until when connections may finish once the server is told to end; `None` while it is not.
 pub(super) type Deadline = Option<Instant>;

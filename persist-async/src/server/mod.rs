@@ -27,6 +27,8 @@ mod listener;
 mod task;
 
 use crowd::{Crowd, Member};
+#[cfg(all(test, persist_model))]
+pub(crate) use task::attended;
 use task::{Service, Task};
 
 pub use config::{ProxyHeaders, ServerConfig};

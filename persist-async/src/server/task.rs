@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use persist_core::Server;
@@ -17,6 +17,7 @@ use crate::link::{Link, Locked, State, Transport};
 use crate::pump::Job;
 use crate::scratch;
 use crate::server_conn::{self, Received};
+use crate::sync::Mutex;
 
 /// Turns before others get theirs, if the peer is always ready.
 const TURNS_MAX: u32 = 64;
@@ -332,6 +333,17 @@ impl<H, F, S: Transport> Drop for Task<H, F, S> {
         let carried = self.link.stats();
         self.member.carried(carried);
     }
+}
+
+/// For models: a connection with its task.
+#[cfg(all(test, persist_model))]
+pub(crate) async fn attended<S, F>(link: Arc<Link<Server, S>>, handler: impl Fn(Received) -> F, handlers_max: usize)
+where
+    S: Transport,
+    F: Future,
+{
+    let member = super::crowd::Crowd::new().join(None);
+    Task::new(Arc::new(Service::new(handler, handlers_max)), link, member).await;
 }
 
 #[cfg(test)]
