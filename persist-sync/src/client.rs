@@ -36,13 +36,25 @@ use shared::Shared;
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
-/// ```no_run
-/// use persist_sync::{Client, persist_core::Request};
+/// ```
+/// use persist_sync::{Client, Request, StatusCode};
+/// # use persist_sync::{Received, Response, Server};
+/// # let server = Server::bind("127.0.0.1:0")?;
+/// # let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+/// # let serving = std::thread::spawn(move || server.serve(|got: Received| got.responder.send(Response::ok(), got.body)));
 ///
 /// let client = Client::new();
-/// let reply = client.send(Request::get("http://127.0.0.1:8080/"), ())?;
-/// println!("{} {:?}", reply.head.status(), reply.body.bytes(1 << 20)?);
-/// # Ok::<(), persist_sync::Error>(())
+/// for n in 0..3 {
+///     let reply = client.send(Request::post(format!("http://{address}/echo")), "content")?;
+///     assert_eq!(reply.head.status(), StatusCode::OK);
+///     assert_eq!(reply.reused, n > 0); // all over one connection
+///     assert_eq!(reply.body.bytes(1 << 20)?, "content"); // at most so much
+/// }
+/// assert_eq!(client.counts().open, 1);
+/// # drop(client);
+/// # handle.shutdown(std::time::Duration::from_secs(10));
+/// # serving.join().expect("no panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Threads

@@ -127,6 +127,22 @@ pub struct ServerHandle {
 }
 
 /// What a server has done, once it has ended.
+///
+/// ```
+/// use std::time::Duration;
+/// use persist_sync::{Client, Received, Request, Response, Server};
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+/// let serving = std::thread::spawn(move || {
+///     server.serve(|received: Received| received.responder.send(Response::ok(), "hello"))
+/// });
+/// Client::new().send(Request::get(format!("http://{address}/")), ())?.body.bytes(100)?;
+/// handle.shutdown(Duration::from_secs(30));
+/// let served = serving.join().expect("no panic")?;
+/// assert_eq!((served.connections, served.refused, served.aborted), (1, 0, 0)); // nobody was cut
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {

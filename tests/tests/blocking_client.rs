@@ -282,3 +282,40 @@ fn gos_server_echoes_on_one_connection_with_trailers() {
     let mut server = Running::start(&mut Command::new(&program.path));
     echoes(&server.line(), true);
 }
+
+const GO_SECURED: &str = r#"
+package main
+
+import ("crypto/tls"; "crypto/x509"; "fmt"; "net"; "net/http"; "os")
+
+func main() {
+	authority, err := os.ReadFile(os.Args[3])
+	if err != nil { panic(err) }
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil { panic(err) }
+	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+	server := &http.Server{
+		TLSConfig: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, r.Proto, " to ", r.TLS.PeerCertificates[0].Subject.CommonName)
+		}),
+	}
+	panic(server.ServeTLS(listener, os.Args[1], os.Args[2]))
+}
+"#;
+
+#[test]
+#[ignore = "compiles Go's standard library: in cargo xtask test --full"]
+fn tls_to_go_keeps_the_connection() {
+    let Some(program) = go::Program::compile(GO_SECURED) else { return };
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&["localhost"]);
+    let mut command = Command::new(&program.path);
+    let mut server = Running::start(command.arg(&own.certificate_file).arg(&own.key_file).arg(&authority.file));
+    let url = format!("https://localhost:{}/", server.line());
+    // It has HTTP/2 to offer, too, and is not asked for it.
+    let expected = b"HTTP/1.1 to me of the authority".to_vec();
+    assert_eq!(twice(&secured(&authority), &url), (expected.clone(), expected, true));
+}

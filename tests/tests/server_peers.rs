@@ -256,3 +256,48 @@ once().then(once).then(() => agent.destroy());
     handle.shutdown(LONG);
     assert_eq!(serving.join().expect("no panic").connections, connections);
 }
+
+const GO_SECURED: &str = r#"
+package main
+
+import ("crypto/tls"; "crypto/x509"; "fmt"; "io"; "net/http"; "os")
+
+func main() {
+	authority, err := os.ReadFile(os.Args[2])
+	if err != nil { panic(err) }
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	for n := 0; n < 50; n++ {
+		response, err := client.Post("https://localhost:"+os.Args[1]+"/", "text/plain", io.LimitReader(zeros{}, int64(n)*20011))
+		if err != nil { panic(err) }
+		got, err := io.ReadAll(response.Body)
+		if err != nil { panic(err) }
+		response.Body.Close()
+		if response.StatusCode != 200 || len(got) != n*20011 { panic(fmt.Sprint("changed: ", n)) }
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(into []byte) (int, error) { return len(into), nil }
+"#;
+
+#[test]
+#[ignore = "compiles Go's standard library: in cargo xtask test --full"]
+fn gos_client_keeps_its_connection_through_tls() {
+    use persist_sync::tls::ServerTls;
+    use persist_sync::{Received, Response, Server};
+    let Some(program) = go::Program::compile(GO_SECURED) else { return };
+    let authority = Authority::new("the authority");
+    let own = authority.sign(&["localhost"]);
+    let tls = ServerTls::builder().certificate(own.certificate, own.key).build().expect("it can be used");
+    let server = Server::bind("127.0.0.1:0").expect("a port").with_tls(tls);
+    let (port, handle) = (server.local_addr().expect("TCP").port(), server.handle());
+    let echo = |received: Received| received.responder.send(Response::ok(), received.body);
+    let serving = std::thread::spawn(move || server.serve(echo).expect("served"));
+    is_content(&run(Command::new(&program.path).arg(port.to_string()).arg(&authority.file)));
+    handle.shutdown(LONG);
+    let served = serving.join().expect("no panic");
+    assert_eq!((served.connections, served.aborted), (1, 0));
+}

@@ -12,7 +12,7 @@ use crate::error::Error;
 #[non_exhaustive]
 pub enum TlsConfigError {
     /// No certificate in what should hold some.
-    #[error("there is no certificate in the {what}")]
+    #[error("what was given for the {what} holds no certificate")]
     NoCertificate {
         /// What was read.
         what: &'static str,

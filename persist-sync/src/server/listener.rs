@@ -13,6 +13,17 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::stream::Stream;
 
 /// A listening socket of either kind.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use persist_sync::{Listener, Server};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?; // set up as the program likes
+/// let address = listener.local_addr()?;
+/// let server = Server::new(Listener::from(listener))?;
+/// assert_eq!(server.local_addr(), Some(address));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
@@ -45,6 +56,19 @@ pub struct ListenConfig {
 }
 
 /// Whether a port may have several listeners.
+///
+/// ```
+/// use persist_sync::{ListenConfig, PortUse, Server};
+///
+/// let server = Server::bind("127.0.0.1:0")?; // `Exclusive`
+/// let address = server.local_addr().expect("TCP");
+/// let mut shared = ListenConfig::default();
+/// shared.port = PortUse::Shared;
+/// // One who shares is of no use beside one who does not.
+/// let error = Server::bind_with(address, shared).expect_err("taken");
+/// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortUse {
     /// One.

@@ -33,6 +33,39 @@ use crate::stream::Stream;
 pub struct ServerTls(Arc<ServerConfig>);
 
 /// Whether clients must have a certificate.
+///
+/// ```
+/// use persist_sync::{Client, ClientConfig, Connector, Phase, Received, Request, Response, Server};
+/// use persist_sync::tls::{ClientAuth, ClientTls, ServerTls};
+///
+/// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// # let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+/// # let client = |tls: ClientTls| {
+/// #     let config = ClientConfig::default();
+/// #     let connector = Connector::new(&config).with_tls(tls);
+/// #     Client::with_connector(config, connector)
+/// # };
+/// let tls = ServerTls::builder()
+///     .certificate(&*certificate, &*key)
+///     .client_roots(&*certificate, ClientAuth::Required)
+///     .build()?;
+/// let server = Server::bind("127.0.0.1:0")?.with_tls(tls);
+/// let url = format!("https://localhost:{}/", server.local_addr().expect("TCP").port());
+/// # let handle = server.handle();
+/// # let serving = std::thread::spawn(move || {
+/// server.serve(|received: Received| received.responder.send(Response::ok(), "welcome"))
+/// # });
+/// # let ask = |tls: ClientTls| client(tls).expect("no contradiction").send(Request::get(&url), ());
+///
+/// // Elsewhere: who shows a certificate comes in, who has none does not.
+/// let known = ClientTls::builder().root_certificates(&*certificate).client_certificate(&*certificate, &*key).build()?;
+/// assert_eq!(ask(known)?.body.bytes(100)?, "welcome");
+/// let stranger = ClientTls::builder().root_certificates(&*certificate).build()?;
+/// assert!(ask(stranger).is_err());
+/// # handle.shutdown(std::time::Duration::ZERO);
+/// # serving.join().expect("no panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAuth {
     /// Who has none is refused.
