@@ -122,6 +122,7 @@ pub mod timeouts;
 pub mod tunnel;
 pub mod upkeep;
 pub mod url;
+pub mod way;
 
 #[cfg(test)]
 mod property_tests;
@@ -154,7 +155,7 @@ pub use message::{Request, Response};
 pub use method::{InvalidMethod, Method};
 pub use peer::Peer;
 pub use persistent_stream::PersistentStreamConfig;
-pub use pool::{Action, ConnId, Counts, IdleConn, Loss, Pool, PoolConfig, PoolError, Use, WaiterId, Want};
+pub use pool::{Action, ByNumber, ConnId, Counts, IdleConn, Loss, Pool, PoolConfig, PoolError, Use, WaiterId, Want};
 pub use proxy_header::{ProxiedAddresses, ProxyHeader, ProxyHeaderError};
 pub use replay::{Replay, ReplayBody};
 pub use resume::{Content, NotResumable, Resume, ResumeError};
@@ -173,6 +174,7 @@ pub use timeouts::Timeouts;
 pub use tunnel::{Tunnel, TunnelStep};
 pub use upkeep::{Check, Checking, Glance, Upkeep, UpkeepConfig, Verdict};
 pub use url::{UrlError, UrlParts};
+pub use way::{Outline, Way, Ways};
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

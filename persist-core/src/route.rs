@@ -27,6 +27,12 @@ pub trait Router: fmt::Debug + Send + Sync {
     fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
         Err(RouteError::new(alloc::format!("this router has no handshake for a hop to {}", hop.to)))
     }
+
+    /// Whether the route to a destination is the same whenever it is asked for, so that a client may [keep](crate::Ways) it rather than ask for each
+    /// request. `false`, unless a router says otherwise.
+    fn routes_last(&self) -> bool {
+        false
+    }
 }
 
 /// Goes straight to every destination.
@@ -120,6 +126,10 @@ pub struct RouteError(Box<dyn core::error::Error + Send + Sync>);
 impl Router for Direct {
     fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
         Ok(Route::direct(destination))
+    }
+
+    fn routes_last(&self) -> bool {
+        true
     }
 }
 

@@ -256,6 +256,10 @@ impl Router for Proxy {
     fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
         handshake_of(hop)
     }
+
+    fn routes_last(&self) -> bool {
+        true
+    }
 }
 
 /// The handshake of a hop that is no socket: all that it takes stands in the hop.

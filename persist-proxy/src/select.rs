@@ -141,6 +141,10 @@ impl Router for Proxies {
     fn tunnel(&self, hop: &Hop) -> Result<Box<dyn Tunnel>, RouteError> {
         handshake_of(hop)
     }
+
+    fn routes_last(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::close::{CloseReason, Deadline};
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError, SendError};
 use crate::head::{BodyLen, Version};
+use crate::keep_alive::KeepAlive;
 use crate::lines::{HeadFields, Notes};
 use crate::method::{Known, Method};
 use crate::parse::{self, Asked, ResponseStart};
@@ -462,6 +463,12 @@ impl Conn<Client> {
     /// How many more requests the peer said it would take (`Keep-Alive: max=`).
     pub fn announced_requests(&self) -> Option<u64> {
         (self.refused_from != u64::MAX).then(|| self.refused_from.saturating_sub(self.queue.next_id()))
+    }
+
+    /// What the peer has announced so far, and what is left of it: how long it keeps an idle connection, and how many more requests it would take.
+    pub fn announced(&self) -> Option<KeepAlive> {
+        let (timeout, max) = (self.announced_idle(), self.announced_requests());
+        (timeout.is_some() || max.is_some()).then_some(KeepAlive { timeout, max })
     }
 
     /// Whether the peer gave reason to believe that it cannot take pipelined requests: it answered as HTTP/1.0, or broke the

@@ -1,5 +1,6 @@
 //! What a pool and its caller tell each other.
 
+use core::hash::{BuildHasherDefault, Hasher};
 use core::time::Duration;
 
 use super::arena::Id;
@@ -14,6 +15,39 @@ pub struct ConnId(pub(super) Id);
 /// One request that waits for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(pub(super) Id);
+
+/// Hashes the numbers of connections and waiters: they are dealt out by the pool, so nobody can choose those that collide.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use persist_core::{ByNumber, ConnId};
+///
+/// let sockets: HashMap<ConnId, std::net::TcpStream, ByNumber> = HashMap::default();
+/// # drop(sockets);
+/// ```
+pub type ByNumber = BuildHasherDefault<NumberHasher>;
+
+/// See [`ByNumber`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(byte.into()));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        // Fibonacci hashing: the upper half of the product depends on all of the number, so it is folded into the lower.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(32)
+    }
+}
 
 /// Which connections will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

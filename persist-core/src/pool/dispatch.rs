@@ -47,7 +47,7 @@ impl Pool {
     }
 
     /// The connection to be used next, if any. Closes those that have outlived their use, on the way.
-    fn find(&mut self, destination: Id, want: Want, now: Instant) -> Option<Id> {
+    pub(super) fn find(&mut self, destination: Id, want: Want, now: Instant) -> Option<Id> {
         while let Some(conn) = self.index.newest_idle(destination, want) {
             match self.conns.get(conn)?.expiry(&self.config).filter(|(at, _)| *at <= now) {
                 None => return Some(conn),

@@ -21,7 +21,7 @@ mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-pub use action::{Action, ConnId, Counts, IdleConn, Loss, PoolError, Use, WaiterId, Want};
+pub use action::{Action, ByNumber, ConnId, Counts, IdleConn, Loss, PoolError, Use, WaiterId, Want};
 pub use config::PoolConfig;
 
 use arena::{Arena, Id};
@@ -121,6 +121,40 @@ impl Pool {
         }
         self.settle(destination, now);
         Ok(WaiterId(id))
+    }
+
+    /// A connection for one exchange, at once, and whether it carried a request before: what [`acquire`](Self::acquire) would hand out for
+    /// [`Want::Any`], without a waiter. `None` if none has room, or somebody waits for one: then `acquire` says what comes of it.
+    ///
+    /// ```
+    /// # use persist_core::{Action, Instant, Pool, PoolConfig, PoolKey, Use, Want};
+    /// # let (key, now) = (PoolKey::new("http://example.com"), Instant::default());
+    /// # let mut pool = Pool::new(PoolConfig::default())?;
+    /// assert_eq!(pool.take(&key, now), None);
+    /// pool.acquire(&key, Want::Any, None, now)?;
+    /// let Some(Action::Dial { conn, .. }) = pool.poll_action() else { unreachable!() };
+    /// pool.handle_dialed(conn, 1, now);
+    /// pool.poll_action(); // handed to whoever waited
+    /// pool.release(conn, Use::Completed, now);
+    /// assert_eq!(pool.take(&key, now), Some((conn, true)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn take(&mut self, key: &PoolKey, now: Instant) -> Option<(ConnId, bool)> {
+        let destination = *self.keys.get(key)?;
+        let entry = self.destinations.get(destination)?;
+        if self.closed || entry.waiting > 0 {
+            return None;
+        }
+        let found = self.find(destination, Want::Any, now);
+        let taken = found.map(|conn| {
+            let reused = self.conns.get(conn).is_some_and(|entry| entry.handed > 0);
+            self.begin_exchange(conn, now);
+            (ConnId(conn), reused)
+        });
+        // Those that had outlived their use, and were closed on the way, have made room for others.
+        self.reindex(destination, now);
+        self.dial_for_the_hungry(now);
+        taken
     }
 
     /// The waiter no longer waits. `false` if it was answered already: a connection it was handed must be released.

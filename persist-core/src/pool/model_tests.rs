@@ -25,6 +25,7 @@ enum Step {
         fresh: bool,
         deadline: Option<u16>,
     },
+    Take(u8),
     Cancel(u8),
     Dialed {
         nth: u8,
@@ -95,6 +96,7 @@ impl ReferenceStateMachine for Histories {
         prop_oneof![
             120 => (0u8..4, prop::bool::weighted(0.2), prop::option::of(0u16..3000))
                 .prop_map(|(key, fresh, deadline)| Step::Acquire { key, fresh, deadline }),
+            60 => (0u8..4).prop_map(Step::Take),
             20 => any::<u8>().prop_map(Step::Cancel),
             100 => (any::<u8>(), 1u32..4).prop_map(|(nth, streams)| Step::Dialed { nth, streams: streams.saturating_sub(1).max(1) }),
             30 => any::<u8>().prop_map(Step::DialFailed),
@@ -267,6 +269,20 @@ impl Pair {
                     }
                 }
             }
+            Step::Take(key) => {
+                let key = PoolKey::new(["a", "b", "c", "d"][usize::from(key)]);
+                let room = self.of(&key).any(|conn| conn.is_usable(&self.config, now));
+                let waits = self.waiters.iter().any(|waiter| waiter.key == key);
+                let taken = self.pool.take(&key, now);
+                assert_eq!(
+                    taken.is_some(),
+                    room && !waits && !self.closed,
+                    "whatever has room, unless others come first"
+                );
+                if let Some((conn, reused)) = taken {
+                    self.handed(&key, Want::Any, conn, reused);
+                }
+            }
             Step::Cancel(nth) if !self.waiters.is_empty() => {
                 let waiter = self.waiters.remove(usize::from(nth) % self.waiters.len());
                 assert!(self.pool.cancel(waiter.id, now));
@@ -413,18 +429,7 @@ impl Pair {
                 let waiter = self.waiters.remove(at);
                 let earlier = |other: &MWaiter| other.key == waiter.key && other.want == waiter.want;
                 assert!(!self.waiters[..at].iter().any(earlier), "handed past somebody who waited longer");
-                let entry = &self.conns[&conn];
-                assert!(entry.key == waiter.key && entry.is_usable(&config, now), "{entry:?} is of no use at {now:?}");
-                assert_eq!(reused, entry.handed > 0);
-                assert!(waiter.want == Want::Any || entry.handed == 0, "not fresh");
-                if entry.is_idle() && entry.handed > 0 {
-                    let newer =
-                        |other: &&MConn| other.is_idle() && other.handed > 0 && other.used_at_step > entry.used_at_step;
-                    assert!(!self.of(&waiter.key).any(|other| newer(&other)), "not the newest");
-                }
-                let entry = self.conns.get_mut(&conn).expect("looked up above");
-                (entry.in_use, entry.handed) = (entry.in_use + 1, entry.handed + 1);
-                entry.left = entry.left.map(|left| left.saturating_sub(1));
+                self.handed(&waiter.key, waiter.want, conn, reused);
             }
             Action::Close { conn, reason } => {
                 let entry = &self.conns[&conn];
@@ -466,6 +471,22 @@ impl Pair {
                 }
             }
         }
+    }
+
+    /// A connection was given to somebody: the right one, and what that changes.
+    fn handed(&mut self, key: &PoolKey, want: Want, conn: ConnId, reused: bool) {
+        let (config, now) = (self.config, self.now);
+        let entry = &self.conns[&conn];
+        assert!(entry.key == *key && entry.is_usable(&config, now), "{entry:?} is of no use at {now:?}");
+        assert_eq!(reused, entry.handed > 0);
+        assert!(want == Want::Any || entry.handed == 0, "not fresh");
+        if entry.is_idle() && entry.handed > 0 {
+            let newer = |other: &MConn| other.is_idle() && other.handed > 0 && other.used_at_step > entry.used_at_step;
+            assert!(!self.of(key).any(newer), "not the newest");
+        }
+        let entry = self.conns.get_mut(&conn).expect("looked up above");
+        (entry.in_use, entry.handed) = (entry.in_use + 1, entry.handed + 1);
+        entry.left = entry.left.map(|left| left.saturating_sub(1));
     }
 
     /// What must hold whenever all actions are done.

@@ -429,6 +429,24 @@ fn a_tunnel_begins_behind_a_2xx_to_connect() {
 }
 
 #[test]
+fn what_the_peer_has_announced_is_kept_and_counted_down() {
+    let mut rig = Rig::<Client>::with(Config::client());
+    assert_eq!(rig.conn.announced(), None);
+    let announced =
+        |rig: &Rig<Client>| rig.conn.announced().map(|said| (said.timeout.map(|time| time.as_secs()), said.max));
+    for (field, expected) in [
+        ("Keep-Alive: max=9", Some((None, Some(9)))),
+        ("Keep-Alive: timeout=7", Some((Some(7), Some(8)))),
+        ("X: 1", Some((Some(7), Some(7)))),
+    ] {
+        rig.get("/");
+        rig.sent();
+        rig.feed(format!("HTTP/1.1 204 No Content\r\n{field}\r\n\r\n"));
+        assert_eq!(announced(&rig), expected, "after {field}");
+    }
+}
+
+#[test]
 fn straight_reads_are_accounted_like_events() {
     let mut rig = Rig::client(1);
     rig.get("/");
