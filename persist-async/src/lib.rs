@@ -140,7 +140,7 @@ pub use persist_core::{
 pub use persistent_stream::{Greeting, PersistentStream};
 pub use responder::Responder;
 pub use resumable_body::ResumableBody;
-pub use server::{ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
+pub use server::{Accept, ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};
 pub use server_conn::{Received, ServerConn};
 pub use stream::Stream;
 

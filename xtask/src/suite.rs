@@ -53,6 +53,9 @@ pub(crate) fn run(options: &[String]) -> Outcome {
     if full {
         // Fixed seeds are for steadiness; the full run looks for what they miss.
         tests.env("PERSIST_FRESH_SEEDS", "1").env("PROPTEST_CASES", "4096");
+        if std::env::var_os("PERSIST_SIM_SEEDS").is_none() {
+            tests.env("PERSIST_SIM_SEEDS", "2000");
+        }
         tests.args(["--", "--include-ignored"]);
     }
     let mut tally = count(&mut tests)?;

@@ -1,6 +1,6 @@
 //! The connections of a server: counted, limited, and reachable for the shutdown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, Weak};
@@ -31,7 +31,8 @@ pub(super) struct Crowd {
 struct List {
     /// Connections, those included that have said nothing yet.
     open: usize,
-    links: HashMap<u64, Weak<dyn Ends>>,
+    /// By their numbers: the oldest is told first that the server ends.
+    links: BTreeMap<u64, Weak<dyn Ends>>,
     /// How many each peer has, where that is limited.
     peers: HashMap<Peer, usize>,
     served: Served,
@@ -223,7 +224,6 @@ impl Drop for Member {
         }
         list.open -= 1;
         if list.open == 0 {
-            list.links.shrink_to_fit();
             list.peers.shrink_to_fit();
             drop(list);
             self.crowd.empty.notify_one();

@@ -1,13 +1,15 @@
-//! The sockets a server listens on: bound here, or handed over by whoever started the process.
+//! What a server listens on: sockets that are bound here or were handed over by whoever started the process, or anything else that brings streams.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use async_trait::async_trait;
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
 use crate::stream::Stream;
 
-/// A listening socket of either kind.
+/// A listening socket of either kind, or whatever else connections come from.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
@@ -16,6 +18,54 @@ pub enum Listener {
     /// A Unix socket.
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
+    /// Anything else.
+    Other(Box<dyn Accept>),
+}
+
+/// Brings the connections of a [`Server`](crate::Server) that does not listen on a socket of tokio's: pipes in memory, a network that is simulated, another
+/// transport. The counterpart of [`Dialer`](crate::Dialer).
+///
+/// ```
+/// use std::io;
+/// use std::net::SocketAddr;
+///
+/// use persist_async::{Accept, ClientConn, Listener, Request, Response, Server, Stream, async_trait};
+/// use tokio::io::DuplexStream;
+/// use tokio::sync::{Mutex, mpsc};
+///
+/// #[derive(Debug)]
+/// struct Pipes(Mutex<mpsc::Receiver<DuplexStream>>);
+///
+/// #[async_trait]
+/// impl Accept for Pipes {
+///     async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+///         match self.0.lock().await.recv().await {
+///             Some(pipe) => Ok((Stream::new(pipe), None)),
+///             None => std::future::pending().await, // nobody will come any more
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connect, connected) = mpsc::channel(1);
+/// let server = Server::new(Listener::of(Pipes(Mutex::new(connected))));
+/// tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "hello").await }));
+///
+/// let (near, far) = tokio::io::duplex(1024);
+/// connect.send(far).await?;
+/// let mut reply = ClientConn::new(near).send(Request::get("/").field("Host", "pipe")?, ()).await?;
+/// assert_eq!(reply.body.bytes(100).await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait Accept: fmt::Debug + Send + Sync {
+    /// The next connection, and where it comes from if that is known. Dropping the future must lose none.
+    ///
+    /// # Errors
+    /// The server tries again: at once if the peer was gone ([`ConnectionAborted`](io::ErrorKind::ConnectionAborted) and its like), else after a pause that grows.
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)>;
 }
 
 /// How a TCP port is listened on.
@@ -47,6 +97,11 @@ impl Default for ListenConfig {
 }
 
 impl Listener {
+    /// Connections from elsewhere.
+    pub fn of(accept: impl Accept + 'static) -> Self {
+        Self::Other(Box::new(accept))
+    }
+
     /// Listens on the first of the addresses that can be had.
     pub(super) async fn bind(address: impl ToSocketAddrs, config: ListenConfig) -> io::Result<Self> {
         let mut failed = None;
@@ -65,6 +120,7 @@ impl Listener {
             Self::Tcp(listener) => listener.local_addr().ok(),
             #[cfg(unix)]
             Self::Unix(_) => None,
+            Self::Other(_) => None,
         }
     }
 
@@ -77,6 +133,7 @@ impl Listener {
             }),
             #[cfg(unix)]
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::from(stream), None)),
+            Self::Other(listener) => listener.accept().await,
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) use task::attended;
 use task::{Service, Task};
 
 pub use config::{ProxyHeaders, ServerConfig};
-pub use listener::{ListenConfig, Listener, PortUse};
+pub use listener::{Accept, ListenConfig, Listener, PortUse};
 
 /// The first and the longest pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -186,7 +186,7 @@ impl Server {
         self
     }
 
-    /// Where it listens; `None` for a Unix socket.
+    /// Where it listens; `None` unless that is a TCP socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
     }
