@@ -31,7 +31,7 @@ pub(crate) struct Exchange<R: Role> {
 }
 
 /// What follows a head, where it is complete.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Whole {
     pub(crate) content: Vec<u8>,
     pub(crate) trailers: Option<Fields>,
@@ -41,6 +41,8 @@ pub(crate) struct Whole {
 #[derive(Debug)]
 pub(crate) struct Arrived<R: Role> {
     exchanges: VecDeque<Exchange<R>>,
+    /// A client's exchange of which nothing is kept yet, since the one thread that uses the connection is away with it.
+    travelling: Option<ExchangeId>,
     /// Server: requests whose heads nobody has taken, in order.
     fresh: VecDeque<ExchangeId>,
     /// Bytes of content waiting in all exchanges together.
@@ -59,6 +61,7 @@ impl<R: Role> Default for Arrived<R> {
     fn default() -> Self {
         Self {
             exchanges: VecDeque::new(),
+            travelling: None,
             fresh: VecDeque::new(),
             buffered: 0,
             current: None,
@@ -75,6 +78,48 @@ impl<R: Role> Arrived<R> {
     /// Makes room for a client's exchange, which one handle stands for.
     pub(crate) fn sent(&mut self, id: ExchangeId) {
         self.expect(id).handles = 1;
+    }
+
+    /// A client's exchange begins whose reply one thread waits for, with nobody else about.
+    pub(crate) fn travels(&mut self, id: ExchangeId) {
+        self.travelling = Some(id);
+    }
+
+    pub(crate) fn is_travelling(&self, id: ExchangeId) -> bool {
+        self.travelling == Some(id)
+    }
+
+    /// Its whole reply is in the hands of that thread.
+    pub(crate) fn arrive(&mut self) {
+        self.travelling = None;
+    }
+
+    /// It is one like any other from here on.
+    pub(crate) fn settle_down(&mut self) {
+        if let Some(id) = self.travelling.take() {
+            self.sent(id);
+        }
+    }
+
+    /// The same, with what came for it first.
+    pub(crate) fn put(
+        &mut self,
+        id: ExchangeId,
+        head: Option<(R::Inbound, BodyLen, R::Ticket)>,
+        whole: Whole,
+        complete: bool,
+    ) {
+        self.travelling = None;
+        self.current = head.as_ref().filter(|_| !complete).map(|_| id);
+        self.buffered += whole.content.len();
+        let exchange = self.expect(id);
+        (exchange.handles, exchange.head, exchange.complete) = (1, head, complete);
+        (exchange.data, exchange.trailers) = (whole.content, whole.trailers);
+    }
+
+    /// Whether there is nothing of any exchange, and the connection is not over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.exchanges.is_empty() && self.travelling.is_none() && self.closed.is_none()
     }
 
     fn expect(&mut self, id: ExchangeId) -> &mut Exchange<R> {
@@ -104,6 +149,7 @@ impl<R: Role> Arrived<R> {
 
     /// Takes in one event.
     pub(crate) fn take_in(&mut self, event: Event<'_, R>) {
+        self.settle_down();
         match event {
             Event::Interim { id, head } => {
                 if let Some(exchange) = self.get_mut(id) {
@@ -198,7 +244,8 @@ impl<R: Role> Arrived<R> {
 
     /// How many exchanges somebody holds that are not over yet.
     pub(crate) fn held(&self) -> usize {
-        self.exchanges.iter().filter(|exchange| !exchange.complete && exchange.failure.is_none()).count()
+        let kept = self.exchanges.iter().filter(|exchange| !exchange.complete && exchange.failure.is_none()).count();
+        kept + usize::from(self.travelling.is_some())
     }
 
     /// The next request that nobody has taken.

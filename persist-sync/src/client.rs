@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::stats::ClientStats;
 use persist_core::{
-    Attempts, ClientConfig, Contradiction, Decision, Destination, Instant, Pending, Phase, Repeatable, Replay, Request,
-    Route,
+    Attempts, ClientConfig, Contradiction, Decision, Destination, Instant, Outline, Pending, Phase, Repeatable, Replay,
+    Request, Way,
 };
 
 use crate::body::Body;
+use crate::client_conn::Terms;
 use crate::clock;
 use crate::dial::Connector;
+use crate::driver::{After, Look};
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
@@ -32,7 +33,7 @@ mod upkeep;
 
 use account::{Account, Failures};
 use lease::Lease;
-use shared::Shared;
+use shared::{Shared, Taken};
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
@@ -79,6 +80,13 @@ use shared::Shared;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+}
+
+/// A reply, with its connection.
+struct Answered {
+    reply: Reply,
+    lease: Lease,
+    after: After,
 }
 
 impl Default for Client {
@@ -184,11 +192,53 @@ impl Client {
     }
 
     fn dispatch(&self, request: &Request, body: Body, until: Option<Instant>, failures: Failures) -> Result<Reply> {
+        let shared = &self.shared;
+        let way = shared.way(&request.target);
+        if let Some((way, wire)) = way.as_deref().and_then(|way| Some((way, way.outline(request)?))) {
+            let first = shared.begin_at_once(way);
+            let account = Account::new(shared, way.destination().clone());
+            let answered = self.attempts(way, (request, wire), body, until, first);
+            return self.conclude(answered, request, account, failures);
+        }
         let (destination, target) =
             Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
-        let account = Account::open(&self.shared, destination);
-        match self.routed(request, (account.destination(), &target), body, until) {
-            Ok((mut reply, mut lease)) => {
+        shared.begin(&destination);
+        let account = Account::new(shared, destination);
+        let answered = self.routed(request, (way, account.destination(), &target), body, until);
+        self.conclude(answered, request, account, failures)
+    }
+
+    /// The long way: whatever is special about the request is found out, and what is written is built for it.
+    fn routed(
+        &self,
+        request: &Request,
+        (way, destination, target): (Option<Arc<Way>>, &Destination, &str),
+        body: Body,
+        until: Option<Instant>,
+    ) -> Result<Answered> {
+        let way = match way {
+            Some(way) => way,
+            None => self.shared.find_way(&request.target, destination)?,
+        };
+        let wire = way.route().request(request, destination, target)?;
+        self.attempts(&way, (&wire, (&wire).into()), body, until, None)
+    }
+
+    /// What the caller is told, and what becomes of the connection.
+    fn conclude(
+        &self,
+        answered: Result<Answered>,
+        request: &Request,
+        account: Account,
+        failures: Failures,
+    ) -> Result<Reply> {
+        match answered {
+            Ok(Answered { reply, lease, after }) if reply.body.is_whole() => {
+                self.shared.completed(lease, account, after);
+                Ok(reply)
+            }
+            Ok(Answered { mut reply, mut lease, after }) => {
+                self.shared.answered(&lease, after);
                 // The connection is the reply's until nothing more of it comes.
                 reply.body.keep(|| {
                     lease.keep(account.remember(request, failures));
@@ -209,31 +259,31 @@ impl Client {
         }
     }
 
-    fn routed(
+    fn attempts(
         &self,
-        request: &Request,
-        (destination, target): (&Destination, &str),
+        way: &Way,
+        (request, wire): (&Request, Outline<'_>),
         body: Body,
         until: Option<Instant>,
-    ) -> Result<(Reply, Lease)> {
-        let route = self.shared.config.router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
-        let wire = route.request(request, destination, target)?;
-        self.attempts(&route, &wire, body, until)
-    }
-
-    fn attempts(&self, route: &Route, wire: &Request, body: Body, until: Option<Instant>) -> Result<(Reply, Lease)> {
+        mut first: Option<Taken>,
+    ) -> Result<Answered> {
         let Shared { config, .. } = &*self.shared;
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         loop {
-            let lease = self.shared.acquire(route, want, until)?;
-            let error = match lease.conn().exchange(wire, &mut body, until) {
-                Ok(reply) => {
-                    let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
-                    self.shared.answered(&lease, announced);
-                    return Ok((reply, lease));
+            let Taken { lease, reused } = match first.take() {
+                Some(taken) => taken,
+                None => self.shared.acquire(way.route(), want, until)?,
+            };
+            // Row 20 of the promise: one look at the socket before a connection is used again.
+            let look = if reused { Look::Pooled } else { Look::Not };
+            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until }) {
+                Ok(Some((reply, after))) => return Ok(Answered { reply, lease, after }),
+                Ok(None) => {
+                    self.shared.stale(lease);
+                    continue;
                 }
                 Err(error) => error,
             };
@@ -246,7 +296,7 @@ impl Client {
             match error.failure() {
                 Some(failure) => {
                     lease.end(Loss::Broken);
-                    let repeatable = Repeatable::of(&wire.method, &wire.fields);
+                    let repeatable = Repeatable::of(&request.method, &request.fields);
                     match config.retry.decide(failure, repeatable, replay, attempts) {
                         Decision::Retry { attempts: next, .. } => attempts = next,
                         Decision::GiveUp(_) => return Err(error),

@@ -2,24 +2,22 @@
 
 use std::borrow::Borrow;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant as Moment};
+use std::time::Duration;
 
-use persist_core::stats::ConnStats;
 use persist_core::{
-    BodyLen, Client, CloseReason, Closed, Config, Deadline, Delivery, Ended, Instant, KeepAliveProbes, Parts, Phase,
-    Request, ResponseHead, SendError,
+    BodyLen, Client, CloseReason, Closed, Config, Deadline, Delivery, Ended, Instant, Outline, Parts, Phase, Request,
+    ResponseHead, SendError,
 };
 
 use crate::body::Body;
 use crate::body_writer::BodyWriter;
 use crate::clock;
-use crate::driver::{Lending, Link, StreamRef};
+use crate::driver::{After, Detour, Home, Lending, Link, Look};
 use crate::error::{self, Error, Result};
-use crate::events::Events;
 use crate::exchange::{Exchange, Reply, Reservation, must_wait};
 use crate::hijack::{Detached, Hijacked};
+use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::stream::Stream;
 
@@ -63,7 +61,7 @@ use crate::stream::Stream;
 /// make their writer wait for a reply that only the writer would read.
 #[derive(Debug)]
 pub struct ClientConn {
-    link: Arc<Link<Client>>,
+    pub(crate) link: Arc<Link<Client>>,
 }
 
 /// What comes behind a request's head.
@@ -78,19 +76,11 @@ enum Follows {
     Later,
 }
 
-/// Whether to look at the socket before an idle connection is used again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    First,
-    /// Somebody has just done it, or nobody asked for it.
-    Not,
-}
-
 /// How an exchange begins, and by when it must be complete.
 #[derive(Clone, Copy)]
-struct Terms {
-    look: Look,
-    until: Option<Instant>,
+pub(crate) struct Terms {
+    pub(crate) look: Look,
+    pub(crate) until: Option<Instant>,
 }
 
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
@@ -165,8 +155,7 @@ impl ClientConn {
     /// As [`write`](Self::write).
     pub fn write_streaming(&self, request: impl Borrow<Request>, len: Option<u64>) -> Result<(Exchange, BodyWriter)> {
         let framing = len.map_or(BodyLen::Chunked, BodyLen::Length);
-        let terms = Terms { look: Look::Not, until: None };
-        let exchange = self.begin(None, request.borrow(), (framing, Follows::Later), terms, || None)?;
+        let exchange = self.begin(None, request.borrow().into(), (framing, Follows::Later), None, || None)?;
         let body = BodyWriter::new(self.link.clone(), exchange.id(), len);
         Ok((exchange, body))
     }
@@ -183,8 +172,7 @@ impl ClientConn {
         body: Body,
         until: Option<Instant>,
     ) -> Result<Exchange> {
-        let terms = Terms { look: Look::Not, until };
-        let mut exchange = self.begin_with(reservation, request, &mut Some(body), terms)?;
+        let mut exchange = self.begin_with(reservation, request.into(), &mut Some(body), until)?;
         exchange.send_body(|_| None::<()>)?;
         // The reply may begin meanwhile, and fail: reading it will tell.
         self.link.wait(|state| state.is_flushed_or_stuck().then_some(()));
@@ -210,13 +198,45 @@ impl ClientConn {
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
         let terms = Terms { look: Look::First, until: None };
-        self.begin_with(None, request.borrow(), &mut Some(body.into()), terms)?.into_reply()
+        match self.exchange(request.borrow().into(), &mut Some(body.into()), terms)? {
+            Some((reply, _)) => Ok(reply),
+            None => Err(self.refused(SendError::Closed)),
+        }
     }
 
-    /// [`send`](Self::send) without the look, which leaves the body where it is unless the connection takes the request. The exchange is complete by
-    /// `until`, its reply's content included, or fails.
-    pub(crate) fn exchange(&self, request: &Request, body: &mut Option<Body>, until: Option<Instant>) -> Result<Reply> {
-        self.begin_with(None, request, body, Terms { look: Look::Not, until })?.into_reply()
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request. The exchange is complete by `terms.until`, its
+    /// reply's content included, or fails. `None`: the look found that the connection is over, and nothing was sent.
+    pub(crate) fn exchange(
+        &self,
+        request: Outline<'_>,
+        body: &mut Option<Body>,
+        mut terms: Terms,
+    ) -> Result<Option<(Reply, After)>> {
+        if body.as_ref().is_none_or(Body::is_in_memory) {
+            match self.link.round_trip(request, body, terms.look, terms.until) {
+                Ok(Home { head, len, whole, reused, after }) => {
+                    let (body, connection) = (Incoming::whole(whole, len), self.link.id());
+                    return Ok(Some((Reply { head, interim: Vec::new(), body, connection, reused }, after)));
+                }
+                Err(Detour::Sent(id, outgoing, span)) => {
+                    let outgoing = outgoing.map(|outgoing| *outgoing);
+                    let reply = Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?;
+                    return Ok(Some((reply, self.link.after())));
+                }
+                Err(Detour::Stale) => return Ok(None),
+                Err(Detour::Refused(cause)) => return Err(self.refused(cause)),
+                Err(Detour::NotAlone) => {}
+            }
+        }
+        if terms.look != Look::Not {
+            self.refresh();
+            if self.is_closing() {
+                return Ok(None);
+            }
+            self.link.passed(std::mem::replace(&mut terms.look, Look::Not));
+        }
+        let reply = self.begin_with(None, request, body, terms.until)?.into_reply()?;
+        Ok(Some((reply, self.link.after())))
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -266,21 +286,6 @@ impl ClientConn {
         drop(exchange);
     }
 
-    /// Exchanges that are not complete, those with unread bodies included.
-    pub fn pending(&self) -> usize {
-        self.link.look().conn().pending()
-    }
-
-    /// How many more requests may be written now.
-    pub fn available(&self) -> usize {
-        self.link.look().conn().available()
-    }
-
-    /// Exchanges pending or reserved.
-    pub fn in_flight(&self) -> usize {
-        self.link.look().conn().in_flight()
-    }
-
     /// Reserves a place in the pipeline: use it with [`write_reserved`](Self::write_reserved), or drop it.
     ///
     /// # Errors
@@ -293,101 +298,6 @@ impl ClientConn {
     /// Gives a reserved place back, as dropping it does.
     pub fn release(&self, reservation: Reservation) {
         drop(reservation);
-    }
-
-    /// What it has done so far. Of one that was taken apart by a hijack only the bytes sent are known.
-    pub fn stats(&self) -> ConnStats {
-        self.link.stats()
-    }
-
-    /// How many exchanges completed.
-    pub fn completed(&self) -> u64 {
-        self.link.look().conn().completed()
-    }
-
-    /// Whether nothing is pending and nothing is half-read or half-written.
-    pub fn is_idle(&self) -> bool {
-        self.link.look().conn().is_idle()
-    }
-
-    /// Whether no further request can be written.
-    pub fn is_closing(&self) -> bool {
-        self.link.is_closing()
-    }
-
-    /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
-    pub fn is_broken(&self) -> bool {
-        self.link.is_broken()
-    }
-
-    /// Why the connection ended or is ending; `None` while it is not.
-    pub fn close_reason(&self) -> Option<CloseReason> {
-        self.link.close_reason()
-    }
-
-    /// Why no further request can be written, as the error that writing one would give; `None` while one can. A full pipeline is no such reason.
-    pub fn err(&self) -> Option<Error> {
-        self.link.err()
-    }
-
-    /// What changes from here on: how many requests may be written, how many are in flight, and the end.
-    pub fn events(&self) -> Events {
-        Events::new(self.link.clone())
-    }
-
-    /// Bytes that were written here and have not reached the peer's system: those in our outbox, and on Linux those in the kernel's send queue
-    /// that are not acknowledged (of a Unix socket: not read, in bytes of memory). Elsewhere only the outbox is known.
-    ///
-    /// # Errors
-    /// If the connection has ended or failed: then nobody will ever know.
-    pub fn unsent_bytes(&self) -> Result<u64> {
-        self.link.unsent_bytes()
-    }
-
-    /// When bytes last came from the peer; `None` before the first.
-    pub fn last_read(&self) -> Option<Moment> {
-        self.link.last_read()
-    }
-
-    /// When the system last took bytes from us; `None` before the first.
-    pub fn last_write(&self) -> Option<Moment> {
-        self.link.last_write()
-    }
-
-    /// Has the system probe a silent peer ([`KeepAliveProbes`]), or ends that with `None`.
-    ///
-    /// # Errors
-    /// What the system says; a Unix socket has no probes, and a closed connection has no socket.
-    pub fn set_keep_alive(&self, probes: Option<KeepAliveProbes>) -> io::Result<()> {
-        self.link.set_keep_alive(probes)
-    }
-
-    /// The stream, for its addresses and options; `None` once the connection is closed.
-    pub fn get_ref(&self) -> Option<StreamRef<'_>> {
-        self.link.stream_ref()
-    }
-
-    /// The connection's number in this process, as in [`Reply::connection`].
-    pub fn id(&self) -> u64 {
-        self.link.id()
-    }
-
-    /// Where the peer is; `None` for a Unix socket, and once the connection is closed.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.link.peer_addr()
-    }
-
-    /// Where this end is; `None` for a Unix socket, and once the connection is closed.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.link.local_addr()
-    }
-
-    /// Looks at the socket before an idle connection is used again: an end of file, or bytes that answer nothing, must never meet the next
-    /// request (RFC 9112 §9.2). Never waits. [`send`](Self::send) does it by itself.
-    pub fn is_reusable(&self) -> bool {
-        self.refresh();
-        let state = self.link.look();
-        state.stream().is_some() && state.conn().is_idle() && !state.conn().is_closing()
     }
 
     /// Waits until the connection has ended, driving it: an idle connection that should notice its peer's close needs somebody to wait here.
@@ -468,9 +378,9 @@ impl ClientConn {
     fn begin_with(
         &self,
         reservation: Option<Reservation>,
-        request: &Request,
+        request: Outline<'_>,
         body: &mut Option<Body>,
-        terms: Terms,
+        until: Option<Instant>,
     ) -> Result<Exchange> {
         let what = match body {
             Some(body) if body.is_empty() => (body.len(), Follows::Nothing),
@@ -478,32 +388,29 @@ impl ClientConn {
             Some(body) => (body.len(), Follows::Soon),
             None => (BodyLen::Empty, Follows::Nothing),
         };
-        self.begin(reservation, request, what, terms, || body.take())
+        self.begin(reservation, request, what, until, || body.take())
     }
 
     /// Sends the head. The body stays where it is unless the connection takes the request.
     fn begin(
         &self,
         reservation: Option<Reservation>,
-        request: &Request,
+        request: Outline<'_>,
         (len, follows): (BodyLen, Follows),
-        Terms { mut look, until }: Terms,
+        until: Option<Instant>,
         body: impl FnOnce() -> Option<Body>,
     ) -> Result<Exchange> {
         let mut slot = reservation.map(Reservation::into_slot);
         let begun = self.link.wait_until(until, |state| {
             let now = clock::now();
-            if std::mem::replace(&mut look, Look::Not) == Look::First {
-                state.look_before_use(now);
-            }
             if must_wait(state) {
                 return None;
             }
             state.lend();
-            let (conn, fields) = (state.conn_mut(), request.fields.lines());
+            let (conn, fields) = (state.conn_mut(), request.fields);
             let sent = match slot.take() {
-                Some(slot) => conn.send_request_in(slot, &request.method, &request.target, fields, len, now),
-                None => conn.send_request(&request.method, &request.target, fields, len, now),
+                Some(slot) => conn.send_request_in(slot, request.method, request.target, fields, len, now),
+                None => conn.send_request(request.method, request.target, fields, len, now),
             };
             if let Ok(id) = sent {
                 if until.is_some() {
@@ -526,7 +433,7 @@ impl ClientConn {
             None => return Err(self.refused(SendError::Closed)),
         };
         let outgoing = body().and_then(|body| Outgoing::new(id, body));
-        Ok(Exchange::new(self.link.clone(), id, outgoing, &request.method))
+        Ok(Exchange::new(self.link.clone(), id, outgoing, request.method))
     }
 
     /// A refusal, with the reason why the connection is over if it is.

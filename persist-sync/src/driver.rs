@@ -20,12 +20,15 @@ use crate::stream::{Stream, TICK};
 use crate::trace::{Span, tell};
 
 mod facts;
+mod moving;
 mod parking;
+mod round_trip;
 mod state;
 
 pub use facts::StreamRef;
 pub(crate) use parking::Parked;
 use parking::Place;
+pub(crate) use round_trip::{After, Detour, Home, Look};
 pub(crate) use state::{Lending, State};
 
 /// One connection, shared by all its handles.
@@ -176,10 +179,7 @@ impl<R: Role> Link<R> {
             drop(stream);
             let mut state = self.look();
             state.driver = None;
-            let nothing = |error: &io::Error| {
-                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-            };
-            if result.as_ref().is_err_and(nothing) {
+            if is_no_news(&result) {
                 state.look_around();
             } else {
                 state.take_in(result, input);
@@ -241,6 +241,14 @@ impl<R: Role> Link<R> {
         let _ = stream.detach();
         Some((stream, parts))
     }
+}
+
+/// Whether a read that waits by itself ended without anything to take in.
+fn is_no_news(result: &io::Result<usize>) -> bool {
+    let nothing = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    };
+    result.as_ref().is_err_and(nothing)
 }
 
 impl<R: Role> State<R> {

@@ -83,6 +83,11 @@ pub struct Reply {
 impl Exchange {
     pub(crate) fn new(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>, method: &Method) -> Self {
         let span = link.span.exchange(id.number(), method.as_str());
+        Self::begun(link, id, outgoing, span)
+    }
+
+    /// One that was begun elsewhere.
+    pub(crate) fn begun(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>, span: Span) -> Self {
         Self { link, id, outgoing, open: true, span }
     }
 

@@ -49,7 +49,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct Incoming {
     /// Content that is at hand; where there is any, there is no source.
     ready: Bytes,
-    source: Option<Source>,
+    /// Apart, since most bodies are whole when they are given.
+    source: Option<Box<Source>>,
     len: BodyLen,
     trailers: Option<Fields>,
     chunk_bytes_max: usize,
@@ -103,7 +104,7 @@ impl Incoming {
         outgoing: Option<Outgoing>,
         span: Span,
     ) -> Self {
-        let source = Some(Source { link, id, asked: false, outgoing, span, lease: None });
+        let source = Some(Box::new(Source { link, id, asked: false, outgoing, span, lease: None }));
         Self { ready: Bytes::new(), source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
     }
 
@@ -205,6 +206,11 @@ impl Incoming {
     /// Whether the end was reached, or reading failed.
     pub fn is_finished(&self) -> bool {
         self.source.is_none() && self.ready.is_empty()
+    }
+
+    /// Whether all of it is here, and the connection free of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.source.is_none()
     }
 
     /// Says that the content is wanted, before anything of it is read.

@@ -20,6 +20,7 @@ mod body;
 mod body_writer;
 mod client;
 mod client_conn;
+mod client_facts;
 mod clock;
 mod date;
 mod dial;

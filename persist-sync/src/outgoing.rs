@@ -100,6 +100,11 @@ impl Outgoing {
         }
     }
 
+    /// Gives the machine all of a body that is in memory; says whether it took it.
+    pub(crate) fn offer_whole<R: Role>(&mut self, state: &mut State<R>) -> bool {
+        matches!(self.offer::<R, ()>(state), Some(Step::Done(Ok(Sent::Whole))))
+    }
+
     /// Reads on, if everything read before was taken. Runs the user's code: never under the lock.
     fn refill(&mut self) -> io::Result<()> {
         let Source::Reader { reader, left, buffer, taken } = &mut self.source else { return Ok(()) };

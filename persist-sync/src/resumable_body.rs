@@ -42,7 +42,6 @@ pub struct ResumableBody {
     state: State,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one for each download")]
 enum State {
     Reading(Incoming),
     Complete,

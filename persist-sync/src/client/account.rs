@@ -5,7 +5,6 @@ use std::sync::Arc;
 use persist_core::{Destination, Request};
 
 use super::shared::Shared;
-use crate::clock;
 use crate::error::Error;
 
 /// One unfinished request.
@@ -14,6 +13,7 @@ pub(super) struct Account {
     destination: Destination,
     /// To be noted if its reply's content breaks off.
     request: Option<Box<Request>>,
+    is_open: bool,
 }
 
 /// Whether failures are noted for [`Client::pending_to`](crate::Client::pending_to).
@@ -25,10 +25,9 @@ pub(super) enum Failures {
 }
 
 impl Account {
-    pub(super) fn open(shared: &Arc<Shared>, destination: Destination) -> Self {
-        shared.tally.requests.add();
-        shared.ledger().begin(&destination);
-        Self { shared: shared.clone(), destination, request: None }
+    /// Of a request that was [begun](Shared::begin).
+    pub(super) fn new(shared: &Arc<Shared>, destination: Destination) -> Self {
+        Self { shared: shared.clone(), destination, request: None, is_open: true }
     }
 
     pub(super) fn destination(&self) -> &Destination {
@@ -44,7 +43,7 @@ impl Account {
     }
 
     pub(super) fn failed(&self, request: &Request, error: &Error) {
-        self.shared.ledger().fail(&self.destination, request, error, clock::now());
+        self.shared.note(&self.destination, request, error);
     }
 
     /// Its reply's content broke off.
@@ -55,10 +54,17 @@ impl Account {
         }
         error
     }
+
+    /// Somebody else says that it is over.
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+    }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.shared.ledger().end(&self.destination);
+        if self.is_open {
+            self.shared.end(&self.destination);
+        }
     }
 }

@@ -48,6 +48,11 @@ impl Lease {
         self.conn.is_closing()
     }
 
+    /// Somebody else says what becomes of the connection.
+    pub(super) fn hand_over(&mut self) {
+        self.state = Lent::Returned;
+    }
+
     /// The connection is to be used again.
     pub(super) fn give_back(mut self, how: Use) {
         self.release(how);

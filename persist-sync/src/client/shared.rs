@@ -6,14 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use persist_core::keep_alive::KeepAlive;
-use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
+use persist_core::pool::{Action, ByNumber, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
 use persist_core::stats::{ClientStats, Traffic};
 use persist_core::{
-    Check, ClientConfig, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey, Route, Router,
-    TargetForm, Upkeep,
+    Check, ClientConfig, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey, Request, Route,
+    Router, TargetForm, Upkeep, Way, Ways,
 };
 
+use super::account::Account;
 use super::lease::Lease;
 use super::random;
 use super::tally::Tally;
@@ -21,6 +21,7 @@ use super::upkeep::{self, Bell, Held};
 use crate::client_conn::ClientConn;
 use crate::clock;
 use crate::dial::Connector;
+use crate::driver::After;
 use crate::error::{Error, Result};
 use crate::trace::tell;
 
@@ -29,7 +30,8 @@ pub(crate) struct Shared {
     pub(super) config: ClientConfig,
     connector: Connector,
     state: Mutex<State>,
-    ledger: Mutex<Ledger>,
+    /// A leaf, like every lock here.
+    ways: Mutex<Ways>,
     pub(super) tally: Tally,
     /// An answer has come for somebody who waits.
     answered: Condvar,
@@ -40,8 +42,10 @@ pub(crate) struct Shared {
 struct State {
     pool: Pool,
     upkeep: Upkeep,
-    conns: HashMap<ConnId, Open>,
-    waiting: HashMap<WaiterId, Option<Answer>>,
+    /// The book of requests.
+    ledger: Ledger,
+    conns: HashMap<ConnId, Open, ByNumber>,
+    waiting: HashMap<WaiterId, Option<Answer>, ByNumber>,
     /// Threads that sleep until somebody is answered. Waking nobody is a system call, too.
     sleepers: usize,
     /// What to dial under each key that somebody waits for, and how many do.
@@ -54,6 +58,13 @@ struct State {
 struct Open {
     conn: Arc<ClientConn>,
     route: Arc<Route>,
+}
+
+/// A connection that a request may use.
+pub(super) struct Taken {
+    pub(super) lease: Lease,
+    /// It was used before, so that it must be looked at first.
+    pub(super) reused: bool,
 }
 
 /// A connection, and whether it was used before; or why there is none.
@@ -79,30 +90,75 @@ impl Shared {
         let state = State {
             pool: Pool::new(config.pool)?,
             upkeep: Upkeep::new(config.upkeep, clock::now())?,
-            conns: HashMap::new(),
-            waiting: HashMap::new(),
+            ledger: Ledger::new(config.failures_max),
+            conns: HashMap::default(),
+            waiting: HashMap::default(),
             sleepers: 0,
             places: HashMap::new(),
             keeper: Keeper::NotStarted,
             gone: Traffic::default(),
         };
-        let ledger = Mutex::new(Ledger::new(config.failures_max));
-        let (state, answered, sooner) = (Mutex::new(state), Condvar::new(), Arc::new(Bell::default()));
-        let tally = Tally::default();
-        Ok(Arc::new(Self { config, connector, state, ledger, tally, answered, sooner }))
+        let (state, ways, tally) = (Mutex::new(state), Mutex::default(), Tally::default());
+        let (answered, sooner) = (Condvar::new(), Arc::new(Bell::default()));
+        Ok(Arc::new(Self { config, connector, state, ways, tally, answered, sooner }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The book of requests. Its lock is a leaf.
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ways(&self) -> MutexGuard<'_, Ways> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way of requests to the scheme and authority of `url`, if it is known.
+    pub(super) fn way(&self, url: &str) -> Option<Arc<Way>> {
+        self.ways().find(url).cloned()
+    }
+
+    /// The way to the destination of `url`.
+    pub(super) fn find_way(&self, url: &str, destination: &Destination) -> Result<Arc<Way>> {
+        let router = &*self.config.router;
+        let route = router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
+        let way = Arc::new(Way::new(destination.clone(), route));
+        if router.routes_last() {
+            self.ways().keep(url, way.clone());
+        }
+        Ok(way)
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self, destination: &Destination) {
+        self.tally.requests.add();
+        self.state().ledger.begin(destination);
+    }
+
+    /// A request begins; and a connection for it, if one is to be had at once.
+    pub(super) fn begin_at_once(self: &Arc<Self>, way: &Way) -> Option<Taken> {
+        self.tally.requests.add();
+        let now = clock::now();
+        let taken = self.tell(None, |state| {
+            state.ledger.begin(way.destination());
+            // Whoever uses the client also sees to what is due, should the upkeep be late.
+            state.pool.handle_timeout(now);
+            let (id, reused) = state.pool.take(&way.route().pool_key, now)?;
+            state.conns.get(&id).map(|open| (id, open.conn.clone(), reused))
+        });
+        taken.map(|(id, conn, reused)| Taken { lease: Lease::new(self, id, conn), reused })
+    }
+
+    /// A request is over, well or not.
+    pub(super) fn end(&self, destination: &Destination) {
+        self.state().ledger.end(destination);
+    }
+
+    /// A request failed.
+    pub(super) fn note(&self, destination: &Destination, request: &Request, error: &Error) {
+        self.state().ledger.fail(destination, request, error, clock::now());
     }
 
     pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
-        self.ledger().take(destination, clock::now())
+        self.state().ledger.take(destination, clock::now())
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -198,36 +254,29 @@ impl Shared {
     }
 
     /// A connection for one exchange, in its turn.
-    pub(super) fn acquire(self: &Arc<Self>, route: &Route, want: Want, until: Option<Instant>) -> Result<Lease> {
+    pub(super) fn acquire(self: &Arc<Self>, route: &Arc<Route>, want: Want, until: Option<Instant>) -> Result<Taken> {
         let key = &route.pool_key;
-        loop {
-            let now = clock::now();
-            let patience = self.config.wait_timeout.map(|timeout| now + timeout);
-            let deadline = patience.into_iter().chain(until).min();
-            let waiter = self.tell(None, |state| {
-                // Whoever uses the client also sees to what is due, should the upkeep be late.
-                state.pool.handle_timeout(now);
-                let waiter = state.pool.acquire(key, want, deadline, now)?;
-                state.places.entry(key.clone()).or_insert_with(|| (Arc::new(route.clone()), 0)).1 += 1;
-                state.waiting.insert(waiter, None);
-                Ok::<_, PoolError>(waiter)
-            });
-            let waiter = waiter.map_err(|error| Error::new(Phase::Wait, error))?;
-            let (id, conn, reused) = self.wait_for(waiter, key)?;
-            let lease = Lease::new(self, id, conn);
-            if !reused {
-                return Ok(lease);
-            }
-            // Row 20 of the promise: one look at the socket before a connection is used again.
-            lease.conn().refresh();
-            if !lease.is_over() {
-                tell!(connection = lease.conn().id(), "reused");
-                return Ok(lease);
-            }
-            self.tally.stale.add();
-            tell!(connection = lease.conn().id(), "stale");
-            lease.end(Loss::Expected);
-        }
+        let now = clock::now();
+        let patience = self.config.wait_timeout.map(|timeout| now + timeout);
+        let deadline = patience.into_iter().chain(until).min();
+        let waiter = self.tell(None, |state| {
+            // Whoever uses the client also sees to what is due, should the upkeep be late.
+            state.pool.handle_timeout(now);
+            let waiter = state.pool.acquire(key, want, deadline, now)?;
+            state.places.entry(key.clone()).or_insert_with(|| (route.clone(), 0)).1 += 1;
+            state.waiting.insert(waiter, None);
+            Ok::<_, PoolError>(waiter)
+        });
+        let waiter = waiter.map_err(|error| Error::new(Phase::Wait, error))?;
+        let (id, conn, reused) = self.wait_for(waiter, key)?;
+        Ok(Taken { lease: Lease::new(self, id, conn), reused })
+    }
+
+    /// The look before its use has found that a connection is over.
+    pub(super) fn stale(&self, lease: Lease) {
+        self.tally.stale.add();
+        tell!(connection = lease.conn().id(), "stale");
+        lease.end(Loss::Expected);
     }
 
     fn wait_for(self: &Arc<Self>, waiter: WaiterId, key: &PoolKey) -> Answer {
@@ -255,9 +304,26 @@ impl Shared {
         }
     }
 
-    pub(super) fn answered(self: &Arc<Self>, lease: &Lease, announced: Option<KeepAlive>) {
+    /// A reply has begun, and the connection is its body's.
+    pub(super) fn answered(self: &Arc<Self>, lease: &Lease, after: After) {
         let now = clock::now();
-        self.tell(None, |state| state.pool.handle_response(lease.id(), announced, now));
+        self.tell(None, |state| state.pool.handle_response(lease.id(), after.announced, now));
+    }
+
+    /// A reply is there as a whole.
+    pub(super) fn completed(self: &Arc<Self>, mut lease: Lease, mut account: Account, after: After) {
+        if after.is_over {
+            self.answered(&lease, after);
+            return;
+        }
+        let now = clock::now();
+        lease.hand_over();
+        account.close();
+        self.tell(None, |state| {
+            state.pool.handle_response(lease.id(), after.announced, now);
+            state.pool.release(lease.id(), Use::Completed, now);
+            state.ledger.end(account.destination());
+        });
     }
 
     pub(super) fn released(self: &Arc<Self>, id: ConnId, how: Use) {
@@ -326,9 +392,12 @@ fn open(connector: &Connector, route: &Route, router: &dyn Router, config: Confi
 impl State {
     /// Says whether anybody was answered.
     fn carry_out(&mut self, todo: &mut Todo, failed: Option<Error>) -> bool {
+        // Most often nothing follows from what was told.
+        let Some(first) = self.pool.poll_action() else { return false };
+        let mut next = Some(first);
         let mut answers = Vec::new();
         let mut unreached = Vec::new();
-        while let Some(action) = self.pool.poll_action() {
+        while let Some(action) = next.take().or_else(|| self.pool.poll_action()) {
             match action {
                 Action::Dial { conn, key } => {
                     let place = self.places.get(&key).map(|(place, _)| place.clone());

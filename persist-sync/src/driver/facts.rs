@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::stats::ConnStats;
-use persist_core::{CloseReason, Delivery, KeepAliveProbes, Phase, Role};
+use persist_core::{Client, CloseReason, Delivery, KeepAliveProbes, Phase, Role};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::{Link, State};
+use super::{After, Link, State};
 use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::part::Part;
@@ -44,6 +44,15 @@ impl<R: Role> State<R> {
             Ok(Some(bytes)) => Delivery::Unacknowledged { bytes },
             Ok(None) | Err(_) => Delivery::Unknown,
         }
+    }
+}
+
+impl Link<Client> {
+    /// What a pool wants to know once a reply has begun.
+    pub(crate) fn after(&self) -> After {
+        let state = self.look();
+        let is_over = state.stream().is_none() || state.conn().is_closing();
+        After { announced: state.conn().announced(), is_over }
     }
 }
 

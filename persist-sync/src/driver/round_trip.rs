@@ -1,0 +1,252 @@
+//! One request and its reply by one thread, with nobody else about: the short way, which most exchanges of most connections go.
+//!
+//! It leaves out the steps that have nothing to do then, and decides nothing: whatever is out of the ordinary ends the trip, and from there
+//! on the exchange goes the way of any other. The lock is taken once to send and once for what came.
+
+use std::io;
+use std::sync::Arc;
+
+use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Next, Outline, ResponseHead, SendError};
+
+use super::{Driver, Link, State, is_no_news};
+use crate::arrived::Whole;
+use crate::body::Body;
+use crate::clock;
+use crate::outgoing::Outgoing;
+use crate::ready::Directions;
+use crate::scratch;
+use crate::stream::Stream;
+use crate::trace::{Span, tell};
+
+/// Whether to look at the socket before an idle connection is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    First,
+    /// The same for a pool, which tells when it uses one again.
+    Pooled,
+    /// Somebody has just done it, or nobody asked for it.
+    Not,
+}
+
+/// How a trip ended, if not with the whole reply.
+pub(crate) enum Detour {
+    /// The request was sent, perhaps without all of its body; its exchange goes on like any other.
+    Sent(ExchangeId, Option<Box<Outgoing>>, Span),
+    /// The look found that the connection is over. Nothing was sent.
+    Stale,
+    /// Nothing was sent, for this reason.
+    Refused(SendError),
+    /// Others use the connection, or something is left to be done on it: not begun.
+    NotAlone,
+}
+
+/// A whole reply, and how the connection was left.
+pub(crate) struct Home {
+    pub(crate) head: ResponseHead,
+    pub(crate) len: BodyLen,
+    pub(crate) whole: Whole,
+    pub(crate) reused: bool,
+    pub(crate) after: After,
+}
+
+/// What a pool wants to know of a connection that has answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct After {
+    pub(crate) announced: Option<KeepAlive>,
+    /// No further request can be written.
+    pub(crate) is_over: bool,
+}
+
+/// What was gathered of a reply.
+#[derive(Default)]
+struct Gathered {
+    head: Option<(ResponseHead, BodyLen)>,
+    whole: Whole,
+    is_complete: bool,
+}
+
+impl Link<Client> {
+    /// Sends a request with a body that is in memory, and reads its reply, if nobody else uses the connection. The body stays where it is unless the
+    /// request is sent.
+    pub(crate) fn round_trip(
+        &self,
+        request: Outline<'_>,
+        body: &mut Option<Body>,
+        look: Look,
+        until: Option<Instant>,
+    ) -> Result<Home, Detour> {
+        let (id, stream, deadline) = self.set_out(request, body, look, until)?;
+        let span = self.span.exchange(id.number(), request.method.as_str());
+        {
+            let _entered = span.enter();
+            if let Some(home) = self.come_home(id, stream, deadline) {
+                return Ok(home);
+            }
+        }
+        Err(Detour::Sent(id, None, span))
+    }
+
+    fn set_out(
+        &self,
+        request: Outline<'_>,
+        body: &mut Option<Body>,
+        look: Look,
+        until: Option<Instant>,
+    ) -> Result<(ExchangeId, Arc<Stream>, Option<Instant>), Detour> {
+        let _entered = self.span.enter();
+        let mut state = self.look();
+        if !state.is_alone() {
+            return Err(Detour::NotAlone);
+        }
+        let now = clock::now();
+        if look != Look::Not {
+            state.look_before_use(now);
+            if !state.is_alone() {
+                let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
+                self.leave(state);
+                return Err(detour);
+            }
+            self.passed(look);
+        }
+        let len = body.as_ref().map_or(BodyLen::Empty, Body::len);
+        state.lend();
+        let id = match state.machine.send_request(request.method, request.target, request.fields, len, now) {
+            Ok(id) => id,
+            Err(refused) => {
+                self.leave(state);
+                return Err(Detour::Refused(refused));
+            }
+        };
+        if until.is_some() {
+            state.machine.set_deadline(id, until);
+        }
+        let mut outgoing = body.take().and_then(|body| Outgoing::new(id, body));
+        if let Some(body) = &mut outgoing
+            && body.offer_whole(&mut state)
+        {
+            outgoing = None;
+        }
+        state.flush(now);
+        let deadline = state.machine.poll_timeout();
+        let wanted = Directions { read: true, write: false };
+        let is_away = outgoing.is_none() && state.open.write && state.wanted() == wanted;
+        let left = deadline.map(|deadline| deadline - now);
+        if let Some(stream) = state.stream.clone().filter(|_| is_away && state.may_wait_in_read(wanted, left)) {
+            state.arrived.travels(id);
+            state.driver = Some(Driver { waker: None, reads: true, wanted, deadline });
+            (state.told, state.unsettled) = (false, false);
+            self.spread(&mut state);
+            return Ok((id, stream, deadline));
+        }
+        state.arrived.sent(id);
+        state.writing = outgoing.as_ref().map(|_| id);
+        state.unsettled = true;
+        state.advance();
+        self.leave(state);
+        let span = self.span.exchange(id.number(), request.method.as_str());
+        Err(Detour::Sent(id, outgoing.map(Box::new), span))
+    }
+
+    /// The look has found nothing.
+    pub(crate) fn passed(&self, look: Look) {
+        if look == Look::Pooled {
+            tell!(connection = self.id, "reused");
+        }
+    }
+
+    /// Waits for what comes first, outside the lock.
+    fn come_home(&self, id: ExchangeId, stream: Arc<Stream>, deadline: Option<Instant>) -> Option<Home> {
+        scratch::with_input(|input| {
+            let result = stream.read_waiting(input);
+            drop(stream);
+            let mut state = self.look();
+            state.driver = None;
+            let mut home = None;
+            if is_no_news(&result) {
+                state.look_around();
+            } else if state.arrived.is_travelling(id) && state.stream.is_some() {
+                home = state.take_reply(id, result, input, deadline);
+            } else {
+                state.take_in(result, input);
+            }
+            state.arrived.settle_down();
+            state.advance();
+            self.leave(state);
+            home
+        })
+    }
+}
+
+impl State<Client> {
+    /// Whether nobody else uses the connection, and nothing on it waits for anybody.
+    fn is_alone(&self) -> bool {
+        self.waits
+            && !self.crowded
+            && self.driver.is_none()
+            && self.waiting + self.watchers == 0
+            && !(self.unsettled || self.paused || self.corked)
+            && self.inbox.is_empty()
+            && self.arrived.is_empty()
+            && self.stream.is_some()
+            && self.open == (Directions { read: true, write: true })
+            && self.machine.is_idle()
+            && !self.machine.is_closing()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stream.is_none() || self.machine.is_closing()
+    }
+
+    /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does.
+    fn take_reply(
+        &mut self,
+        id: ExchangeId,
+        result: io::Result<usize>,
+        input: &[u8],
+        deadline: Option<Instant>,
+    ) -> Option<Home> {
+        let now = clock::now();
+        let Some(n) = self.after_read(result, input.len(), now) else {
+            self.conclude(now);
+            return None;
+        };
+        let mut input = &input[..n];
+        let mut gathered = Gathered::default();
+        let odd = loop {
+            match self.machine.next(&mut input, now) {
+                Ok(Next::Event(Event::Head { head, body, .. })) => gathered.head = Some((head, body)),
+                Ok(Next::Event(Event::Data { data, .. })) => gathered.whole.content.extend_from_slice(data),
+                Ok(Next::Event(Event::End { trailers, .. })) => {
+                    (gathered.is_complete, gathered.whole.trailers) = (true, trailers);
+                }
+                Ok(Next::Event(Event::Slots)) => {}
+                Ok(Next::Event(odd)) => break Some(odd),
+                // Said again to whoever asks again.
+                Ok(Next::NeedRead | Next::Paused) | Err(_) => break None,
+            }
+        };
+        self.news = true;
+        if gathered.is_complete && odd.is_none() && input.is_empty() && self.machine.is_idle() {
+            // No deadline is nearer than the one before, so that most often none has to be looked for.
+            if deadline.is_some_and(|deadline| deadline <= now) || self.machine.is_closing() {
+                self.conclude(now);
+            }
+            let after = After { announced: self.machine.announced(), is_over: self.is_over() };
+            let (head, len) = gathered.head?;
+            self.arrived.arrive();
+            let reused = id.number() > 0 || self.is_continued();
+            return Some(Home { head, len, whole: gathered.whole, reused, after });
+        }
+        self.arrived.put(id, gathered.head.map(|(head, len)| (head, len, ())), gathered.whole, gathered.is_complete);
+        if let Some(odd) = odd {
+            self.arrived.take_in(odd);
+        }
+        self.told = true;
+        self.digest(&mut input, now);
+        if !input.is_empty() {
+            self.inbox.extend_from_slice(input);
+        }
+        self.conclude(now);
+        None
+    }
+}
