@@ -165,7 +165,11 @@ const LINES_ROOM: usize = 96;
 pub(crate) fn push(out: &mut Vec<u8>, notes: &mut Notes, field: Field<'_>) {
     let (name, value) = (field.name.as_str().as_bytes(), field.value.as_bytes());
     let len = name.len() + value.len() + ": \r\n".len();
-    out.reserve(if out.is_empty() { len.max(LINES_ROOM) } else { len });
+    if out.capacity() == 0 {
+        *out = Vec::with_capacity(len.max(LINES_ROOM));
+    } else {
+        out.reserve(len);
+    }
     write_line(out, name, value);
     *notes = notes.and(Notes::of_standing(name, value));
 }

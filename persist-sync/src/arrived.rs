@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use persist_core::stats::Dispositions;
-use persist_core::{BodyLen, CloseReason, Event, ExchangeId, Failure, Fields, ProtocolError, Role};
+use persist_core::{BodyLen, CloseReason, Event, ExchangeId, Failure, Fields, Role};
 
 /// Content that is read ahead of whoever will take it, before reading pauses: one read's worth.
 pub(crate) const READ_AHEAD_MAX: usize = 64 * 1024;
@@ -52,9 +52,7 @@ pub(crate) struct Arrived<R: Role> {
     failures: VecDeque<(ExchangeId, Failure)>,
     /// How many there were, by what became of them.
     failed: Option<Box<Dispositions>>,
-    pub(crate) protocol_error: Option<ProtocolError>,
     pub(crate) closed: Option<CloseReason>,
-    pub(crate) switched: Option<ExchangeId>,
 }
 
 impl<R: Role> Default for Arrived<R> {
@@ -67,9 +65,7 @@ impl<R: Role> Default for Arrived<R> {
             current: None,
             failures: VecDeque::new(),
             failed: None,
-            protocol_error: None,
             closed: None,
-            switched: None,
         }
     }
 }
@@ -196,7 +192,6 @@ impl<R: Role> Arrived<R> {
                     exchange.failure = Some(failure);
                 }
             }
-            Event::Switched { id } => self.switched = Some(id),
             Event::Closed(reason) => self.closed = Some(reason),
             // What else happens shows in the machine's own state, which every waiting thread looks at.
             _ => {}
@@ -240,6 +235,13 @@ impl<R: Role> Arrived<R> {
         let data = exchange.take_all();
         self.buffered -= data.len();
         data
+    }
+
+    /// An idle connection keeps no places for exchanges.
+    pub(crate) fn shrink(&mut self) {
+        if self.exchanges.is_empty() {
+            (self.exchanges, self.fresh) = (VecDeque::new(), VecDeque::new());
+        }
     }
 
     /// How many exchanges somebody holds that are not over yet.

@@ -1,14 +1,14 @@
 //! The body of a message to be sent.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use persist_core::{BodyLen, Fields};
 
 use crate::incoming::Incoming;
 
-/// The body of a message to be sent: nothing, bytes, or whatever a reader gives.
+/// The body of a message to be sent: nothing, bytes, or whatever a reader or an iterator gives.
 ///
 /// ```
 /// use persist_sync::Body;
@@ -24,11 +24,18 @@ pub struct Body {
 }
 
 pub(crate) type Reader = Box<dyn Read + Send>;
+pub(crate) type Pieces = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
 
 pub(crate) enum Content {
     Empty,
     Bytes(Bytes),
-    Reader { reader: Reader, len: BodyLen },
+    Stream { feed: Feed, len: BodyLen },
+}
+
+/// Where content comes from that is not in memory.
+pub(crate) enum Feed {
+    Reader(Reader),
+    Pieces(Pieces),
 }
 
 impl Body {
@@ -42,8 +49,28 @@ impl Body {
     /// The reader is called by the thread that sends the message, never under a lock. If it fails, or gives fewer bytes than declared,
     /// the exchange fails with its error and the connection closes: a broken message is never completed.
     pub fn reader(reader: impl Read + Send + 'static, len: Option<u64>) -> Self {
+        Self::stream(Feed::Reader(Box::new(reader)), len)
+    }
+
+    /// The pieces that an iterator gives, none of which is copied: the first `len` bytes of them, or all, chunked, if that is `None`.
+    ///
+    /// Some are gathered for each write, up to 512 KiB, so this is for pieces that are at hand. One that must be waited for holds those before it
+    /// back; a [`reader`](Self::reader) does not. Apart from that, the same holds as there.
+    ///
+    /// ```
+    /// use persist_sync::{Body, persist_core::bytes::Bytes};
+    ///
+    /// let page = Bytes::from_static(&[b'x'; 65_536]);
+    /// let body = Body::pieces((0..1_600).map(move |_| Ok(page.clone())), Some(1_600 * 65_536)); // 100 MiB, of which there is one page
+    /// # drop(body);
+    /// ```
+    pub fn pieces(pieces: impl Iterator<Item = io::Result<Bytes>> + Send + 'static, len: Option<u64>) -> Self {
+        Self::stream(Feed::Pieces(Box::new(pieces)), len)
+    }
+
+    fn stream(feed: Feed, len: Option<u64>) -> Self {
         let len = len.map_or(BodyLen::Chunked, BodyLen::Length);
-        Self { content: Content::Reader { reader: Box::new(reader), len }, trailers: None }
+        Self { content: Content::Stream { feed, len }, trailers: None }
     }
 
     /// Adds a trailer section. The body is then chunked (RFC 9112 §7.1.2), even if its length is known.
@@ -59,7 +86,7 @@ impl Body {
             (_, Some(_)) => BodyLen::Chunked,
             (Content::Empty, None) => BodyLen::Empty,
             (Content::Bytes(bytes), None) => BodyLen::Length(bytes.len() as u64),
-            (Content::Reader { len, .. }, None) => *len,
+            (Content::Stream { len, .. }, None) => *len,
         }
     }
 
@@ -68,17 +95,17 @@ impl Body {
         matches!(self.len(), BodyLen::Empty | BodyLen::Length(0))
     }
 
-    /// Whether no reader has to be asked for it.
+    /// Whether nobody has to be asked for it.
     pub(crate) fn is_in_memory(&self) -> bool {
-        !matches!(self.content, Content::Reader { .. })
+        !matches!(self.content, Content::Stream { .. })
     }
 
-    /// The same body again, if it can be sent twice: one from a reader cannot.
+    /// The same body again, if it can be sent twice: one from a reader or an iterator cannot.
     pub fn try_clone(&self) -> Option<Self> {
         let content = match &self.content {
             Content::Empty => Content::Empty,
             Content::Bytes(bytes) => Content::Bytes(bytes.clone()),
-            Content::Reader { .. } => return None,
+            Content::Stream { .. } => return None,
         };
         Some(Self { content, trailers: self.trailers.clone() })
     }

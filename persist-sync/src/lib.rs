@@ -41,6 +41,7 @@ mod scratch;
 mod server;
 mod server_conn;
 mod stream;
+mod supply;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -1,17 +1,15 @@
 //! Sending a body: from memory or a reader into the outbox, as far as there is room.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 
-use bytes::Bytes;
-use persist_core::{BodyLen, ExchangeId, Fields, Role, SendError, Upload};
+use bytes::{Buf, Bytes};
+use persist_core::{BodyLen, ExchangeId, Fields, Instant, Role, SendError, Upload};
 
-use crate::body::{Body, Content, Reader};
+use crate::body::{Body, Content};
 use crate::clock;
 use crate::driver::{Link, State};
-
-/// One read from a body's reader.
-const READER_BYTES: usize = 64 * 1024;
+use crate::supply::Supply;
 
 /// What is still to be sent of one message's body.
 pub(crate) struct Outgoing {
@@ -24,14 +22,7 @@ enum Source {
     /// Only the end is missing.
     Ended,
     Bytes(Bytes),
-    Reader {
-        reader: Reader,
-        /// How much of the declared length is still to be read; `None` where none was declared.
-        left: Option<u64>,
-        /// Read and not yet taken by the machine.
-        buffer: Vec<u8>,
-        taken: usize,
-    },
+    Supply(Supply),
 }
 
 /// How sending went on.
@@ -69,9 +60,9 @@ impl Outgoing {
             Content::Empty => Source::Ended,
             Content::Bytes(bytes) if bytes.is_empty() => Source::Ended,
             Content::Bytes(bytes) => Source::Bytes(bytes),
-            Content::Reader { reader, len } => {
-                let left = if let BodyLen::Length(len) = len { Some(len) } else { None };
-                Source::Reader { reader, left, buffer: Vec::new(), taken: 0 }
+            Content::Stream { feed, len } => {
+                let len = if let BodyLen::Length(len) = len { Some(len) } else { None };
+                Source::Supply(Supply::new(feed, len))
             }
         };
         Some(Self { id, source, trailers: body.trailers })
@@ -105,27 +96,11 @@ impl Outgoing {
         matches!(self.offer::<R, ()>(state), Some(Step::Done(Ok(Sent::Whole))))
     }
 
-    /// Reads on, if everything read before was taken. Runs the user's code: never under the lock.
+    /// Fetches more, if everything before was taken. Runs the user's code: never under the lock.
     fn refill(&mut self) -> io::Result<()> {
-        let Source::Reader { reader, left, buffer, taken } = &mut self.source else { return Ok(()) };
-        if *taken < buffer.len() {
-            return Ok(());
-        }
-        // What follows the declared length is not ours to read: waiting for it could take for ever.
-        let most = left.map_or(READER_BYTES, |left| READER_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        buffer.resize(most, 0);
-        *taken = 0;
-        let n = loop {
-            match reader.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
-            }
-        };
-        buffer.truncate(n);
-        if let Some(left) = left {
-            *left = left.saturating_sub(n as u64);
-        }
-        if n == 0 {
+        if let Source::Supply(supply) = &mut self.source
+            && !supply.refill()?
+        {
             self.source = Source::Ended;
         }
         Ok(())
@@ -139,22 +114,18 @@ impl Outgoing {
             // Stopped by a reply, failed, or a message that has no content, whatever the caller gave (to HEAD, 204, 304).
             Upload::Stopped | Upload::Finished => return Some(Step::Done(Ok(Sent::Unwanted))),
         }
-        if let Source::Reader { .. } = self.source {
-            // What was read so far must not wait for what a slow reader gives later.
+        if let Source::Supply(_) = self.source {
+            // What came so far must not wait for what a slow reader gives later.
             state.uncork();
         }
         let now = clock::now();
         let taken = match &mut self.source {
             Source::Ended => Ok(true),
             Source::Bytes(bytes) => state.conn_mut().send_body_shared(self.id, bytes, now),
-            Source::Reader { .. } if state.outbox_is_full() => return None,
-            Source::Reader { buffer, taken, .. } => match state.conn_mut().send_body(self.id, &buffer[*taken..], now) {
-                Ok(0) => Ok(false),
-                Ok(n) => {
-                    *taken += n;
-                    return if *taken == buffer.len() { Some(Step::Refill) } else { None };
-                }
-                Err(error) => Err(error),
+            Source::Supply(_) if state.outbox_is_full() => return None,
+            Source::Supply(supply) => match give(self.id, supply, state, now) {
+                Ok(true) => return Some(Step::Refill),
+                other => other,
             },
         };
         let result = match taken {
@@ -178,6 +149,27 @@ impl Outgoing {
             Err(error) => Err(error),
         }))
     }
+}
+
+/// Gives the machine what is at hand of a supply; says whether it took all of it.
+fn give<R: Role>(id: ExchangeId, supply: &mut Supply, state: &mut State<R>, now: Instant) -> Result<bool, SendError> {
+    let in_turn = state.conn().is_turn(id);
+    while let Some(piece) = supply.next_mut() {
+        if in_turn {
+            // Once there is room for some of it, the machine is lent the whole.
+            if !state.conn_mut().send_body_shared(id, piece, now)? {
+                return Ok(false);
+            }
+        } else {
+            let n = state.conn_mut().send_body(id, piece, now)?;
+            piece.advance(n);
+            if !piece.is_empty() {
+                return Ok(false);
+            }
+        }
+        supply.taken();
+    }
+    Ok(true)
 }
 
 pub(crate) fn too_short(missing: u64) -> io::Error {

@@ -320,16 +320,21 @@ fn a_failing_reader_ends_the_exchange_with_its_error_and_the_peer_never_sees_it_
             Err(std::io::Error::other("the disk is on fire"))
         }
     }
-    let (near, mut far) = UnixStream::pair().expect("a pair");
-    let client = ClientConn::new(near).expect("a connection");
-    let body = Body::reader((&b"some"[..]).chain(Broken), None);
-    let error = client.send(post("/"), body).expect_err("the body broke off");
-    assert!(error.to_string().contains("the disk is on fire"), "{error}");
-    assert!(matches!(error.disposition(), Some(Disposition::PartlySent { .. } | Disposition::NotSent)), "{error:?}");
-    drop(client);
-    let mut seen = Vec::new();
-    far.read_to_end(&mut seen).expect("the end");
-    assert!(!seen.ends_with(b"0\r\n\r\n"), "the last chunk was never written");
+    let pieces = || [Ok("some".into()), Err(std::io::Error::other("the disk is on fire"))].into_iter();
+    for body in [Body::reader((&b"some"[..]).chain(Broken), None), Body::pieces(pieces(), None)] {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let client = ClientConn::new(near).expect("a connection");
+        let error = client.send(post("/"), body).expect_err("the body broke off");
+        assert!(error.to_string().contains("the disk is on fire"), "{error}");
+        assert!(
+            matches!(error.disposition(), Some(Disposition::PartlySent { .. } | Disposition::NotSent)),
+            "{error:?}"
+        );
+        drop(client);
+        let mut seen = Vec::new();
+        far.read_to_end(&mut seen).expect("the end");
+        assert!(!seen.ends_with(b"0\r\n\r\n"), "the last chunk was never written");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{LONG, Running, echo, get, post, read_head, wide_open};
+use persist_sync::persist_core::bytes::Bytes;
 use persist_sync::persist_core::{Config, Response, StatusCode};
 use persist_sync::{Body, ClientConn, Received, Server, ServerConfig, Stream};
 
@@ -155,7 +156,14 @@ fn large_bodies_are_echoed_while_they_come() {
     let server = Running::start(ServerConfig::default(), echo);
     let client = server.client(Config::client());
     let sent: Vec<u8> = (0..8_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    for body in [Body::from(sent.clone()), Body::reader(std::io::Cursor::new(sent.clone()), None)] {
+    let pieces = |len| {
+        let all = Bytes::from(sent.clone());
+        let pieces = (0..all.len()).step_by(100_000).map(move |at| Ok(all.slice(at..all.len().min(at + 100_000))));
+        Body::pieces(pieces, len)
+    };
+    let reader = |len| Body::reader(std::io::Cursor::new(sent.clone()), len);
+    let len = Some(sent.len() as u64);
+    for body in [Body::from(sent.clone()), reader(None), reader(len), pieces(None), pieces(len)] {
         let reply = client.send(post("/"), body).expect("a reply");
         assert!(reply.body.bytes(sent.len()).expect("a body") == sent);
     }

@@ -168,9 +168,8 @@ impl<R: Role> State<R> {
                     self.paused = true;
                     return told;
                 }
-                Err(error) => {
+                Err(_) => {
                     // Nothing behind a violation can be trusted; reading goes on only so that the peer sees our last words.
-                    self.arrived.protocol_error.get_or_insert(error);
                     *input = &[];
                     return told;
                 }
@@ -289,19 +288,22 @@ impl<R: Role> State<R> {
                 break;
             }
             let mut outbox = self.machine.transmit(now);
-            let result = if outbox.chunk().len() == waiting {
-                stream.try_write(&[IoSlice::new(outbox.chunk())])
+            let (given, result) = if outbox.chunk().len() == waiting {
+                (waiting, stream.try_write(&[IoSlice::new(outbox.chunk())]))
             } else {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let filled =
                     slices.iter_mut().zip(outbox.chunks()).map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
-                stream.try_write(&slices[..filled])
+                let slices = &slices[..filled];
+                (slices.iter().map(|slice| slice.len()).sum(), stream.try_write(slices))
             };
             match result {
                 Ok(n) => {
                     outbox.advance(n);
                     self.sent += n as u64;
                     self.last_write = Some(now);
+                    // A socket that took less is full: asking again would only cost a call.
+                    self.ready.write = n == given || !stream.is_bare();
                     wrote = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.write = false,

@@ -52,6 +52,7 @@ impl<R: Role> Link<R> {
             Parked::Gone
         } else {
             let deadline = state.conn().poll_timeout();
+            state.arrived.shrink();
             state.place = Some(Place { waker: poller.clone(), deadline });
             Parked::Waiting(deadline)
         };

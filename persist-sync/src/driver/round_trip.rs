@@ -215,6 +215,9 @@ impl State<Client> {
         let odd = loop {
             match self.machine.next(&mut input, now) {
                 Ok(Next::Event(Event::Head { head, body, .. })) => gathered.head = Some((head, body)),
+                Ok(Next::Event(Event::Data { data, .. })) if gathered.whole.content.is_empty() => {
+                    gathered.whole.content = data.to_vec();
+                }
                 Ok(Next::Event(Event::Data { data, .. })) => gathered.whole.content.extend_from_slice(data),
                 Ok(Next::Event(Event::End { trailers, .. })) => {
                     (gathered.is_complete, gathered.whole.trailers) = (true, trailers);

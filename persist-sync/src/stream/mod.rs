@@ -238,6 +238,18 @@ impl Stream {
         }
     }
 
+    /// Whether bytes go to the socket as they are given.
+    pub(crate) fn is_bare(&self) -> bool {
+        match &self.layer {
+            Layer::Tcp(_) => true,
+            #[cfg(unix)]
+            Layer::Unix(_) => true,
+            Layer::Led(led) => led.inner().is_bare(),
+            #[cfg(feature = "tls")]
+            Layer::Tls(_) => false,
+        }
+    }
+
     /// Whether there are bytes to be read that the socket does not tell of.
     pub(crate) fn holds_input(&self) -> bool {
         match &self.layer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{BlockingWorker, Worker, require};
 use crate::Error;
-use crate::plan::Plan;
+use crate::plan::{PIECE, Plan};
 use crate::server::ours::Xs;
 
 /// What a connection may have in flight.
@@ -88,7 +88,13 @@ fn sync_request(plan: &Plan, target: &str) -> (persist_sync::Request, persist_sy
     use persist_sync::{Body, Method, Request};
     match plan.upload {
         0 => (Request::get(target), Body::empty()),
-        length => (Request::new(Method::PUT, target), Body::reader(std::io::Read::take(Xs, length), Some(length))),
+        length => {
+            let piece = bytes::Bytes::from_static(&PIECE);
+            (
+                Request::new(Method::PUT, target),
+                Body::pieces(std::iter::repeat_with(move || Ok(piece.clone())), Some(length)),
+            )
+        }
     }
 }
 
