@@ -131,6 +131,27 @@ async fn a_refused_connection_names_the_url_and_the_phase() {
     assert_eq!(error.phase(), Phase::Prepare);
 }
 
+#[tokio::test]
+async fn a_retry_that_cannot_connect_does_not_take_back_that_the_request_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], b""] {
+            assert!(stream.read(&mut [0; 4096]).await.expect("a request") > 0);
+            stream.write_all(answer).await.expect("written");
+        }
+        // Nobody is there for the retry.
+        drop(listener);
+    });
+    let client = Client::new();
+    let mut reply = client.send(Request::get(&url), ()).await.expect("a reply");
+    assert_eq!(reply.body.bytes(2).await.expect("the body"), "ok");
+    let error = client.send(Request::put(&url), "x").await.expect_err("it may have been processed");
+    assert_eq!((error.phase(), error.disposition()), (Phase::Connect, Some(Disposition::SentNoReply)), "{error}");
+    assert!(error.to_string().contains("; an earlier attempt: sent, no reply"), "{error}");
+}
+
 /// Connections in memory, whose other ends come out of a channel: time can be paused, and nothing is left to the system.
 #[derive(Debug)]
 struct Pipes(UnboundedSender<DuplexStream>);

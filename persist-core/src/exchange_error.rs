@@ -69,6 +69,15 @@ struct Inner {
     blame: Blame,
     hint: Option<Cow<'static, str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    /// Whose failure it is that stands above.
+    attempt: Attempt,
+}
+
+/// One of the attempts at one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Last,
+    Earlier,
 }
 
 impl ExchangeError {
@@ -81,6 +90,7 @@ impl ExchangeError {
             blame: phase.usual_blame(),
             hint: phase.usual_hint().map(Cow::Borrowed),
             source: Some(Arc::from(cause.into())),
+            attempt: Attempt::Last,
         }))
     }
 
@@ -97,7 +107,8 @@ impl ExchangeError {
             _ => Blame::Peer,
         };
         let hint = usual_hint_of(&failure).map(Cow::Borrowed);
-        Self(Box::new(Inner { phase, destination: None, failure: Some(failure), blame, hint, source: None }))
+        let attempt = Attempt::Last;
+        Self(Box::new(Inner { phase, destination: None, failure: Some(failure), blame, hint, source: None, attempt }))
     }
 
     /// Names the destination.
@@ -128,6 +139,35 @@ impl ExchangeError {
         self
     }
 
+    /// The same, of a request that had been sent before in vain. If an earlier attempt got further than this one, its failure says what became of the request:
+    /// a retry that could not even connect takes nothing back. Phase and cause stay those of the last attempt.
+    ///
+    /// ```
+    /// use persist_core::{CloseReason, Disposition, ExchangeError, Failure, Method, Phase};
+    ///
+    /// let failure = Failure::new(Disposition::SentNoReply, CloseReason::PeerClosedEarly, &Method::PUT);
+    /// let first = ExchangeError::from_failure(failure.into());
+    /// let second = ExchangeError::new(Phase::Connect, "connection refused");
+    /// assert_eq!(second.disposition(), Some(Disposition::NotSent));
+    /// assert_eq!(second.after(Some(first)).disposition(), Some(Disposition::SentNoReply));
+    /// ```
+    #[must_use]
+    pub fn after(mut self, earlier: Option<Self>) -> Self {
+        let Some(Self(earlier)) = earlier else { return self };
+        let Some(failure) = earlier.failure else { return self };
+        if reach(self.disposition()) >= reach(Some(failure.disposition)) {
+            return self;
+        }
+        let inner = &mut *self.0;
+        inner.hint = usual_hint_of(&failure).map(Cow::Borrowed);
+        let last = inner.failure.replace(failure);
+        inner.attempt = Attempt::Earlier;
+        if let (None, Some(last)) = (&inner.source, last) {
+            inner.source = Some(Arc::new(*last));
+        }
+        self
+    }
+
     /// What was being done.
     pub fn phase(&self) -> Phase {
         self.0.phase
@@ -138,7 +178,7 @@ impl ExchangeError {
         self.0.destination.as_ref()
     }
 
-    /// What the connection knows of the exchange; `None` if it never reached one.
+    /// What the connection knows of the exchange; `None` if it never reached one. Of a request that was sent again: what the connection knows that had most of it.
     pub fn failure(&self) -> Option<&Failure> {
         self.0.failure.as_deref()
     }
@@ -239,6 +279,17 @@ impl Phase {
     }
 }
 
+/// How far a request may have come, so that what became of several attempts can be compared.
+fn reach(disposition: Option<Disposition>) -> u32 {
+    match disposition {
+        None | Some(Disposition::NotSent) => 0,
+        Some(Disposition::Declined) => 1,
+        Some(Disposition::PartlySent { .. }) => 2,
+        Some(Disposition::SentNoReply) => 3,
+        Some(Disposition::ReplyPartial) => 4,
+    }
+}
+
 fn usual_hint_of(failure: &Failure) -> Option<&'static str> {
     match failure.disposition {
         Disposition::NotSent | Disposition::Declined => Some("it was not processed and may be sent again"),
@@ -259,11 +310,14 @@ impl fmt::Display for ExchangeError {
         if let Some(destination) = &inner.destination {
             write!(f, " {} {destination}", inner.phase.preposition())?;
         }
-        if let Some(failure) = &inner.failure {
+        if let Some(failure) = inner.failure.as_ref().filter(|_| inner.attempt == Attempt::Last) {
             write!(f, ": {failure}")?;
         }
         if let Some(source) = &inner.source {
             write!(f, ": {source}")?;
+        }
+        if let Some(failure) = inner.failure.as_ref().filter(|_| inner.attempt == Attempt::Earlier) {
+            write!(f, "; an earlier attempt: {failure}")?;
         }
         match &inner.hint {
             Some(hint) => write!(f, "; {hint}"),

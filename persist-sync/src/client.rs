@@ -272,10 +272,15 @@ impl Client {
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
+        // What became of it before: a retry takes nothing back.
+        let mut earlier: Option<Error> = None;
         loop {
             let Taken { lease, reused } = match first.take() {
                 Some(taken) => taken,
-                None => self.shared.acquire(way.route(), want, until)?,
+                None => match self.shared.acquire(way.route(), want, until) {
+                    Ok(taken) => taken,
+                    Err(error) => return Err(error.after(earlier)),
+                },
             };
             // Row 20 of the promise: one look at the socket before a connection is used again.
             let look = if reused { Look::Pooled } else { Look::Not };
@@ -299,7 +304,7 @@ impl Client {
                     let repeatable = Repeatable::of(&request.method, &request.fields);
                     match config.retry.decide(failure, repeatable, replay, attempts) {
                         Decision::Retry { attempts: next, .. } => attempts = next,
-                        Decision::GiveUp(_) => return Err(error),
+                        Decision::GiveUp(_) => return Err(error.after(earlier)),
                     }
                 }
                 // The connection had ended before it took the request: nobody's fault, and nothing was sent.
@@ -309,7 +314,7 @@ impl Client {
                 }
                 None => {
                     lease.give_back(Use::Unused);
-                    return Err(error);
+                    return Err(error.after(earlier));
                 }
             }
             self.shared.tally.retries.add();
@@ -323,10 +328,11 @@ impl Client {
                 let pause = config.retry.delay(attempts, random());
                 // What went wrong says more than that there was no time for another try.
                 if until.is_some_and(|until| until <= clock::now() + pause) {
-                    return Err(error);
+                    return Err(error.after(earlier));
                 }
                 thread::sleep(pause);
             }
+            earlier = Some(error.after(earlier));
         }
     }
 }

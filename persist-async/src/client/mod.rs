@@ -243,8 +243,13 @@ impl Client {
         let mut body = Some(body);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
+        // What became of it before: a retry takes nothing back.
+        let mut earlier: Option<Error> = None;
         loop {
-            let lease = self.shared.acquire(route, want, until).await?;
+            let lease = match self.shared.acquire(route, want, until).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(error.after(earlier)),
+            };
             let error = match lease.conn().exchange(wire, &mut body, until).await {
                 Ok(reply) => {
                     let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
@@ -265,7 +270,7 @@ impl Client {
                     let repeatable = Repeatable::of(&wire.method, &wire.fields);
                     match config.retry.decide(failure, repeatable, replay, attempts) {
                         Decision::Retry { attempts: next, .. } => attempts = next,
-                        Decision::GiveUp(_) => return Err(error),
+                        Decision::GiveUp(_) => return Err(error.after(earlier)),
                     }
                 }
                 // The connection had ended before it took the request: nobody's fault, and nothing was sent.
@@ -275,7 +280,7 @@ impl Client {
                 }
                 None => {
                     lease.give_back(Use::Unused);
-                    return Err(error);
+                    return Err(error.after(earlier));
                 }
             }
             tell!(counted = attempts.counted, unprocessed = attempts.unprocessed, %error, "retry");
@@ -289,10 +294,11 @@ impl Client {
                 let pause = from_now(config.retry.delay(attempts, random()));
                 // What went wrong says more than that there was no time for another try.
                 if until.is_some_and(|until| until <= pause) {
-                    return Err(error);
+                    return Err(error.after(earlier));
                 }
                 tokio::time::sleep_until(pause).await;
             }
+            earlier = Some(error.after(earlier));
         }
     }
 }

@@ -233,7 +233,6 @@ impl Case {
         if self.arrivals > most {
             broken.push(("once", format!("{} handlers got it, {most} may have", self.arrivals)));
         }
-        let once = !self.asker.pooled || !plan.is_repeatable();
         match self.outcome.map(|(outcome, _)| outcome) {
             None => broken.push(("hang", "nobody knows what became of it".into())),
             Some(Outcome::Reply) if self.answers == 0 => {
@@ -246,21 +245,21 @@ impl Case {
                     broken.push(("status", format!("the server answered {status} by itself")));
                 }
             }
-            Some(Outcome::Failed(Some(Disposition::NotSent), _)) if once && (self.arrivals > 0 || !on.is_empty()) => {
+            Some(Outcome::Failed(Some(Disposition::NotSent), _)) if self.arrivals > 0 || !on.is_empty() => {
                 broken.push(("not sent", format!("it was on {on:?}, and {} handlers got it", self.arrivals)));
             }
             // Handlers of safe requests may have run side by side with the one that said `close`.
             Some(Outcome::Failed(Some(Disposition::Declined), _)) if !plan.method.is_safe() && self.arrivals > 0 => {
                 broken.push(("declined", "a handler got it all the same".into()));
             }
-            Some(Outcome::Failed(Some(Disposition::PartlySent { .. }), _)) if once => {
-                let whole = if plan.uploads() > 0 { self.whole_uploads } else { self.arrivals };
+            Some(Outcome::Failed(Some(Disposition::PartlySent { .. }), _)) => {
+                let whole = if plan.is_a_head_alone() { self.arrivals } else { self.whole_uploads };
                 if whole > 0 {
                     broken.push(("partly sent", "a handler got all of it".into()));
                 }
             }
             // It failed before any connection had it.
-            Some(Outcome::Failed(None, _)) if once && self.arrivals > 0 => {
+            Some(Outcome::Failed(None, _)) if self.arrivals > 0 => {
                 broken.push(("never begun", "a handler got it".into()));
             }
             _ => {}

@@ -208,6 +208,11 @@ impl Plan {
         }
     }
 
+    /// Whether nothing is sent behind its head, not even the end of content that there is none of.
+    pub(crate) fn is_a_head_alone(&self) -> bool {
+        matches!(self.upload, Upload::Nothing | Upload::Whole(0) | Upload::Read { len: 0, declared: true, .. })
+    }
+
     pub(crate) fn uploads(&self) -> usize {
         match self.upload {
             Upload::Nothing => 0,

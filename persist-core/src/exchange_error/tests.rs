@@ -90,6 +90,29 @@ fn a_clone_has_the_same_cause_as_a_value() {
 }
 
 #[test]
+fn a_retry_that_fails_earlier_takes_nothing_back() {
+    let reset = || ExchangeError::from(failure(Disposition::SentNoReply, CloseReason::Io(Side::Read), true));
+    let refused = || ExchangeError::new(Phase::Connect, "connection refused");
+    let error = refused().after(Some(reset()));
+    assert_eq!((error.phase(), error.disposition()), (Phase::Connect, Some(Disposition::SentNoReply)));
+    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("connection refused"));
+    assert_eq!(
+        error.to_string(),
+        "cannot connect: connection refused; an earlier attempt: sent, no reply: reading failed (120 bytes sent, 0 received, on a reused \
+         connection); it may have been processed; its method is idempotent, so it may be sent again",
+    );
+    // Whichever had most of it, in whatever order; and no cause is lost.
+    let declined = ExchangeError::from(failure(Disposition::Declined, CloseReason::PeerSaidClose, true));
+    let error =
+        ExchangeError::from(failure(Disposition::NotSent, CloseReason::Io(Side::Write), true)).after(Some(declined));
+    assert_eq!(error.disposition(), Some(Disposition::Declined));
+    let cause = error.source().and_then(|source| source.downcast_ref::<Failure>()).expect("the last one's");
+    assert_eq!(cause.disposition, Disposition::NotSent);
+    assert_eq!(reset().after(Some(refused())).to_string(), reset().to_string());
+    assert_eq!(refused().after(None).to_string(), refused().to_string());
+}
+
+#[test]
 fn errors_are_small_and_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     crosses::<ExchangeError>();

@@ -3,9 +3,10 @@
 
 use std::error::Error as StdError;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use persist_sync::error::{Ended, TooLong};
@@ -259,4 +260,26 @@ fn a_dial_that_is_too_late_says_in_which_phase() {
     let mut stream = stream.on_connect(|greeting| Ok(greeting.read_exact(&mut [0; 5])?));
     let error = inside("write of a stream", &stream.write(b"x").expect_err("the hook is too late"));
     check::<DialTimeout>("write of a stream", &error, Phase::Handshake, UNSENT, Some(&url));
+}
+
+#[test]
+fn a_retry_that_cannot_connect_does_not_take_back_that_the_request_was_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], b""] {
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+            stream.write_all(answer).expect("written");
+        }
+        // Nobody is there for the retry.
+        drop(listener);
+    });
+    let client = Client::new();
+    let reply = client.send(Request::get(&*url), ()).expect("a reply");
+    assert_eq!(reply.body.bytes(2).expect("the body"), "ok");
+    let error = client.send(Request::put(&*url), "x").expect_err("it may have been processed");
+    assert_eq!((error.phase(), error.disposition()), (Phase::Connect, Some(Disposition::SentNoReply)), "{error}");
+    assert!(error.to_string().contains("; an earlier attempt: sent, no reply"), "{error}");
+    serving.join().expect("no panic");
 }
