@@ -56,6 +56,24 @@ pub struct ClientConn<S> {
 }
 
 /// A reserved place in the pipeline, given back when dropped.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let place = client.reserve()?;
+/// assert_eq!(client.available(), 0); // the depth is 1
+/// let exchange = client.write_reserved(place, Request::get("/").field("Host", "localhost")?, ()).await?;
+/// server.read().await?.expect("a request").responder.send(Response::ok(), "hello").await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+/// assert_eq!(client.read(exchange).await?.body.bytes(100).await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it gives the place back"]
 pub struct Reservation<S: Transport> {
     link: Arc<Link<Client, S>>,

@@ -12,19 +12,25 @@ use crate::waiting::Interest;
 ///
 /// Counts are coalesced: an event says what is true now, however often it changed since the last. The end is never lost, and is the last event.
 ///
-/// ```no_run
-/// use persist_async::{ClientConn, StateEvent};
-/// use tokio::net::TcpStream;
+/// ```
+/// use persist_async::{ClientConn, CloseReason, StateEvent};
 ///
-/// # async fn example(conn: &ClientConn<TcpStream>) {
-/// let mut events = conn.events();
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let client = ClientConn::new(near);
+/// drop(far); // the peer closes
+///
+/// let (mut events, mut seen) = (client.events(), Vec::new());
 /// while let Some(event) = events.wait().await {
 ///     match event {
-///         StateEvent::Available(0) => println!("full"),
-///         StateEvent::Closed(reason) => println!("over: {reason}"),
+///         StateEvent::Closed(reason) => assert_eq!(reason, CloseReason::PeerClosed),
+///         StateEvent::Available(places) => seen.push(places),
 ///         other => println!("{other:?}"),
 ///     }
 /// }
+/// assert_eq!(seen.last(), Some(&0));
+/// # Ok(())
 /// # }
 /// ```
 pub struct Events<S> {

@@ -8,6 +8,26 @@ use persist_core::{ExchangeId, ResponseHead};
 use crate::incoming::{Incoming, Inlet};
 
 /// A request that was written: the right to its reply. Dropping it gives the exchange up.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ()).await?;
+/// assert_eq!(exchange.id().number(), 0);
+/// server.read().await?.expect("a request").responder.send(Response::ok(), "hello").await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+/// assert_eq!(client.read(exchange).await?.body.bytes(100).await?, "hello");
+///
+/// // Given up on: nobody will read its reply.
+/// client.cancel(client.write(Request::get("/").field("Host", "localhost")?, ()).await?);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it gives the exchange up"]
 pub struct Exchange {
     id: ExchangeId,
@@ -19,6 +39,29 @@ pub struct Exchange {
 }
 
 /// The final response to a request.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn, StatusCode};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ()).await?;
+/// let received = server.read().await?.expect("a request");
+/// received.responder.interim(Response::new(StatusCode::EARLY_HINTS).field("Link", "</style.css>")?)?;
+/// received.responder.send(Response::ok().field("Content-Type", "text/plain")?, "hello").await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+///
+/// let reply = client.read(exchange).await?;
+/// assert_eq!(reply.head.status(), StatusCode::OK);
+/// assert_eq!(reply.head.field("content-type").and_then(|value| value.to_str()), Some("text/plain"));
+/// assert_eq!(reply.interim[0].status(), StatusCode::EARLY_HINTS);
+/// assert!(!reply.reused);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Reply {

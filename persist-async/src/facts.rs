@@ -135,6 +135,19 @@ impl<S: Transport> Link<persist_core::Server, S> {
 ///
 /// The connection stands still until this is dropped, and a call of another of its methods would wait for that: look, and let go. (It is not
 /// `Send`, so that a task which may change threads cannot keep it over an await.)
+///
+/// ```
+/// use persist_async::ClientConn;
+/// use tokio::net::{TcpListener, TcpStream};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let client = ClientConn::new(TcpStream::connect(listener.local_addr()?).await?);
+/// assert_eq!(client.get_ref().expect("it is open").peer_addr()?, listener.local_addr()?);
+/// # Ok(())
+/// # }
+/// ```
 pub struct StreamRef<'c, S>(Held<'c, S>);
 
 enum Held<'c, S> {

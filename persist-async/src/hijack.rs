@@ -16,6 +16,21 @@ use crate::link::{Link, Transport};
 use crate::part::Part;
 
 /// What a connection was made of. Not one byte is lost or there twice.
+///
+/// ```
+/// use persist_async::ServerConn;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (mut near, far) = tokio::io::duplex(1 << 16);
+/// let mut hijacked = ServerConn::new(far).hijack()?; // between messages
+/// assert!(hijacked.leftover.is_empty() && hijacked.unsent.is_empty() && hijacked.failures.is_empty());
+/// hijacked.stream.write_all(b"anything").await?;
+/// near.read_exact(&mut [0; 8]).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[non_exhaustive]
 pub struct Hijacked<S> {
     /// The stream.
@@ -46,6 +61,31 @@ impl<S> fmt::Debug for Hijacked<S> {
 }
 
 /// A stream that knows what was read ahead of it and what was not written yet.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn, StatusCode};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let request = Request::get("/").field("Host", "localhost")?.field("Upgrade", "echo")?.field("Connection", "upgrade")?;
+/// let exchange = client.write(request, ()).await?;
+/// let received = server.read().await?.expect("a request");
+/// let granted = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Upgrade", "echo")?;
+/// let mut far = received.responder.upgrade(granted).await?.into_stream();
+/// far.write_all(b"hello").await?;
+///
+/// assert_eq!(client.read(exchange).await?.head.status(), StatusCode::SWITCHING_PROTOCOLS);
+/// let mut near = client.into_stream()?; // reads the leftover first
+/// let mut heard = [0; 5];
+/// near.read_exact(&mut heard).await?;
+/// assert_eq!(&heard, b"hello");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Detached<S> {
     stream: S,
     leftover: Bytes,

@@ -23,11 +23,30 @@ use crate::wakers::{Hold, Slot};
 /// While it is not read, the peer is stopped after some 128 KiB (64 KiB held here, one read of the socket, and the kernel's buffers), and so are the messages behind it.
 /// Dropping it unread reads and drops the rest within [`Limits::drain_bytes_max`](persist_core::Limits::drain_bytes_max), or closes the connection.
 ///
-/// ```no_run
-/// # async fn example(mut reply: persist_async::Reply) -> Result<(), persist_async::Error> {
-/// while let Some(piece) = reply.body.chunk().await? {
-///     println!("{} bytes", piece.len());
+/// ```
+/// use persist_async::{Body, ClientConn, Fields, Request, Response, ServerConn};
+/// use tokio::io::AsyncReadExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ()).await?;
+/// let mut trailers = Fields::new();
+/// trailers.push("X-Sum", "42")?;
+/// let received = server.read().await?.expect("a request");
+/// received.responder.send(Response::ok(), Body::from("some content").with_trailers(trailers)).await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+///
+/// let mut body = client.read(exchange).await?.body;
+/// let mut some = [0; 4];
+/// body.read_exact(&mut some).await?;
+/// assert_eq!(&some, b"some");
+/// while let Some(piece) = body.chunk().await? {
+///     assert_eq!(piece, " content");
 /// }
+/// assert!(body.trailers().is_some_and(|trailers| trailers.get("x-sum").is_some()));
 /// # Ok(())
 /// # }
 /// ```

@@ -123,7 +123,7 @@ pub use async_trait::async_trait;
 pub use body::Body;
 pub use client::Client;
 pub use client_conn::{ClientConn, Reservation};
-pub use dial::{Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
+pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
 pub use error::{Error, Result};
 pub use events::Events;
 pub use exchange::{Exchange, Reply};

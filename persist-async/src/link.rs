@@ -32,6 +32,16 @@ use crate::wakers::{Hold, Slot, Wakers};
 pub(crate) const BUFFERED_MAX: usize = 64 * 1024;
 
 /// What a connection can run over: TCP, Unix sockets, TLS sessions, pipes in memory. Implemented for whatever fits.
+///
+/// ```
+/// use persist_async::{ClientConn, Transport};
+///
+/// /// Whatever the stream is, a connection of HTTP/1.1 goes over it.
+/// fn over(stream: impl Transport) -> ClientConn<Box<dyn Transport>> {
+///     ClientConn::new(Box::new(stream))
+/// }
+/// # let _ = over(tokio::io::duplex(64).0);
+/// ```
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}

@@ -20,6 +20,25 @@ use crate::wakers::{Hold, Slot};
 /// The right to answer one request, once, from any task. Responses leave in the order of the requests, whatever the order of the answers.
 ///
 /// Dropping it answers `500` and closes the connection, so that nobody waits for ever.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ()).await?;
+/// let responder = server.read().await?.expect("a request").responder;
+/// // It may go to any task.
+/// let answering = tokio::spawn(async move { responder.send(Response::ok(), "from elsewhere").await });
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+/// assert_eq!(client.read(exchange).await?.body.bytes(100).await?, "from elsewhere");
+/// answering.await??;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "answer the request; dropping the responder answers 500 and closes"]
 pub struct Responder {
     way: Way,

@@ -27,16 +27,22 @@ use crate::waiting::Interest;
 /// Whoever awaits something here drives the connection: as long as it is open, somebody should await [`read`](Self::read), which also sends
 /// the responses that other tasks gave. (A [`Server`](crate::Server) does that.)
 ///
-/// ```no_run
-/// use persist_async::{Response, ServerConn};
+/// ```
+/// use persist_async::{ClientConn, Request, Response, ServerConn};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// let conn = ServerConn::new(listener.accept().await?.0);
-/// while let Some(received) = conn.read().await? {
-///     let answer = format!("you asked for {}\n", received.head.target());
-///     conn.write(received.responder, Response::ok(), answer).await?;
-/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let client = ClientConn::new(near);
+/// let exchange = client.write(Request::get("/hello").field("Host", "localhost")?, ()).await?;
+///
+/// let conn = ServerConn::new(far);
+/// let received = conn.read().await?.expect("a request");
+/// let answer = format!("you asked for {}\n", received.head.target());
+/// conn.write(received.responder, Response::ok(), answer).await?;
+/// let asking = tokio::spawn(async move { client.read(exchange).await?.body.bytes(100).await });
+/// assert!(conn.read().await?.is_none(), "a graceful end"); // sends the answer meanwhile
+/// assert_eq!(asking.await??, "you asked for /hello\n");
 /// # Ok(())
 /// # }
 /// ```
@@ -48,6 +54,25 @@ pub struct ServerConn<S> {
 }
 
 /// A request that came in.
+///
+/// ```
+/// use persist_async::{ClientConn, Method, Request, Response, ServerConn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::post("/form").field("Host", "localhost")?, "a=1").await?;
+/// let mut received = server.read().await?.expect("a request");
+/// assert_eq!((received.head.method(), received.head.target()), (&Method::POST, "/form"));
+/// assert_eq!(received.body.bytes(100).await?, "a=1");
+/// received.responder.send(Response::ok(), ()).await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+/// client.read(exchange).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received {

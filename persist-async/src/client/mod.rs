@@ -35,13 +35,22 @@ use upkeep::Runs;
 
 /// A client with a pool of connections. Cheap to clone: clones share the pool.
 ///
-/// ```no_run
-/// use persist_async::{Client, Request};
+/// ```
+/// use persist_async::{Client, Request, StatusCode};
 ///
-/// # async fn example() -> Result<(), persist_async::Error> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = persist_async::Server::bind("127.0.0.1:0").await?;
+/// # let address = server.local_addr().expect("TCP");
+/// # tokio::spawn(server.serve(|got| async move { got.responder.send(persist_async::Response::ok(), got.body).await }));
 /// let client = Client::new();
-/// let mut reply = client.send(Request::get("http://127.0.0.1:8080/"), ()).await?;
-/// println!("{} {:?}", reply.head.status(), reply.body.bytes(1 << 20).await?);
+/// for n in 0..3 {
+///     let mut reply = client.send(Request::post(format!("http://{address}/echo")), "content").await?;
+///     assert_eq!(reply.head.status(), StatusCode::OK);
+///     assert_eq!(reply.reused, n > 0); // all over one connection
+///     assert_eq!(reply.body.bytes(1 << 20).await?, "content"); // at most so much
+/// }
+/// assert_eq!(client.counts().open, 1);
 /// # Ok(())
 /// # }
 /// ```

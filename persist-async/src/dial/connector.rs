@@ -19,15 +19,20 @@ use crate::tls::ClientTls;
 ///
 /// Each step has its deadline ([`DialConfig`]), and so has the whole. Bytes that came behind a proxy's last reply stand in front of the stream.
 ///
-/// ```no_run
+/// ```
 /// use persist_async::persist_core::{ClientConfig, Direct, Route};
-/// use persist_async::{ClientConn, Connector};
+/// use persist_async::{ClientConn, Connector, Request};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = persist_async::Server::bind("127.0.0.1:0").await?;
+/// # let address = server.local_addr().expect("TCP");
+/// # tokio::spawn(server.serve(|got| async move { got.responder.send(persist_async::Response::ok(), "hello").await }));
 /// let connector = Connector::new(&ClientConfig::default());
-/// let route = Route::direct(&"http://127.0.0.1:8080".parse()?);
+/// let route = Route::direct(&format!("http://{address}").parse()?);
 /// let conn = ClientConn::new(connector.connect(&route, &Direct).await?);
-/// # let _ = conn;
+/// let request = Request::get("/").field("Host", address.to_string())?;
+/// assert_eq!(conn.send(request, ()).await?.body.bytes(100).await?, "hello");
 /// # Ok(())
 /// # }
 /// ```

@@ -14,6 +14,19 @@ use tokio::time::Sleep;
 use crate::clock::Clock;
 
 /// Several addresses were tried, and none took the connection. The value inside an [`io::Error`] of the last one's kind.
+///
+/// ```
+/// use std::error::Error as _;
+/// use persist_async::{ConnectFailures, Error};
+///
+/// /// What each address of the destination answered.
+/// fn attempts(error: &Error) -> &[(std::net::SocketAddr, std::io::Error)] {
+///     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+///     let failures = cause.and_then(|cause| cause.get_ref()).and_then(|inner| inner.downcast_ref::<ConnectFailures>());
+///     failures.map_or(&[], |failures| &failures.attempts)
+/// }
+/// # assert!(attempts(&Error::new(persist_async::Phase::Connect, "refused")).is_empty());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnectFailures {

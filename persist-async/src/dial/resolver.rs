@@ -42,6 +42,17 @@ pub trait Resolver: fmt::Debug + Send + Sync {
 }
 
 /// The system's resolver, `getaddrinfo`, on one of the runtime's threads for blocking work.
+///
+/// ```
+/// use persist_async::{Resolver, SystemResolver};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let addresses = SystemResolver.resolve("localhost", 80).await?;
+/// assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemResolver;
 

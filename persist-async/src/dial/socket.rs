@@ -19,6 +19,27 @@ use crate::stream::Stream;
 ///
 /// Implement it to reach destinations by other means than sockets of this system; any [`Transport`](crate::Transport) will do
 /// ([`Stream::new`]).
+///
+/// ```
+/// use persist_async::persist_core::Destination;
+/// use persist_async::{DialTimer, Dialer, Error, Phase, Result, Stream, async_trait};
+/// use tokio::net::TcpStream;
+///
+/// /// Whatever is asked for, it is found on this port of this machine.
+/// #[derive(Debug)]
+/// struct Local(u16);
+///
+/// #[async_trait]
+/// impl Dialer for Local {
+///     async fn dial(&self, _to: &Destination, timer: &mut DialTimer) -> Result<Stream> {
+///         let connecting = async {
+///             let stream = TcpStream::connect(("127.0.0.1", self.0)).await;
+///             stream.map(Stream::from).map_err(|cause| Error::new(Phase::Connect, cause))
+///         };
+///         timer.within(Phase::Connect, connecting).await
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Dialer: fmt::Debug + Send + Sync {
     /// A stream to `to`, whose scheme does not matter here. Phases with deadlines are run by [`DialTimer::within`].
@@ -29,6 +50,22 @@ pub trait Dialer: fmt::Debug + Send + Sync {
 }
 
 /// TCP, with Happy Eyeballs (RFC 8305) behind a [`Resolver`], and Unix sockets.
+///
+/// ```
+/// use std::sync::Arc;
+/// use persist_async::persist_core::{DialConfig, SocketConfig};
+/// use persist_async::{DialTimer, Dialer, SocketDialer, SystemResolver};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let there = format!("http://{}", listener.local_addr()?).parse()?;
+/// let dialer = SocketDialer::new(Arc::new(SystemResolver), SocketConfig::default(), DialConfig::default().happy_eyeballs);
+/// let stream = dialer.dial(&there, &mut DialTimer::new(DialConfig::default())).await?;
+/// assert_eq!(stream.peer_addr(), Some(listener.local_addr()?));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SocketDialer {
     resolver: Arc<dyn Resolver>,

@@ -55,6 +55,29 @@ pub(crate) use response::outgoing as outgoing_response;
 use crate::{Client, ClientConn, Incoming, Received, Reply, Responder};
 
 /// Which connection a message came over: an extension of each request and response that is received.
+///
+/// ```
+/// use persist_async::http::Via;
+/// use persist_async::{Client, Response, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?;
+/// let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+/// let serving = tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "hello").await }));
+///
+/// let client = Client::new();
+/// for n in 0..2 {
+///     let response = client.send_http(http::Request::get(format!("http://{address}/")).body(String::new())?).await?;
+///     let via = response.extensions().get::<Via>().expect("always there");
+///     assert_eq!(via.reused, n > 0);
+///     response.into_body().bytes(100).await?;
+/// }
+/// # handle.shutdown(std::time::Duration::ZERO);
+/// # serving.await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Via {

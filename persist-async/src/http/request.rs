@@ -20,6 +20,19 @@ use crate::responder::Responder;
 use crate::server_conn::Received;
 
 /// A request that came in cannot be said in the types of the `http` crate, whose targets are fewer. Dropping this answers `500`.
+///
+/// ```
+/// use persist_async::{Received, Result};
+///
+/// async fn handler(received: Received) -> Result<()> {
+///     let (request, responder) = match received.into_http() {
+///         Ok(parts) => parts,
+///         Err(unrepresentable) => return unrepresentable.refuse().await, // with 400
+///     };
+///     responder.send_http(http::Response::new(format!("you asked for {}\n", request.uri()))).await
+/// }
+/// # let _ = handler;
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unrepresentable {

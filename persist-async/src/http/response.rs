@@ -14,6 +14,28 @@ use crate::incoming::Incoming;
 use crate::responder::Responder;
 
 /// The interim responses that came before a final one: an extension of it, if there were any.
+///
+/// ```
+/// use persist_async::http::Interim;
+/// use persist_async::{ClientConn, Request, Response, ServerConn, StatusCode};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
+///
+/// let exchange = client.write(Request::get("/").field("Host", "localhost")?, ()).await?;
+/// let responder = server.read().await?.expect("a request").responder;
+/// responder.interim(Response::new(StatusCode::EARLY_HINTS).field("Link", "</style.css>")?)?;
+/// responder.send(Response::ok(), ()).await?;
+/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
+///
+/// let response = client.read(exchange).await?.into_http();
+/// let Interim(interim) = response.extensions().get().expect("one came");
+/// assert_eq!((interim[0].status().as_u16(), &interim[0].headers()["link"]), (103, &"</style.css>".parse()?));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Interim(pub Vec<http::Response<()>>);
 

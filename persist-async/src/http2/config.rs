@@ -5,6 +5,27 @@ use std::time::Duration;
 use persist_core::{Config, Timeouts};
 
 /// How HTTP/2 is spoken at one end. [`client`](Self::client) and [`server`](Self::server) have the defaults.
+///
+/// ```
+/// use persist_async::http2::Http2Config;
+/// use persist_async::{ClientConn, Request, Response, Server};
+/// use tokio::net::TcpStream;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Http2Config::server();
+/// config.streams_max = 100;
+/// let server = Server::bind("127.0.0.1:0").await?.with_http2(config); // beside HTTP/1.1
+/// let address = server.local_addr().expect("TCP");
+/// tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "hello").await }));
+///
+/// let conn = ClientConn::http2(TcpStream::connect(address).await?, Http2Config::client()).await?;
+/// let request = Request::get("/").field("Host", address.to_string())?;
+/// assert_eq!(conn.send(request, ()).await?.body.bytes(100).await?, "hello");
+/// assert_eq!(conn.available(), 100); // what the server grants
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Http2Config {
@@ -38,6 +59,13 @@ pub struct Http2Config {
 }
 
 /// Whether a client takes pushed responses (RFC 9113 §8.4).
+///
+/// ```
+/// use persist_async::http2::{Http2Config, Pushes};
+///
+/// assert_eq!(Http2Config::client().pushes, Pushes::Refused);
+/// assert_eq!(Http2Config::client().accept_pushes().pushes, Pushes::Accepted);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pushes {
     /// The server is told to send none; one that does breaks the protocol.
@@ -48,6 +76,19 @@ pub enum Pushes {
 }
 
 /// What a client speaks over cleartext.
+///
+/// ```
+/// use persist_async::http2::{Cleartext, Http2Config};
+/// use persist_async::{Client, ClientConfig, Connector};
+///
+/// let http2 = Http2Config::client().prior_knowledge();
+/// assert_eq!(http2.cleartext, Cleartext::Http2);
+/// let config = ClientConfig::default();
+/// let connector = Connector::new(&config).with_http2(http2);
+/// let client = Client::with_connector(config, connector)?; // `http:` is HTTP/2, too
+/// # let _ = client;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cleartext {
     /// HTTP/1.1.

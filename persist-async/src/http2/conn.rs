@@ -17,6 +17,28 @@ use crate::link::{Link, Transport, fresh};
 use crate::race::{Either, race};
 
 /// What came of a CONNECT.
+///
+/// ```
+/// use persist_async::http2::{Connected, Http2Config};
+/// use persist_async::{ClientConn, Fields, Response, Server, StatusCode};
+/// use tokio::net::TcpStream;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?.with_http2(Http2Config::server());
+/// let address = server.local_addr().expect("TCP");
+/// tokio::spawn(server.serve(|received| async move {
+///     received.responder.send(Response::new(StatusCode::FORBIDDEN), ()).await
+/// }));
+///
+/// let conn = ClientConn::http2(TcpStream::connect(address).await?, Http2Config::client()).await?;
+/// match conn.connect("inside.example:443", Fields::new()).await? {
+///     Connected::Tunnel(_stream) => unreachable!("this server grants none"),
+///     Connected::Refused(reply) => assert_eq!(reply.head.status(), StatusCode::FORBIDDEN),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Connected {
     /// Granted: a stream of bytes.

@@ -172,6 +172,24 @@ impl Drop for Begun {
 }
 
 /// A response that the server pushes (RFC 9113 §8.4): it answers a request that nobody made. Dropping it resets the stream.
+///
+/// ```
+/// use persist_async::{ClientConn, Request, Result};
+/// use tokio::net::TcpStream;
+///
+/// /// A page, and the lengths of what its server sends along. The connection was made with `Http2Config::accept_pushes`.
+/// async fn page(conn: &ClientConn<TcpStream>) -> Result<Vec<(String, usize)>> {
+///     let mut exchange = conn.write(Request::get("/").field("Host", "example.org").expect("a field"), ()).await?;
+///     let mut found = Vec::new();
+///     while let Some(pushed) = conn.pushed(&mut exchange).await? {
+///         let target = pushed.request.target().to_owned();
+///         found.push((target, pushed.reply().await?.body.bytes(1 << 20).await?.len()));
+///     }
+///     found.push(("/".into(), conn.read(exchange).await?.body.bytes(1 << 20).await?.len()));
+///     Ok(found)
+/// }
+/// # let _ = page;
+/// ```
 pub struct Pushed {
     /// The request that it answers.
     pub request: RequestHead,

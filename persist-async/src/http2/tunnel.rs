@@ -12,6 +12,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::failure::Place;
 
 /// A tunnel within an HTTP/2 connection: bytes both ways, with flow control both ways. Dropping it resets the stream, unless both sides have ended.
+///
+/// ```
+/// use persist_async::http2::{Connected, Http2Config};
+/// use persist_async::{ClientConn, Fields, Response, Server};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use tokio::net::TcpStream;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?.with_http2(Http2Config::server());
+/// let address = server.local_addr().expect("TCP");
+/// tokio::spawn(server.serve(|received| async move {
+///     let mut stream = received.responder.upgrade(Response::ok()).await?.into_stream();
+///     stream.write_all(b"hello").await.and(stream.shutdown().await).map_err(|cause| {
+///         persist_async::Error::new(persist_async::Phase::Send, cause)
+///     })
+/// }));
+///
+/// let conn = ClientConn::http2(TcpStream::connect(address).await?, Http2Config::client()).await?;
+/// let Connected::Tunnel(mut tunnel) = conn.connect("inside.example:443", Fields::new()).await? else {
+///     return Err("refused".into());
+/// };
+/// let mut heard = [0; 5];
+/// tunnel.read_exact(&mut heard).await?;
+/// assert_eq!(&heard, b"hello");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tunnel {
     send: SendStream<Bytes>,
     recv: RecvStream,

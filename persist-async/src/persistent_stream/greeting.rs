@@ -12,6 +12,35 @@ use crate::stream::Stream;
 
 /// A new connection, in the hands of the [`on_connect`](crate::PersistentStream::on_connect) hook, which gives it back when the session stands. The
 /// hook is dropped when its time is up.
+///
+/// ```
+/// use persist_async::PersistentStream;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let there = format!("http://{}", listener.local_addr()?).parse()?;
+/// let serving = tokio::spawn(async move { listener.accept().await?.0.write_all(b"220 ready\r\nfirst").await });
+/// let mut stream = PersistentStream::new(there).on_connect(|mut greeting| async move {
+///     let mut line = Vec::new();
+///     while !line.contains(&b'\n') {
+///         if greeting.read_buf(&mut line).await? == 0 {
+///             return Err("no greeting".into());
+///         }
+///     }
+///     // What was read beyond that line belongs to whoever reads the stream.
+///     let end = line.iter().position(|&byte| byte == b'\n').expect("it is there") + 1;
+///     greeting.unread(&line[end..]);
+///     if line.starts_with(b"220 ") { Ok(greeting) } else { Err("not ready".into()) }
+/// });
+/// let mut first = [0; 5];
+/// stream.read_exact(&mut first).await?;
+/// assert_eq!(&first, b"first");
+/// serving.await??;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Greeting {
     stream: Stream,
 }

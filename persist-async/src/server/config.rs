@@ -5,6 +5,16 @@ use std::num::NonZeroUsize;
 use persist_core::{Config, FieldValue, InvalidField};
 
 /// How a [`Server`](crate::Server) serves.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use persist_async::ServerConfig;
+///
+/// let mut config = ServerConfig::default().server_name("example/1.0").expect("a field value");
+/// config.connections_max = 1000;
+/// config.connections_per_peer_max = NonZeroUsize::new(10);
+/// config.conn.timeouts.idle = Some(std::time::Duration::from_secs(15));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
@@ -27,6 +37,19 @@ pub struct ServerConfig {
 }
 
 /// Whether connections come through a proxy that says, by the PROXY protocol, whom it speaks for.
+///
+/// ```
+/// use persist_async::{ProxyHeaders, Server, ServerConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = ServerConfig::default();
+/// config.proxy_headers = ProxyHeaders::Required;
+/// let server = Server::bind("127.0.0.1:0").await?.with_config(config); // where only the proxy can reach it
+/// # drop(server);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyHeaders {
     /// They do not; who sends such a header breaks the protocol.

@@ -10,6 +10,20 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use crate::stream::Stream;
 
 /// A listening socket of either kind, or whatever else connections come from.
+///
+/// ```
+/// use persist_async::{Listener, Server};
+/// use tokio::net::TcpListener;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?; // set up as the program likes
+/// let address = listener.local_addr()?;
+/// let server = Server::new(Listener::from(listener));
+/// assert_eq!(server.local_addr(), Some(address));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
@@ -69,6 +83,20 @@ pub trait Accept: fmt::Debug + Send + Sync {
 }
 
 /// How a TCP port is listened on.
+///
+/// ```
+/// use persist_async::{ListenConfig, PortUse, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = ListenConfig::default();
+/// config.port = PortUse::Shared;
+/// let old = Server::bind_with("127.0.0.1:0", config).await?;
+/// let new = Server::bind_with(old.local_addr().expect("TCP"), config).await?; // the same port
+/// # drop(new);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenConfig {
@@ -80,6 +108,22 @@ pub struct ListenConfig {
 }
 
 /// Whether a port may have several listeners.
+///
+/// ```
+/// use persist_async::{ListenConfig, PortUse, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?; // `Exclusive`
+/// let address = server.local_addr().expect("TCP");
+/// let mut shared = ListenConfig::default();
+/// shared.port = PortUse::Shared;
+/// // One who shares is of no use beside one who does not.
+/// let error = Server::bind_with(address, shared).await.err().expect("taken");
+/// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortUse {
     /// One.

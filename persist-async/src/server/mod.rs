@@ -100,6 +100,24 @@ pub struct Server {
 }
 
 /// What a server has done, once it has ended.
+///
+/// ```
+/// use std::time::Duration;
+/// use persist_async::{Client, Request, Response, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?;
+/// let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+/// let serving = tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "hello").await }));
+///
+/// Client::new().send(Request::get(format!("http://{address}/")), ()).await?.body.bytes(100).await?;
+/// handle.shutdown(Duration::from_secs(30));
+/// let served = serving.await??;
+/// assert_eq!((served.connections, served.refused, served.aborted), (1, 0, 0)); // nobody was cut
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
@@ -111,7 +129,28 @@ pub struct Served {
     pub aborted: u64,
 }
 
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} connections accepted, {} refused, {} cut", self.connections, self.refused, self.aborted)
+    }
+}
+
 /// Tells a [`Server`] to end, from anywhere. Cheap to clone.
+///
+/// ```
+/// use std::time::Duration;
+/// use persist_async::{Response, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0").await?;
+/// let handle = server.handle(); // on its way to whoever hears of the signal
+/// let serving = tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "hello").await }));
+/// handle.shutdown(Duration::from_secs(30));
+/// assert_eq!(serving.await??.to_string(), "0 connections accepted, 0 refused, 0 cut");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle {
     crowd: Arc<Crowd>,

@@ -21,6 +21,24 @@ use crate::tls::Session;
 mod secured;
 
 /// A TCP or Unix socket, something over one (TLS, a tunnel through a proxy), or any other stream that a [`Dialer`](crate::Dialer) made.
+///
+/// ```
+/// use persist_async::Stream;
+/// use tokio::io::AsyncReadExt;
+/// use tokio::net::{TcpListener, TcpStream};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let stream = Stream::from(TcpStream::connect(listener.local_addr()?).await?);
+/// assert_eq!(stream.peer_addr(), Some(listener.local_addr()?));
+/// let mut stream = stream.with_leftover(&b"read too early"[..]);
+/// let mut first = [0; 14];
+/// stream.read_exact(&mut first).await?;
+/// assert_eq!(&first, b"read too early");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Stream(Kind);
 
 enum Kind {

@@ -34,6 +34,18 @@ use crate::stream::Stream;
 pub struct ClientTls(Arc<ClientConfig>);
 
 /// Makes a [`ClientTls`]. What is read is looked at by [`build`](Self::build), which tells what is wrong with it.
+///
+/// ```no_run
+/// use persist_async::tls::ClientTls;
+///
+/// let tls = ClientTls::builder()
+///     .root_certificates(std::fs::read("our-ca.pem")?)
+///     .client_certificate(std::fs::read("me.pem")?, std::fs::read("me.key")?)
+///     .key_log() // to the file that SSLKEYLOGFILE names
+///     .build()?;
+/// # let _ = tls;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is made until `build`"]
 pub struct ClientTlsBuilder {
     roots: Result<Vec<Roots>, TlsConfigError>,

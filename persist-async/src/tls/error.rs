@@ -8,6 +8,15 @@ use rustls::CertificateError;
 use crate::error::Error;
 
 /// A configuration that no handshake could come of.
+///
+/// ```
+/// use persist_async::tls::{ServerTls, TlsConfigError};
+///
+/// let error = ServerTls::builder().build().expect_err("no certificate");
+/// assert!(matches!(error, TlsConfigError::NoServerCertificate));
+/// let error = ServerTls::builder().certificate("not PEM", "not PEM either").build().expect_err("unreadable");
+/// assert_eq!(error.to_string(), "what was given for the server certificate holds no certificate");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsConfigError {

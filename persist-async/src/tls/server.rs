@@ -34,6 +34,36 @@ use crate::stream::Stream;
 pub struct ServerTls(Arc<ServerConfig>);
 
 /// Whether clients must have a certificate.
+///
+/// ```
+/// use persist_async::{Client, ClientConfig, Connector, Request, Response, Server};
+/// use persist_async::tls::{ClientAuth, ClientTls, ServerTls};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// # let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+/// # let client = |tls: ClientTls| {
+/// #     let config = ClientConfig::default();
+/// #     let connector = Connector::new(&config).with_tls(tls);
+/// #     Client::with_connector(config, connector).expect("no contradiction")
+/// # };
+/// let tls = ServerTls::builder()
+///     .certificate(&*certificate, &*key)
+///     .client_roots(&*certificate, ClientAuth::Required)
+///     .build()?;
+/// let server = Server::bind("127.0.0.1:0").await?.with_tls(tls);
+/// let url = format!("https://localhost:{}/", server.local_addr().expect("TCP").port());
+/// tokio::spawn(server.serve(|received| async move { received.responder.send(Response::ok(), "welcome").await }));
+///
+/// // Who shows a certificate comes in, who has none does not.
+/// let known = ClientTls::builder().root_certificates(&*certificate).client_certificate(&*certificate, &*key).build()?;
+/// assert_eq!(client(known).send(Request::get(&*url), ()).await?.body.bytes(100).await?, "welcome");
+/// let stranger = ClientTls::builder().root_certificates(&*certificate).build()?;
+/// assert!(client(stranger).send(Request::get(&*url), ()).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAuth {
     /// Who has none is refused.
@@ -43,6 +73,18 @@ pub enum ClientAuth {
 }
 
 /// Makes a [`ServerTls`]. What is read is looked at by [`build`](Self::build), which tells what is wrong with it.
+///
+/// ```no_run
+/// use persist_async::tls::{ClientAuth, ServerTls};
+///
+/// let tls = ServerTls::builder()
+///     .certificate(std::fs::read("a.example.pem")?, std::fs::read("a.example.key")?)
+///     .certificate(std::fs::read("b.example.pem")?, std::fs::read("b.example.key")?) // by the name that was asked for
+///     .client_roots(std::fs::read("our-ca.pem")?, ClientAuth::Optional)
+///     .build()?;
+/// # let _ = tls;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is made until `build`"]
 pub struct ServerTlsBuilder {
     certificates: Vec<(Vec<u8>, Vec<u8>)>,

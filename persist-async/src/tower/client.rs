@@ -59,6 +59,30 @@ where
 /// One connection as a tower service. It is ready when a place in the pipeline is reserved for it; the place is used by the call, or given back when this is dropped.
 ///
 /// Clones share the connection, each with a place of its own. A clone that was found ready and is neither called nor dropped keeps its place from others.
+///
+/// ```
+/// use persist_async::{ClientConn, Response, ServerConn};
+/// use tower::{Service, ServiceExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (near, far) = tokio::io::duplex(1 << 16);
+/// let serving = tokio::spawn(async move {
+///     let server = ServerConn::new(far);
+///     server.read().await?.expect("a request").responder.send(Response::ok(), "hello").await?;
+///     server.read().await // sends the answer meanwhile
+/// });
+///
+/// let mut service = ClientConn::new(near).service();
+/// let ready = ServiceExt::<http::Request<String>>::ready(&mut service).await?;
+/// assert_eq!(ready.conn().available(), 0); // its place is kept
+/// let response = ready.call(http::Request::get("/").header("host", "localhost").body(String::new())?).await?;
+/// assert_eq!(response.into_body().bytes(100).await?, "hello");
+/// drop(service);
+/// assert!(serving.await??.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub struct ConnService<S: Transport> {
     conn: Arc<ClientConn<S>>,
     place: Place<S>,
