@@ -149,13 +149,11 @@ impl<S: Transport> ClientConn<S> {
         self.link.stream_ref()
     }
 
-    /// What it has done so far. Of HTTP/2, neither bytes nor failures are counted, and of one that was taken apart by a hijack only the bytes sent are.
+    /// What it has done so far. Of one that was taken apart by a hijack, only the bytes sent are counted.
     pub fn stats(&self) -> ConnStats {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
-            let mut stats = ConnStats::default();
-            (stats.pending, stats.completed) = (two.pending(), two.completed());
-            return stats;
+            return two.stats();
         }
         self.link.stats()
     }

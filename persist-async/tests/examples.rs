@@ -4,8 +4,40 @@
 #[allow(unreachable_pub, dead_code, reason = "a program elsewhere")]
 mod own_pool;
 
+#[tokio::test]
+async fn a_pool_of_the_users_own_lives_on_state_events() {
+    let server = persist_async::Server::bind("127.0.0.1:0").await.expect("a port");
+    let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+    let serving = tokio::spawn(server.serve(|received| async move {
+        let target = received.head.target().to_owned();
+        received.responder.send(persist_async::Response::ok(), target).await
+    }));
+    let pool = own_pool::Pool::new(address, 8);
+    for _ in 0..3 {
+        let asked = (0..100).map(async |n| {
+            let request = persist_async::Request::get(format!("/{n}")).field("Host", "localhost").expect("a field");
+            let mut reply = pool.send(request, ()).await.expect("a reply");
+            assert_eq!(reply.body.bytes(100).await.expect("its content"), format!("/{n}"));
+        });
+        futures_util::future::join_all(asked).await;
+    }
+    let connections = pool.connections();
+    assert!(connections > 0 && handle.stats().accepted <= 300 && handle.stats().traffic.reused > 0, "{connections}");
+    handle.shutdown(std::time::Duration::from_secs(60));
+    serving.await.expect("no panic").expect("no error");
+    while pool.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
-fn a_pool_of_the_users_own_lives_on_state_events() {
+fn a_pool_of_the_users_own_takes_sixty_lines() {
+    let lines = include_str!("../examples/own_pool.rs").lines().count();
+    assert!(lines <= 60, "{lines}");
+}
+
+#[test]
+fn the_pool_of_the_users_own_is_a_program_that_runs() {
     own_pool::main().expect("it runs");
 }
 

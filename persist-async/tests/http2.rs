@@ -622,6 +622,42 @@ async fn a_pooled_client_puts_its_requests_onto_one_connection() {
 }
 
 #[tokio::test]
+async fn what_connections_carry_is_counted_at_both_ends() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port").with_http2(Http2Config::server());
+    let (address, handle) = (server.local_addr().expect("TCP"), server.handle());
+    let serving = tokio::spawn(server.serve(echo));
+    let client = speaking(Http2Config::client().prior_knowledge());
+    let url = format!("http://{address}/");
+    for content in ["", "hello"] {
+        let mut reply = client.send(Request::post(&url), content).await.expect("a reply");
+        assert_eq!(reply.body.bytes(100).await.expect("a body"), content);
+    }
+    let broken = Body::reader(Unreadable, Some(5));
+    client.send(Request::post(&url), broken).await.expect_err("its body fails");
+    let ours = client.stats();
+    assert_eq!((ours.requests, ours.failed, ours.dials, ours.traffic.connections), (3, 1, 1, 1));
+    let traffic = ours.traffic;
+    assert_eq!((traffic.completed, traffic.reused, traffic.failed.total()), (2, 1, 1));
+    assert!(traffic.sent > 100 && traffic.received > 50, "{traffic:?}");
+    drop(client);
+    handle.shutdown(Duration::from_secs(60));
+    serving.await.expect("no panic").expect("no error");
+    let theirs = handle.stats();
+    assert_eq!((theirs.open, theirs.accepted, theirs.traffic.connections, theirs.traffic.completed), (0, 1, 1, 2));
+    // Whoever receives has no more than was sent; what was sent last may never have been read.
+    assert!(theirs.traffic.sent >= traffic.received && theirs.traffic.received > 100, "{theirs:?} {traffic:?}");
+}
+
+/// A body that cannot be had.
+struct Unreadable;
+
+impl AsyncRead for Unreadable {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::Error::other("it fails")))
+    }
+}
+
+#[tokio::test]
 async fn a_shutdown_lets_streams_finish_and_takes_no_more() {
     let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
     let release = Arc::new(tokio::sync::Notify::new());

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use h2::client::{self, Connection, SendRequest};
 use h2::{Reason, SendStream};
 use http::uri::Scheme;
-use persist_core::{Blame, CloseReason, Closed, Delivery, Phase, Request, SendError, StateEvent, StateWatch};
+use persist_core::{
+    Blame, CloseReason, Closed, ConnStats, Delivery, Phase, Request, SendError, StateEvent, StateWatch,
+};
 use tokio::sync::TryAcquireError;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -203,6 +205,10 @@ impl Two {
 
     pub(crate) fn completed(&self) -> u64 {
         self.line.completed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stats(&self) -> ConnStats {
+        self.line.stats()
     }
 
     pub(crate) fn last_read(&self) -> Option<Moment> {

@@ -2,11 +2,12 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use h2::Reason;
+use persist_core::stats::{ConnStats, Dispositions};
 use persist_core::{CloseReason, Disposition, Failure, Method, Phase};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -26,7 +27,12 @@ pub(super) struct Line {
     granted: Mutex<usize>,
     pending: AtomicUsize,
     reserved: AtomicUsize,
+    /// Exchanges whose message came to its end here: a client's replies, the content of a server's requests.
     pub(super) completed: AtomicU64,
+    /// A server's responses that were sent to their end.
+    answered: AtomicU64,
+    /// A client's exchanges that did not complete.
+    failed: Mutex<Dispositions>,
     pub(super) changed: Notify,
 }
 
@@ -42,6 +48,8 @@ impl Line {
             pending: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            failed: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -79,6 +87,27 @@ impl Line {
 
     pub(super) fn in_flight(&self) -> usize {
         self.pending() + self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// A server has sent a response to its end.
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client's connection.
+    pub(super) fn stats(&self) -> ConnStats {
+        let mut stats = self.carried();
+        (stats.completed, stats.failed) = (self.completed.load(Ordering::Relaxed), *lock(&self.failed));
+        stats
+    }
+
+    /// A server's connection.
+    pub(super) fn carried(&self) -> ConnStats {
+        let mut stats = ConnStats::default();
+        (stats.age, stats.pending) = (self.meter.started.elapsed(), self.pending());
+        stats.completed = self.answered.load(Ordering::Relaxed);
+        (stats.sent, stats.received) = (self.meter.written(), self.meter.read());
+        stats
     }
 
     /// Why it has ended or failed below, as far as that is known.
@@ -159,7 +188,7 @@ impl Drop for Place {
 
 /// How far a message that we send has come.
 #[derive(Debug, Default)]
-pub(super) struct Upload(Mutex<Progress>);
+pub(super) struct Upload(Mutex<Progress>, Option<Arc<Line>>);
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -172,12 +201,20 @@ struct Progress {
 }
 
 impl Upload {
+    /// A response, which is counted when it is sent to its end.
+    pub(super) fn of_response(line: &Arc<Line>) -> Self {
+        Self(Mutex::default(), Some(line.clone()))
+    }
+
     pub(super) fn sent(&self, bytes: usize) {
         lock(&self.0).sent += bytes as u64;
     }
 
     pub(super) fn done(&self) {
         let mut progress = lock(&self.0);
+        if let Some(line) = self.1.as_ref().filter(|_| !progress.done) {
+            line.answered();
+        }
         progress.done = true;
         let waker = progress.waker.take();
         drop(progress);
@@ -208,6 +245,8 @@ pub(super) struct Track {
     /// What was written on the connection before it began.
     written_before: u64,
     reused: bool,
+    /// Its failure was counted.
+    counted: AtomicBool,
     /// The peer's final message has begun.
     pub(super) begun: bool,
     pub(super) received: u64,
@@ -216,7 +255,16 @@ pub(super) struct Track {
 impl Track {
     pub(super) fn new(place: Place, method: Method, written_before: u64) -> Self {
         let reused = place.line.completed.load(Ordering::Relaxed) > 0;
-        Self { place, method, upload: Arc::default(), written_before, reused, begun: false, received: 0 }
+        Self {
+            place,
+            method,
+            upload: Arc::default(),
+            written_before,
+            reused,
+            counted: AtomicBool::new(false),
+            begun: false,
+            received: 0,
+        }
     }
 
     pub(super) fn line(&self) -> &Arc<Line> {
@@ -275,6 +323,9 @@ impl Track {
         } else {
             Disposition::PartlySent { bytes: sent }
         };
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            lock(&self.line().failed).count(disposition);
+        }
         let mut failure = Failure::new(disposition, reason, &self.method);
         failure.sent = sent;
         failure.received = self.received;

@@ -20,6 +20,7 @@ use crate::link::Transport;
 pub(super) struct Meter {
     pub(super) started: Instant,
     written: AtomicU64,
+    read: AtomicU64,
     /// Microseconds after the start, plus one; 0 for never.
     last_read: AtomicU64,
     last_write: AtomicU64,
@@ -36,13 +37,18 @@ pub(super) enum End {
 
 impl Meter {
     pub(super) fn new() -> Arc<Self> {
-        let [written, last_read, last_write] = [const { AtomicU64::new(0) }; 3];
-        Arc::new(Self { started: Instant::now(), written, last_read, last_write, end: Mutex::default() })
+        let [written, read, last_read, last_write] = [const { AtomicU64::new(0) }; 4];
+        Arc::new(Self { started: Instant::now(), written, read, last_read, last_write, end: Mutex::default() })
     }
 
     /// Bytes that the system took.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     pub(super) fn last_read(&self) -> Option<Instant> {
@@ -123,7 +129,10 @@ impl<S: Transport> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         match ready!(Pin::new(self.stream()).poll_read(cx, buf)) {
-            Ok(()) if buf.filled().len() > before => self.meter.note(&self.meter.last_read),
+            Ok(()) if buf.filled().len() > before => {
+                self.meter.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+                self.meter.note(&self.meter.last_read);
+            }
             Ok(()) if buf.remaining() > 0 => self.meter.ended(End::Closed),
             Ok(()) => {}
             Err(error) => return Poll::Ready(Err(self.meter.failed(Side::Read, error))),

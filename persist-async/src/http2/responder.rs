@@ -77,8 +77,14 @@ impl Answerer {
             Ok(send) => send,
             Err(error) => return Err(self.refused(error)),
         };
-        if !end {
-            let way = Way { upload: Arc::new(Upload::default()), stall: self.stall, reset: Reason::INTERNAL_ERROR };
+        if end {
+            self.line.answered();
+        } else {
+            let way = Way {
+                upload: Arc::new(Upload::of_response(&self.line)),
+                stall: self.stall,
+                reset: Reason::INTERNAL_ERROR,
+            };
             outbound::send(send, body, way);
         }
         Ok(())

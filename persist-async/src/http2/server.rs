@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{self, Connection, SendResponse};
 use http::header::{EXPECT, HeaderValue};
-use persist_core::{CloseReason, Deadline, Method};
+use persist_core::{CloseReason, ConnStats, Deadline, Method};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failure::{Line, Place, Track, lock};
@@ -37,9 +37,16 @@ pub(crate) struct Door {
     gone: AtomicBool,
     aborted: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// The connection, once it is served.
+    line: OnceLock<Arc<Line>>,
 }
 
 impl Door {
+    /// What the connection has carried.
+    pub(crate) fn carried(&self) -> ConnStats {
+        self.line.get().map(|line| line.carried()).unwrap_or_default()
+    }
+
     /// No further request is taken.
     pub(crate) fn listener_gone(&self) {
         self.gone.store(true, Ordering::Release);
@@ -105,6 +112,7 @@ where
     pub(crate) async fn run<S: Transport>(self, stream: S) {
         let config = &*self.config;
         let line = Line::new(self.id, self.peer, 0);
+        let _ = self.door.line.set(line.clone());
         let left = Left::default();
         let mut builder = server::Builder::new();
         builder

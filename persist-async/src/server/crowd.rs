@@ -46,10 +46,8 @@ pub(super) trait Ends: Send + Sync {
     fn listener_gone(&self);
     /// Now.
     fn abort(&self);
-    /// What it has carried, where that is counted.
-    fn carried(&self) -> ConnStats {
-        ConnStats::default()
-    }
+    /// What it has carried.
+    fn carried(&self) -> ConnStats;
 }
 
 impl Ends for Link<Server, Stream> {
@@ -74,6 +72,10 @@ impl Ends for crate::http2::Door {
 
     fn abort(&self) {
         Self::abort(self);
+    }
+
+    fn carried(&self) -> ConnStats {
+        Self::carried(self)
     }
 }
 

@@ -426,11 +426,11 @@ where
             id,
             peer,
             server: server.clone(),
-            door,
+            door: door.clone(),
             body_bytes_max: self.conn.limits.body_bytes_max,
         };
         conn.run(stream.with_leftover(read)).await;
-        drop(member);
+        member.carried(door.carried());
     }
 }
 
