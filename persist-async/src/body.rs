@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use persist_core::{BodyLen, Fields};
@@ -12,7 +12,7 @@ use tokio::io::AsyncRead;
 use crate::incoming::Incoming;
 use crate::pump::COPY_MAX;
 
-/// The body of a message to be sent: nothing, bytes, or whatever a reader gives.
+/// The body of a message to be sent: nothing, bytes, whatever a reader gives, or pieces one after the other.
 ///
 /// ```
 /// use persist_async::Body;
@@ -32,7 +32,6 @@ pub(crate) enum Reader {
     /// It is read into a buffer of ours.
     Read(Pin<Box<dyn AsyncRead + Send>>),
     /// It brings its own buffers.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "bodies of the crate http do"))]
     Pieces(Pin<Box<dyn Pieces>>),
 }
 
@@ -47,6 +46,30 @@ pub(crate) enum Piece {
     /// Never empty.
     Content(Bytes),
     End(Option<Fields>),
+}
+
+/// Pieces that a function gives.
+struct Next<F>(F);
+
+/// It is called, and never pinned.
+impl<F> Unpin for Next<F> {}
+
+/// Empty pieces in a row before others get their turn.
+const EMPTY_MAX: u32 = 32;
+
+impl<F: FnMut(&mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> + Send> Pieces for Next<F> {
+    fn poll_piece(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+        for _ in 0..EMPTY_MAX {
+            match ready!((self.0)(cx)) {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => return Poll::Ready(Ok(Piece::Content(piece))),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(Piece::End(None))),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 pub(crate) enum Content {
@@ -70,9 +93,34 @@ impl Body {
         Self { content: Content::Reader { reader: Reader::Read(Box::pin(reader)), len }, trailers: None }
     }
 
+    /// What `next` gives until that is `None`: pieces that bring their own memory. Those of more than 8 KiB go out from where they are, uncopied. `len` bytes in all, or
+    /// chunked if that is `None`.
+    ///
+    /// `next` is polled as a reader is, and only when there is room: one piece is held at a time. If it fails, or gives fewer or more bytes than declared,
+    /// the exchange fails with that error and the connection closes.
+    ///
+    /// ```
+    /// use std::task::Poll;
+    /// use bytes::Bytes;
+    /// use persist_async::Body;
+    ///
+    /// // An iterator, and a stream of the crate `futures`.
+    /// let mut pieces = vec![Bytes::from("hello, "), Bytes::from("world")].into_iter();
+    /// let body = Body::pieces(move |_| Poll::Ready(pieces.next().map(Ok)), Some(12));
+    /// # let stream = futures_util::stream::iter([Ok(Bytes::from("hello"))]);
+    /// let mut stream = Box::pin(stream);
+    /// let body = Body::pieces(move |cx| futures_util::Stream::poll_next(stream.as_mut(), cx), None);
+    /// # let _ = body;
+    /// ```
+    pub fn pieces(
+        next: impl FnMut(&mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> + Send + 'static,
+        len: Option<u64>,
+    ) -> Self {
+        Self::of_pieces(Box::pin(Next(next)), len.map_or(BodyLen::Chunked, BodyLen::Length))
+    }
+
     /// What `pieces` gives, framed as `len` says.
-    #[cfg(feature = "http")]
-    pub(crate) fn pieces(pieces: Pin<Box<dyn Pieces>>, len: BodyLen) -> Self {
+    pub(crate) fn of_pieces(pieces: Pin<Box<dyn Pieces>>, len: BodyLen) -> Self {
         Self { content: Content::Reader { reader: Reader::Pieces(pieces), len }, trailers: None }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use persist_async::persist_core::Gate;
 use persist_async::{
     Body, BodyLen, ClientConn, CloseReason, Config, Disposition, Fields, Incoming, Method, Received, Request, Response,
@@ -182,6 +183,79 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
         Poll::Pending => Poll::Ready(None),
     })
     .await
+}
+
+/// A stream that notes where the bytes lie that it is given, and takes them all.
+#[derive(Clone, Default)]
+struct Spy(Arc<std::sync::Mutex<Vec<(usize, usize)>>>);
+
+impl AsyncRead for Spy {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl tokio::io::AsyncWrite for Spy {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.lock().expect("no panic").push((buf.as_ptr() as usize, buf.len()));
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn long_pieces_of_a_body_go_out_uncopied() {
+    let pieces = [Bytes::from(vec![b'a'; 20_000]), Bytes::from("short"), Bytes::new(), Bytes::from(vec![b'b'; 90_000])];
+    for len in [Some(110_005), None] {
+        let spy = Spy::default();
+        let conn = ClientConn::new(spy.clone());
+        let mut given = pieces.clone().into_iter();
+        let body = Body::pieces(move |_| Poll::Ready(given.next().map(Ok)), len);
+        let exchange = conn.write(post("/"), body).await.expect("written");
+        assert!(poll_once(std::pin::pin!(conn.read(exchange))).await.is_none(), "nobody answers");
+        let taken = spy.0.lock().expect("no panic");
+        for piece in pieces.iter().filter(|piece| piece.len() > 8 * 1024) {
+            assert!(taken.contains(&(piece.as_ptr() as usize, piece.len())), "{len:?}: {taken:?}");
+        }
+        assert!(taken.iter().map(|(_, len)| len).sum::<usize>() > 110_005);
+    }
+}
+
+#[tokio::test]
+async fn pieces_are_asked_for_only_when_there_is_room_and_must_be_as_long_as_declared() {
+    let (near, far) = tokio::io::duplex(1_000);
+    let conn = ClientConn::new(near);
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counting = asked.clone();
+    let endless = move |_: &mut Context<'_>| {
+        counting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Bytes::from(vec![b'x'; 10_000]))))
+    };
+    let exchange = conn.write(post("/"), Body::pieces(endless, None)).await.expect("written");
+    assert!(poll_once(std::pin::pin!(conn.read(exchange))).await.is_none(), "nobody reads it");
+    // 64 KiB of the outbox, and one piece beyond.
+    let held = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((1..=8).contains(&held), "{held} pieces are held");
+    drop((conn, far));
+
+    for (declared, given) in [(9, 5), (4, 5)] {
+        let (near, far) = tokio::io::duplex(1_000);
+        let serving = serve(far, echo);
+        let mut once = Some(Ok(Bytes::from(vec![b'x'; given])));
+        let body = Body::pieces(move |_| Poll::Ready(once.take()), Some(declared));
+        let conn = ClientConn::new(near);
+        let error = conn.send(post("/"), body).await.expect_err("it is not as long as it said");
+        assert_eq!(error.blame(), persist_async::Blame::Caller, "{error}");
+        drop(conn);
+        serving.await.expect("no panic");
+    }
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ where
     if len == BodyLen::Empty {
         return Body::empty();
     }
-    Body::pieces(Box::pin(Foreign { body: Box::pin(body), ready: None }), len)
+    Body::of_pieces(Box::pin(Foreign { body: Box::pin(body), ready: None }), len)
 }
 
 /// The same, but content that the body has at hand is taken at once: most bodies are one piece.
@@ -103,7 +103,7 @@ where
             Poll::Pending => {}
         }
     }
-    Body::pieces(Box::pin(foreign), len)
+    Body::of_pieces(Box::pin(foreign), len)
 }
 
 /// Empty pieces in a row before others get their turn.
