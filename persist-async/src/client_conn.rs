@@ -6,23 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use persist_core::{
-    BodyLen, Client, CloseReason, Closed, Config, Delivery, ExchangeId, Phase, Request, ResponseHead, SendError,
+    Client, CloseReason, Closed, Config, Delivery, ExchangeId, Phase, Request, ResponseHead, SendError,
     Slot as CoreSlot,
 };
 
 use crate::address;
 use crate::body::Body;
-use crate::entry::Entry;
-use crate::error::{self, Error, Result};
+#[cfg(feature = "http2")]
+use crate::error::Error;
+use crate::error::{self, Result};
 use crate::exchange::{Exchange, Reply};
 use crate::facts;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Link, State, Transport, Writable, fresh};
 use crate::race::{Either, race};
+use crate::round_trip::RoundTrip;
+use crate::start::{Gates, Start, waits};
 use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
-use crate::wakers::Slot;
 
 /// The client's end of one connection.
 ///
@@ -80,15 +82,6 @@ pub struct Reservation<S: Transport> {
     slot: Option<CoreSlot>,
     #[cfg(feature = "http2")]
     pub(crate) place: Option<crate::http2::Place>,
-}
-
-/// What to do while a gate of the pipeline is closed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gates {
-    /// Wait until it opens: the reply in front is awaited elsewhere, or by this very future.
-    Wait,
-    /// Tell the caller, who might be the one that must read first.
-    Tell,
 }
 
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
@@ -201,16 +194,11 @@ impl<S: Transport> ClientConn<S> {
             };
             return two.begin(place, request, &mut Some(body))?.reply().await;
         }
-        let used = {
-            let state = self.link.lock();
-            state.conn.completed() > 0 && state.conn.pending() == 0
-        };
-        if used {
-            self.link.look();
-        }
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
-        self.exchange_in(place, request, &mut Some(body), None).await
+        let mut body = Some(body);
+        let trip = RoundTrip::new(self, request, &mut body, place).looking_first().await?;
+        self.end_trip(trip).await
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).
@@ -412,24 +400,7 @@ impl<S: Transport> ClientConn<S> {
         gates: Gates,
     ) -> Result<ExchangeId> {
         self.link
-            .wait(Interest::Turn, |state, slot| {
-                if let Some(error) = state.ended(Phase::Prepare) {
-                    return Some(Err(error));
-                }
-                // Whoever has a place does not queue behind those who wait for one: it might be this one.
-                if gates == Gates::Wait && place.is_none() && !state.may_try(slot) {
-                    return None;
-                }
-                let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
-                match state.begin(request, body_len, place) {
-                    Ok(id) => {
-                        state.carry(id, request, body.take().unwrap_or_default());
-                        Some(Ok(id))
-                    }
-                    Err(error) if waits(&error, gates) => None,
-                    Err(error) => Some(Err(state.refused(error))),
-                }
-            })
+            .wait(Interest::Turn, |state, slot| state.start(slot, Start { request, body, place, gates }))
             .flush(if gates == Gates::Tell { Flush::IfAlone } else { Flush::Later })
             .await
     }
@@ -448,9 +419,12 @@ impl<S: Transport> ClientConn<S> {
         reply
     }
 
-    fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
+    pub(crate) fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
         let Some(entry) = state.entry(id) else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
         let Some((head, (), len)) = entry.head.take() else {
+            if entry.failure.is_none() && state.stream.is_some() && state.closed.is_none() {
+                return None; // as mostly
+            }
             return state.failure(id).or_else(|| state.ended(Phase::Receive)).map(Err);
         };
         let interim = std::mem::take(&mut entry.interim).into();
@@ -468,55 +442,6 @@ impl<S: Transport> ClientConn<S> {
         } else {
             Err(error::refused(SendError::NoSuchExchange))
         }
-    }
-}
-
-impl<S: Transport> State<Client, S> {
-    /// Whether it is this waiter's turn to send.
-    fn may_try(&self, slot: Option<Slot>) -> bool {
-        self.first_turn().is_none_or(|first| Some(first) == slot)
-    }
-
-    fn begin(
-        &mut self,
-        request: &Request,
-        body: BodyLen,
-        place: &mut Option<CoreSlot>,
-    ) -> Result<ExchangeId, SendError> {
-        let now = self.now();
-        let Request { method, target, fields } = request;
-        // A place is given back by the machine if the request is refused, so only a request that may be sent uses it up.
-        let slot = match self.conn.may_send() {
-            Err(SendError::BodyUnfinished) => return Err(SendError::BodyUnfinished),
-            _ => place.take(),
-        };
-        match slot {
-            Some(slot) => self.conn.send_request_in(slot, method, target, fields, body, now),
-            None => self.conn.send_request(method, target, fields, body, now),
-        }
-    }
-
-    fn carry(&mut self, id: ExchangeId, request: &Request, body: Body) {
-        let span = self.span.exchange(id.number(), request.method.as_str());
-        let _entered = span.enter();
-        self.enter(Entry { span: span.clone(), ..Entry::new(id) });
-        self.begin_body(id, body);
-    }
-
-    fn refused(&mut self, error: SendError) -> Error {
-        match error {
-            SendError::Closed => error::ended(Phase::Prepare, self.conn.close_reason().cloned(), self.io_error.clone())
-                .hinting("it was not sent; open a fresh connection"),
-            error => error::refused(error),
-        }
-    }
-}
-
-fn waits(error: &SendError, gates: Gates) -> bool {
-    match error {
-        SendError::BodyUnfinished => true,
-        SendError::Full { .. } | SendError::AnswerFirst => gates == Gates::Wait,
-        _ => false,
     }
 }
 

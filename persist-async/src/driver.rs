@@ -83,40 +83,65 @@ impl<R: Part, S: Transport> State<R, S> {
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
         self.drive = Drive::Stopped;
+        let mut hungry = mem::take(&mut self.hungry);
         for round in 0..ROUNDS_MAX {
             if round % 8 == 7 {
                 self.tick();
             }
             if self.is_due() {
+                hungry = false;
                 self.look_first(cx, scratch, direct);
                 self.conn.handle_timeout(self.now());
             }
-            let appetite = self.feed_inbox(direct);
-            // Content first: an attempt could take the end away that comes after it.
-            if direct.as_ref().is_some_and(Direct::has_content) {
-                return None;
-            }
-            if let Some(result) = attempt(self) {
-                return Some(result);
-            }
-            let pumped = self.pump();
-            let wrote = self.flush(cx);
-            let read = appetite == Appetite::Hungry && self.fill(cx, scratch, direct);
-            if read {
+            let appetite = if mem::take(&mut hungry) && !self.conn.has_event() && self.inbox.is_empty() {
+                Appetite::Hungry // and this round has nothing to tell before it reads
+            } else {
+                let appetite = self.feed_inbox(direct);
+                // Content first: an attempt could take the end away that comes after it.
                 if direct.as_ref().is_some_and(Direct::has_content) {
                     return None;
                 }
                 if let Some(result) = attempt(self) {
                     return Some(result);
                 }
+                appetite
+            };
+            let pumped = self.pump();
+            let wrote = self.flush(cx);
+            let read = if appetite == Appetite::Hungry { self.fill(cx, scratch, direct) } else { None };
+            if let Some(appetite) = read {
+                if direct.as_ref().is_some_and(Direct::has_content) {
+                    return None;
+                }
+                if let Some(result) = attempt(self) {
+                    self.is_left(appetite);
+                    return Some(result);
+                }
             }
-            if !(pumped || wrote || read || self.arm(cx)) {
+            if pumped || read.is_some() {
+                continue;
+            }
+            if wrote {
+                if let Some(result) = attempt(self) {
+                    return Some(result);
+                }
+                if appetite == Appetite::Sated || self.conn.has_event() || self.conn.wants_write() {
+                    continue;
+                }
+            }
+            if !self.arm(cx) {
                 self.drive = Drive::Parked;
+                self.is_left(appetite);
                 return None;
             }
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// Notes for whoever drives next what there is to be asked first.
+    pub(crate) fn is_left(&mut self, appetite: Appetite) {
+        self.hungry = appetite == Appetite::Hungry && self.inbox.is_empty() && !self.conn.has_event();
     }
 
     /// Writes what waits without waiting for more, and gives the buffer back.
@@ -232,10 +257,11 @@ impl<R: Part, S: Transport> State<R, S> {
         let _entered = span.enter();
         match event {
             Event::Interim { id, head } => {
-                if let Some(entry) = self.entry(id) {
+                let waiter = self.entry(id).and_then(|entry| {
                     entry.interim.push_back(head);
-                }
-                self.wake_exchange(id);
+                    entry.waiter.take()
+                });
+                self.wake_slot(waiter);
             }
             Event::Head { id, ticket, head, body } => {
                 self.receiving = Some(id);
@@ -248,8 +274,11 @@ impl<R: Part, S: Transport> State<R, S> {
                 // Of a request without content nothing is kept.
                 if let Some(entry) = self.entry(id) {
                     entry.end = Some(trailers);
-                    self.wake_exchange(id);
-                    self.tidy(id);
+                    let (waiter, is_held) = (entry.waiter.take(), entry.inbound_held);
+                    self.wake_slot(waiter);
+                    if !is_held {
+                        self.tidy(id);
+                    }
                 }
             }
             Event::Ended { id, failure } => {
@@ -304,8 +333,9 @@ impl<R: Part, S: Transport> State<R, S> {
         }
         if !data.is_empty() {
             entry.content.extend_from_slice(data);
+            let waiter = entry.waiter.take();
             self.buffered += data.len();
-            self.wake_exchange(id);
+            self.wake_slot(waiter);
         }
     }
 
@@ -391,18 +421,18 @@ impl<R: Part, S: Transport> State<R, S> {
         self.conn.handle_io_error(Side::Write, now);
     }
 
-    /// Reads once, straight into the caller's buffer where that pays. True if something came.
+    /// Reads once, straight into the caller's buffer where that pays. If something came, whether the machine is known to want more.
     pub(crate) fn fill(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         direct: &mut Option<Direct<'_, '_>>,
-    ) -> bool {
+    ) -> Option<Appetite> {
         let now = self.now();
-        let Some(stream) = self.stream.as_mut() else { return false };
         if self.read_side == Readable::Ended {
-            return false;
+            return None;
         }
+        let stream = self.stream.as_mut()?;
         if let Some(direct) = direct.as_mut().filter(|direct| self.receiving == Some(direct.id)) {
             let window = self.conn.body_window();
             let room = direct.buf.remaining() as u64;
@@ -412,36 +442,36 @@ impl<R: Part, S: Transport> State<R, S> {
                 let outcome = Pin::new(stream).poll_read(cx, &mut part);
                 let n = part.filled().len();
                 return match outcome {
-                    Poll::Pending => false,
+                    Poll::Pending => None,
                     Poll::Ready(Ok(())) if n > 0 => {
                         self.last_read = Some(now);
                         direct.buf.advance(n);
                         self.conn.handle_body(n as u64, now);
-                        true
+                        Some(Appetite::Sated)
                     }
                     Poll::Ready(outcome) => {
                         self.read_ended(outcome);
-                        true
+                        Some(Appetite::Sated)
                     }
                 };
             }
         }
         let mut buf = ReadBuf::new(&mut scratch.input);
         match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Pending => false,
+            Poll::Pending => None,
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                 self.last_read = Some(now);
                 let mut input = buf.filled();
-                self.feed(&mut input, direct);
+                let appetite = self.feed(&mut input, direct);
                 if !input.is_empty() && self.stream.is_some() {
                     self.inbox = input.to_vec();
                     self.inbox_at = 0;
                 }
-                true
+                Some(appetite)
             }
             Poll::Ready(outcome) => {
                 self.read_ended(outcome);
-                true
+                Some(Appetite::Sated)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The body of a received message.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -428,7 +429,7 @@ impl<R: Part, S: Transport> Inlet for Link<R, S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<Option<End>, Error>> {
         let before = buf.filled().len();
-        self.poll((slot, Interest::Exchange(id), hold), cx, |state, cx, _| {
+        self.poll((slot, &Cell::new(Interest::Exchange(id)), hold), cx, |state, cx, _| {
             // What is here already comes first, and stays in order.
             match take(state, id, buf.remaining()) {
                 Some(Ok(Piece::Content(content))) => {
@@ -448,7 +449,7 @@ impl<R: Part, S: Transport> Inlet for Link<R, S> {
     }
 
     fn poll_piece(&self, (id, slot, hold): Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
-        self.poll((slot, Interest::Exchange(id), hold), cx, |state, cx, _| {
+        self.poll((slot, &Cell::new(Interest::Exchange(id)), hold), cx, |state, cx, _| {
             if let Some(result) = take(state, id, usize::MAX) {
                 return Some(result);
             }

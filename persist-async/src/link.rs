@@ -1,5 +1,6 @@
 //! What the users of one connection share: the machine, the stream, and the exchanges that are under way.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -124,8 +125,8 @@ pub(crate) struct State<R: Role, S> {
     trash: Option<Box<Trash<S>>>,
     /// A server's task is to see to it that no further request is taken.
     pub(crate) ending: bool,
-    /// The task parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
-    hungry: bool,
+    /// Whoever drove parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
+    pub(crate) hungry: bool,
 }
 
 /// What is over.
@@ -167,22 +168,32 @@ pub(crate) enum Drive {
 impl<R: Role, S> State<R, S> {
     #[inline]
     pub(crate) fn entry(&mut self, id: ExchangeId) -> Option<&mut Entry<R>> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let at = self.place_of(id)?;
         self.entries.get_mut(at)
+    }
+
+    /// Most are asked for the first one.
+    #[inline]
+    fn place_of(&self, id: ExchangeId) -> Option<usize> {
+        if self.entries.front()?.id == id {
+            return Some(0);
+        }
+        self.entries.binary_search_by_key(&id, |entry| entry.id).ok()
     }
 
     /// Forgets an exchange that nobody holds and whose body is sent. Call after either changed.
     pub(crate) fn tidy(&mut self, id: ExchangeId) {
-        let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.id) else { return };
+        let Some(at) = self.place_of(id) else { return };
         let entry = &self.entries[at];
         if entry.inbound_held || entry.outbound_held || entry.outgoing.is_some() {
             return;
         }
         self.buffered -= entry.content.len();
-        self.entries.remove(at);
+        if at == 0 {
+            drop(self.entries.pop_front());
+        } else {
+            drop(self.entries.remove(at));
+        }
         if self.entries.is_empty() && self.entries.capacity() > 2 {
             self.entries = VecDeque::new();
         }
@@ -261,12 +272,11 @@ impl<R: Role, S> State<R, S> {
 
     /// Why the exchange did not complete, if it is known to have failed.
     pub(crate) fn failure(&mut self, id: ExchangeId) -> Option<Error> {
-        let io_error = self.io_error.clone();
         let entry = self.entry(id)?;
         let failure = entry.failure.clone()?;
         Some(match &entry.outgoing_error {
             Some(cause) => error::broken_off(failure, cause),
-            None => error::failed(failure, io_error),
+            None => error::failed(failure, self.io_error.clone()),
         })
     }
 }
@@ -356,7 +366,7 @@ impl<R: Part, S: Transport> Link<R, S> {
         self.lock_as_left().0
     }
 
-    /// The same, and whether the connection is as the task [left it hungry](Locked::leave_hungry).
+    /// The same, and whether whoever drove last [left it hungry](State::is_left).
     pub(crate) fn lock_as_left(&self) -> (Locked<'_, R, S>, bool) {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let hungry = std::mem::take(&mut guard.hungry);
@@ -388,7 +398,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     /// One poll of a wait: tries, drives, tries again, and registers.
     pub(crate) fn poll<T>(
         &self,
-        wait: (&mut Option<Slot>, Interest, Hold),
+        wait: (&mut Option<Slot>, &Cell<Interest>, Hold),
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
     ) -> Poll<T> {
@@ -398,7 +408,8 @@ impl<R: Part, S: Transport> Link<R, S> {
         let (slot, interest, hold) = wait;
         let mut own = Context::from_waker(&self.waker);
         let was_due = self.wakers.begin();
-        let mut state = self.lock();
+        let (mut state, hungry) = self.lock_as_left();
+        state.hungry = hungry;
         state.drive = Drive::NotNeeded;
         loop {
             state.polling = *slot;
@@ -422,7 +433,7 @@ impl<R: Part, S: Transport> Link<R, S> {
                 }
             }
             let (place, due) = self.wakers.wait(slot, cx.waker(), hold);
-            state.note(interest, place);
+            state.note(interest.get(), place);
             drop(state);
             if due {
                 cx.waker().wake_by_ref();
@@ -434,7 +445,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     /// The same where a task drives: what this poll leaves undone is the task's.
     fn poll_beside_task<T>(
         &self,
-        (slot, interest, _): (&mut Option<Slot>, Interest, Hold),
+        (slot, interest, _): (&mut Option<Slot>, &Cell<Interest>, Hold),
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
     ) -> Poll<T> {
@@ -454,7 +465,7 @@ impl<R: Part, S: Transport> Link<R, S> {
             }
             None => {
                 let (place, due) = self.wakers.wait(slot, cx.waker(), Hold::Loose);
-                state.note(interest, place);
+                state.note(interest.get(), place);
                 drop(state);
                 if due {
                     cx.waker().wake_by_ref();
@@ -485,13 +496,6 @@ pub(crate) struct Locked<'a, R: Role, S> {
     _entered: Entered<'a>,
 }
 
-impl<R: Role, S> Locked<'_, R, S> {
-    /// The machine wants input, and nothing else can be done. Lets go.
-    pub(crate) fn leave_hungry(mut self) {
-        self.hungry = self.inbox.is_empty() && !self.conn.has_event();
-    }
-}
-
 impl<R: Role, S> Deref for Locked<'_, R, S> {
     type Target = State<R, S>;
 
@@ -509,8 +513,10 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 impl<R: Role, S> Drop for Locked<'_, R, S> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
-        state.wake_listeners();
-        state.wake_answers();
+        if state.waiting.is_some() {
+            state.wake_listeners();
+            state.wake_answers();
+        }
         if !state.after {
             return;
         }

@@ -22,34 +22,41 @@ impl<S: Transport> Link<Client, S> {
         let mut cx = Context::from_waker(&self.waker);
         let mut state = self.lock();
         state.tick();
-        state.pass_deadline();
-        for look in 0.. {
-            if !state.conn.is_idle() {
-                break;
-            }
-            let verdict = state.glance(&mut cx);
-            state.settle();
-            match verdict {
-                Verdict::LookAgain if look < LOOKS_MAX => {}
-                Verdict::Usable => break,
-                // The machine knows why by now.
-                _ => {
-                    let now = state.now();
-                    state.conn.abort(now);
-                    state.settle();
-                    break;
-                }
-            }
-        }
-        state.settle();
+        state.look(&mut cx);
         state.stream.is_some() && !state.conn.is_closing()
     }
 }
 
 impl<S: Transport> State<Client, S> {
+    /// The same, under the lock.
+    pub(crate) fn look(&mut self, cx: &mut Context<'_>) {
+        self.pass_deadline();
+        for look in 0.. {
+            if !self.conn.is_idle() {
+                break;
+            }
+            match self.glance(cx) {
+                Verdict::Usable => break,
+                verdict => {
+                    self.settle();
+                    if verdict == Verdict::LookAgain && look < LOOKS_MAX {
+                        continue;
+                    }
+                    // The machine knows why by now.
+                    let now = self.now();
+                    self.conn.abort(now);
+                    break;
+                }
+            }
+        }
+        if self.conn.has_event() || !self.inbox.is_empty() {
+            self.settle();
+        }
+    }
+
     /// One read, whose outcome is the machine's.
     fn glance(&mut self, cx: &mut Context<'_>) -> Verdict {
-        let mut buf = [0; 512];
+        let mut buf = [0; 64];
         let outcome = self.stream.as_mut().map(|stream| read_now(stream, cx, &mut buf));
         match outcome {
             None => Glance::Failed.verdict(),

@@ -40,7 +40,8 @@ impl Part for Client {
     fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen)) {
         let Some(entry) = state.entry(id) else { return };
         entry.head = Some(head);
-        state.wake_exchange(id);
+        let waiter = entry.waiter.take();
+        state.wake_slot(waiter);
     }
 
     fn on_ended<S>(_: &mut State<Self, S>, _: ExchangeId) {}

@@ -7,11 +7,13 @@ use persist_core::{Client, ExchangeId, Phase, PoolError, Request, Slot};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
-use crate::client_conn::{ClientConn, Gates};
+use crate::client_conn::ClientConn;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::link::{State, Transport};
 use crate::race::{Either, race};
+use crate::round_trip::{RoundTrip, Trip};
+use crate::start::Gates;
 use crate::wait::Patience;
 use crate::waiting::Interest;
 
@@ -38,13 +40,22 @@ impl<S: Transport> ClientConn<S> {
         if let Some(two) = &self.two {
             return crate::http2::exchange(two, request, body, until).await;
         }
-        let id = match until {
-            None => self.start(request, body, place, Gates::Wait).await?,
-            Some(until) => self.start_until(request, body, until).await?,
+        let Some(until) = until else {
+            let trip = RoundTrip::new(self, request, body, place).await?;
+            return self.end_trip(trip).await;
         };
+        let id = self.start_until(request, body, until).await?;
         let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
         let patience = if first { Patience::None } else { Patience::OnePoll };
         self.receive(self.hold(id), patience).await
+    }
+
+    /// Waits for the reply, if it is behind others.
+    pub(crate) async fn end_trip(&self, trip: Trip) -> Result<Reply> {
+        match trip {
+            Trip::Reply(reply) => Ok(reply),
+            Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
+        }
     }
 
     async fn start_until(&self, request: &Request, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {

@@ -1,6 +1,7 @@
 //! The right to answer one request, and how answers reach the machine.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -308,7 +309,7 @@ impl<S: Transport> Outlet for Link<Server, S> {
                 return Poll::Ready(result);
             }
         }
-        let poll = self.poll((slot, Interest::Exchange(id), Hold::Firm), cx, |state, cx, _| {
+        let poll = self.poll((slot, &Cell::new(Interest::Exchange(id)), Hold::Firm), cx, |state, cx, _| {
             state.drive(cx, &mut None, &mut |state| answer.give(stamp, state))
         });
         if poll.is_ready() {
@@ -334,7 +335,7 @@ impl<S: Transport> Outlet for Link<Server, S> {
     }
 
     fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll((slot, Interest::Connection, Hold::Firm), cx, |state, cx, _| {
+        self.poll((slot, &Cell::new(Interest::Connection), Hold::Firm), cx, |state, cx, _| {
             state.drive(cx, &mut None, &mut |state| match state.ended(Phase::Send) {
                 None => (!state.conn.wants_write()).then_some(Ok(())),
                 error => error.map(Err),

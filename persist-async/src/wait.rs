@@ -1,5 +1,6 @@
 //! The future that most of this crate's futures are made of: tries something, drives the connection, tries again.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,7 @@ where
             return Poll::Pending;
         }
         let (attempt, flush) = (&mut this.attempt, this.flush);
-        this.link.poll((&mut this.slot, this.interest, Hold::Firm), cx, |state, cx, slot| {
+        this.link.poll((&mut this.slot, &Cell::new(this.interest), Hold::Firm), cx, |state, cx, slot| {
             let result = state.drive(cx, &mut None, &mut |state| attempt(state, slot));
             if result.is_some() && flush == Flush::IfAlone && state.conn.in_flight() <= 1 {
                 state.write_through(cx);

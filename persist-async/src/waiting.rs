@@ -121,7 +121,7 @@ impl<R: Role, S> State<R, S> {
         self.wakes = Wakes::Everybody;
     }
 
-    fn wake_slot(&mut self, slot: Option<Slot>) {
+    pub(crate) fn wake_slot(&mut self, slot: Option<Slot>) {
         let Some(slot) = slot.filter(|slot| self.polling != Some(*slot)) else { return };
         self.after = true;
         match &mut self.wakes {

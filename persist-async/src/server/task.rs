@@ -63,7 +63,7 @@ enum Turn {
     /// A body's reader is to be polled, without the lock.
     Body(Job),
     /// Nothing moves.
-    Parked { hungry: bool },
+    Parked(Appetite),
     /// Nothing will ever move again.
     Over,
 }
@@ -215,13 +215,10 @@ where
                         state.reader_waits = true;
                     }
                 }
-                Turn::Parked { hungry } => {
+                Turn::Parked(appetite) => {
                     state.leave_alone();
-                    if hungry {
-                        state.leave_hungry();
-                    } else {
-                        drop(state);
-                    }
+                    state.is_left(appetite);
+                    drop(state);
                     running.rest(service);
                     return Poll::Pending;
                 }
@@ -293,7 +290,7 @@ impl<S: Transport> State<Server, S> {
                 if room && self.arrived.is_some() {
                     return Turn::Request;
                 }
-                let read = appetite == Appetite::Hungry && self.fill(cx, scratch, &mut None);
+                let read = appetite == Appetite::Hungry && self.fill(cx, scratch, &mut None).is_some();
                 if room && self.arrived.is_some() {
                     return Turn::Request;
                 }
@@ -310,7 +307,7 @@ impl<S: Transport> State<Server, S> {
                     return Turn::Body(job);
                 }
                 if !self.arm(cx) {
-                    return Turn::Parked { hungry: appetite == Appetite::Hungry };
+                    return Turn::Parked(appetite);
                 }
             }
         })
