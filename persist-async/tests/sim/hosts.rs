@@ -1,19 +1,21 @@
 //! The servers: real ones, whose handlers do what each request's plan says. They can be told to end, crash, and start again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use persist_async::{
-    Body, Incoming, Listener, Method, Received, Response, Served, Server, ServerConfig, ServerHandle, StatusCode,
+    Body, Config, Incoming, Listener, Method, Received, Responder, Response, Served, Server, ServerConfig, ServerConn,
+    ServerHandle, StatusCode,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::dice::Dice;
-use crate::network::HostState;
+use crate::network::{HostState, SimListener};
 use crate::plan::{Answer, Drip, Plan, Takes, Way, content};
 use crate::plant::Plant;
+use crate::stream::SimStream;
 use crate::world::{Check, World};
 
 /// Long enough for whatever is pending.
@@ -22,17 +24,25 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(300);
 /// A server that runs.
 pub(crate) struct Running {
     server: usize,
-    handle: ServerHandle,
-    task: JoinHandle<std::io::Result<Served>>,
+    kind: Kind,
     life: Arc<Life>,
     /// The number of connections that there were before.
     first_link: usize,
 }
 
+/// A [`Server`], or [`ServerConn`]s that a program of its own accepts.
+enum Kind {
+    Server(ServerHandle, JoinHandle<std::io::Result<Served>>),
+    Conns(JoinHandle<()>),
+}
+
 /// One life of a server's process.
 struct Life {
     over: watch::Sender<bool>,
-    ending: AtomicBool,
+    /// It takes no more connections, and no more requests on those that it has.
+    ending: watch::Sender<bool>,
+    /// What is pending then is cut.
+    aborting: watch::Sender<bool>,
 }
 
 /// How servers are in one run.
@@ -42,6 +52,8 @@ pub(crate) struct ServerStyle {
     idle: Duration,
     requests_max: Option<u64>,
     connections_max: usize,
+    /// The second one is no `Server`.
+    second_is_bare: bool,
 }
 
 impl ServerStyle {
@@ -51,6 +63,7 @@ impl ServerStyle {
             idle: if calm { PATIENT } else { dice.pick(&[PATIENT, Duration::from_millis(700)]) },
             requests_max: if calm { None } else { dice.pick(&[None, None, Some(3)]) },
             connections_max: dice.pick(&[1_000, 1_000, 40]),
+            second_is_bare: dice.percent(50),
         }
     }
 }
@@ -67,16 +80,20 @@ impl Running {
         config.conn.timeouts.idle = Some(style.idle);
         config.conn.requests_max = style.requests_max;
         config.connections_max = style.connections_max;
-        let listener = Listener::of(world.net.listen(server));
-        let running = Server::new(listener).with_config(config).concurrent_handlers(style.concurrent);
-        let handle = running.handle();
-        let life = Arc::new(Life { over: watch::Sender::new(false), ending: AtomicBool::new(false) });
-        let task = tokio::spawn(running.serve({
-            let (world, life) = (world.clone(), life.clone());
-            move |received| handle_in(world.clone(), server, life.clone(), received)
-        }));
+        let listener = world.net.listen(server);
+        let signal = || watch::Sender::new(false);
+        let life = Arc::new(Life { over: signal(), ending: signal(), aborting: signal() });
         world.trace.say(format_args!("s{server} listens"));
-        Self { server, handle, task, life, first_link }
+        let kind = if server == 1 && style.second_is_bare {
+            Kind::Conns(tokio::spawn(serve_conns(world.clone(), listener, config.conn, life.clone())))
+        } else {
+            let running = Server::new(Listener::of(listener)).with_config(config).concurrent_handlers(style.concurrent);
+            let handle = running.handle();
+            let (world, life) = (world.clone(), life.clone());
+            let serving = running.serve(move |received| handle_in(world.clone(), server, life.clone(), received));
+            Kind::Server(handle, tokio::spawn(serving))
+        };
+        Self { server, kind, life, first_link }
     }
 
     /// Tells it to end, and waits until it has.
@@ -86,9 +103,24 @@ impl Running {
         if patience < PATIENT {
             world.net.harm(server);
         }
-        self.life.ending.store(true, Ordering::Relaxed);
-        self.handle.shutdown(patience);
-        let Ok(Ok(served)) = self.task.await else {
+        self.life.ending.send_replace(true);
+        let (handle, task) = match self.kind {
+            Kind::Server(handle, task) => (handle, task),
+            Kind::Conns(mut task) => {
+                if tokio::time::timeout(patience, &mut task).await.is_err() {
+                    let harmed = world.net.with(|net| net.links[self.first_link..].iter().any(|link| link.harmed));
+                    if patience == PATIENT && !harmed {
+                        world.oracle.broken("shutdown", format_args!("connections of s{server} do not end"));
+                    }
+                    self.life.aborting.send_replace(true);
+                    let _ = task.await;
+                }
+                world.trace.say(format_args!("s{server} has ended"));
+                return;
+            }
+        };
+        handle.shutdown(patience);
+        let Ok(Ok(served)) = task.await else {
             return world.oracle.broken("panic", format_args!("s{server} did not end well"));
         };
         world.trace.say(format_args!("s{server} has ended"));
@@ -98,14 +130,17 @@ impl Running {
                 world.oracle.broken("shutdown", format_args!("s{server} cut {} connections", served.aborted));
             }
         }
-        let (stats, accepted) = (self.handle.stats(), world.net.accepted(server));
+        let (stats, accepted) = (handle.stats(), world.net.accepted(server));
         if served.aborted == 0 && (stats.open, stats.accepted, served.connections) != (0, accepted, accepted) {
             world.oracle.broken("stats", format_args!("s{server} counts {stats:?}, {accepted} were accepted"));
         }
         let (written, read) = world
             .net
             .carried(self.first_link, |link| (link.between.1 == server).then_some(crate::link::Side::Acceptor));
-        if served.aborted == 0 && (stats.traffic.sent != written || stats.traffic.received > read) {
+        // Nobody counts what goes through a connection that was taken apart.
+        let upgraded = world.net.with(|net| net.links[self.first_link..].iter().any(|link| link.upgraded));
+        let differs = if upgraded { stats.traffic.sent > written } else { stats.traffic.sent != written };
+        if served.aborted == 0 && (differs || stats.traffic.received > read) {
             world
                 .oracle
                 .broken("stats", format_args!("s{server} counts {stats:?}; {written} were written, {read} read"));
@@ -117,10 +152,60 @@ impl Running {
         world.trace.say(format_args!("s{} crashes: {state:?}", self.server));
         self.life.over.send_replace(true);
         world.net.crash(self.server, state);
-        self.handle.shutdown(Duration::ZERO);
-        let _ = self.task.await;
+        self.life.ending.send_replace(true);
+        self.life.aborting.send_replace(true);
+        match self.kind {
+            Kind::Server(handle, task) => {
+                handle.shutdown(Duration::ZERO);
+                let _ = task.await;
+            }
+            Kind::Conns(task) => drop(task.await),
+        }
         // What it still listened to is gone, too.
         world.net.crash(self.server, state);
+    }
+}
+
+/// Accepts, and lets each connection have a task, and each request another one.
+async fn serve_conns(world: Arc<World>, listener: SimListener, config: Config, life: Arc<Life>) {
+    let config = Arc::new(config);
+    let mut conns = tokio::task::JoinSet::new();
+    let mut ending = life.ending.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = ending.wait_for(|ending| *ending) => break,
+            accepted = listener.next() => accepted,
+        };
+        match accepted {
+            Ok(stream) => drop(conns.spawn(serve_conn(world.clone(), stream, config.clone(), life.clone()))),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+    drop(listener);
+    while conns.join_next().await.is_some() {}
+}
+
+async fn serve_conn(world: Arc<World>, stream: SimStream, config: Arc<Config>, life: Arc<Life>) {
+    let conn = ServerConn::with_config(stream, config);
+    let (mut ending, mut aborting) = (life.ending.subscribe(), life.aborting.subscribe());
+    let mut ends = false;
+    loop {
+        let read = tokio::select! {
+            biased;
+            _ = aborting.wait_for(|aborting| *aborting) => {
+                conn.abort();
+                return;
+            }
+            _ = ending.wait_for(|ending| *ending), if !ends => {
+                conn.listener_gone();
+                ends = true;
+                continue;
+            }
+            read = conn.read() => read,
+        };
+        let Ok(Some(received)) = read else { return };
+        tokio::spawn(handle_in(world.clone(), 1, life.clone(), received));
     }
 }
 
@@ -149,6 +234,9 @@ async fn handle(world: &World, server: usize, life: &Life, n: u64, received: Rec
     if target != format!("/{n}") {
         world.oracle.broken("pairing", format_args!("request {n} came for {target}"));
     }
+    if head.field("Upgrade").is_some() {
+        return echo(world, n, responder).await;
+    }
     if world.strikes(Plant::HandledTwice, n) {
         world.oracle.arrives(n, head.method());
     }
@@ -162,7 +250,7 @@ async fn handle(world: &World, server: usize, life: &Life, n: u64, received: Rec
     }
     drop(body);
     tokio::time::sleep(plan.handling.think[1]).await;
-    if world.plant == Plant::ForgottenAtShutdown && life.ending.load(Ordering::Relaxed) {
+    if world.plant == Plant::ForgottenAtShutdown && *life.ending.borrow() {
         return;
     }
     let answer = match plan.handling.answer {
@@ -182,6 +270,22 @@ async fn handle(world: &World, server: usize, life: &Life, n: u64, received: Rec
     world.oracle.answers(n);
     let sent = responder.send(response, answer).await;
     world.trace.say(format_args!("s{server} answered {n}: {}", sent.is_ok()));
+}
+
+/// Takes the connection over, and gives back whatever comes, to its end.
+async fn echo(world: &World, n: u64, responder: Responder) {
+    let response = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Id", n.to_string()).expect("a value");
+    let response = response.field("Upgrade", "echo").expect("a value").field("Connection", "upgrade").expect("a value");
+    world.oracle.answers(n);
+    let Ok(hijacked) = responder.upgrade(response).await else { return };
+    let mut stream = hijacked.into_stream();
+    let mut buf = [0; 700];
+    while let Ok(read @ 1..) = stream.read(&mut buf).await {
+        if stream.write_all(&buf[..read]).await.is_err() {
+            return;
+        }
+    }
+    let _ = stream.shutdown().await;
 }
 
 /// Reads as much of the content as planned. False if it broke off.

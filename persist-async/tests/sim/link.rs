@@ -36,6 +36,8 @@ pub(crate) struct Link {
     is_cut: bool,
     /// Something other than its ends has interfered with it.
     pub(crate) harmed: bool,
+    /// It was taken over for something else than HTTP.
+    pub(crate) upgraded: bool,
     latency: (usize, usize),
     pub(crate) window: usize,
     short_reads: usize,
@@ -124,6 +126,7 @@ impl Link {
             acceptor: End::new(),
             is_cut: false,
             harmed: false,
+            upgraded: false,
             latency: style.latency,
             window: style.window,
             short_reads: style.short_reads,

@@ -198,6 +198,14 @@ impl Plan {
         match self.upload {
             Upload::Nothing => Body::empty(),
             Upload::Whole(len) => Body::from(content(self.n, Way::Up, len)),
+            Upload::Read { len, declared, pace } if pace.is_zero() => {
+                let mut rest = content(self.n, Way::Up, len);
+                let pieces = move |_: &mut Context<'_>| {
+                    let piece = rest.split_to(rest.len().min(15_000));
+                    Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+                };
+                Body::pieces(pieces, declared.then_some(len as u64))
+            }
             Upload::Read { len, declared, pace } => {
                 Body::reader(Drip::new(content(self.n, Way::Up, len), None, pace), declared.then_some(len as u64))
             }

@@ -9,12 +9,14 @@ use persist_async::{
     Client, ClientConfig, ClientConn, Config, Connector, DialTimer, Dialer, Disposition, Error, Exchange, Phase, Reply,
     Request, Stream, async_trait,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::dice::Dice;
 use crate::oracle::{Asker, Outcome};
 use crate::plan::{Plan, Reading, Way, content};
 use crate::plant::Plant;
+use crate::stream::SimStream;
 use crate::world::{Check, World};
 
 /// The deadline of a request that has none of its own; and when one that is not over by then never will be.
@@ -203,7 +205,8 @@ pub(crate) async fn bare(world: Arc<World>, client: usize, servers: usize, mut d
                 burst(&world, &conn, asker, &mut dice).await;
             }
         }
-        match dice.below(4) {
+        match dice.below(6) {
+            4 | 5 => upgrade(&world, conn, asker, &mut dice).await,
             0 => conn.abort(),
             1 => drop(conn.into_stream()),
             2 => drop(conn),
@@ -216,7 +219,53 @@ pub(crate) async fn bare(world: Arc<World>, client: usize, servers: usize, mut d
     }
 }
 
-async fn side_by_side(world: &World, conn: &ClientConn<crate::stream::SimStream>, asker: Asker, dice: &mut Dice) {
+/// Has the connection taken over at both ends: what is sent then comes back, no byte of it lost or read twice.
+async fn upgrade(world: &World, conn: ClientConn<SimStream>, asker: Asker, dice: &mut Dice) {
+    // The reference holds the connection's lock.
+    let Some(link) = conn.get_ref().map(|stream| stream.link) else { return };
+    world.net.with(|net| net.links[link].upgraded = true);
+    let plan = world.oracle.asks(asker, Plan::plain);
+    let n = plan.n;
+    let content = content(n, Way::Up, dice.pick(&[0, 10, 5_000, 60_000]));
+    let echoing = async {
+        let request = on_the_wire(&plan).field("Upgrade", "echo").expect("a value");
+        let request = request.field("Connection", "upgrade").expect("a value");
+        let reply = match conn.send(request, ()).await {
+            Ok(reply) => reply,
+            Err(error) => return failed(world, &error),
+        };
+        if reply.head.status().as_u16() != 101 {
+            return Outcome::Status(reply.head.status().as_u16());
+        }
+        drop(reply);
+        let Ok(stream) = conn.into_stream() else { return Outcome::BrokeOff };
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let mut check = Check::new(content.clone());
+        let sending = async { writing.write_all(&content).await.is_ok() && writing.shutdown().await.is_ok() };
+        let receiving = async {
+            let mut buf = [0; 900];
+            loop {
+                match reading.read(&mut buf).await {
+                    Ok(0) => return check.end().is_ok(),
+                    Ok(read) => {
+                        if let Err(what) = check.eat(&buf[..read]) {
+                            world.oracle.broken("content", format_args!("echo {n}: {what}"));
+                        }
+                    }
+                    Err(_) => return false,
+                }
+            }
+        };
+        match tokio::join!(sending, receiving) {
+            (true, true) => Outcome::Reply,
+            _ => Outcome::BrokeOff,
+        }
+    };
+    let outcome = within(world, &plan, echoing).await;
+    world.oracle.ends(n, outcome);
+}
+
+async fn side_by_side(world: &World, conn: &ClientConn<SimStream>, asker: Asker, dice: &mut Dice) {
     let plans: Vec<_> =
         (0..dice.within(1, 5)).map(|_| world.oracle.asks(asker, |n| Plan::draw(n, world.whims, dice))).collect();
     join_all(plans.iter().map(|plan| async {
@@ -232,12 +281,19 @@ async fn side_by_side(world: &World, conn: &ClientConn<crate::stream::SimStream>
     .await;
 }
 
-async fn burst(world: &World, conn: &ClientConn<crate::stream::SimStream>, asker: Asker, dice: &mut Dice) {
+async fn burst(world: &World, conn: &ClientConn<SimStream>, asker: Asker, dice: &mut Dice) {
     let mut written: Vec<(Plan, Exchange)> = Vec::new();
     for _ in 0..dice.within(1, 8) {
         let plan = world.oracle.asks(asker, |n| Plan::draw(n, world.whims, dice));
         match timeout(NEVER, conn.write(on_the_wire(&plan), plan.body())).await {
-            Ok(Ok(exchange)) => written.push((plan, exchange)),
+            Ok(Ok(exchange)) => {
+                // The next one would wait until this content is sent, and that, perhaps, until somebody reads the replies before it.
+                let is_long = plan.uploads() > 10_000;
+                written.push((plan, exchange));
+                if is_long {
+                    break;
+                }
+            }
             Ok(Err(error)) => {
                 world.oracle.ends(plan.n, failed(world, &error));
                 break;

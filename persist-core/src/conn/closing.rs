@@ -238,11 +238,15 @@ impl<R: Role> Conn<R> {
         }
         if self.queue.is_empty() {
             self.queue.shrink();
+            // What speaks another protocol from here on is not ours to end, however many requests it has carried and whatever we were told before.
+            let is_ours = !matches!(self.inbound, Inbound::Switched);
             if self.outbox.is_empty() {
                 self.outbox.free();
-                self.spent_age();
+                if is_ours {
+                    self.spent_age();
+                }
             }
-            if self.phase == Phase::Finishing {
+            if self.phase == Phase::Finishing && is_ours {
                 R::finish(self);
             }
         }

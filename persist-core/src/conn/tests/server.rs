@@ -303,6 +303,26 @@ fn upgrade_switches_and_what_follows_is_nobodys() {
 }
 
 #[test]
+fn an_upgrade_outlives_what_would_have_ended_the_connection() {
+    let mut config = Config::server();
+    config.requests_max = Some(1);
+    for told_to_end in [false, true] {
+        let mut rig = Rig::<Server>::with(config.clone());
+        rig.feed("GET /ws HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        if told_to_end {
+            rig.conn.close(rig.now);
+        }
+        let ticket = rig.ticket();
+        rig.conn
+            .send_response(ticket, StatusCode::SWITCHING_PROTOCOLS, [field("Upgrade", "x")], BodyLen::Empty, rig.now)
+            .expect("a switch");
+        assert_eq!(rig.sent(), "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
+        assert_eq!(rig.feed("frames"), ["0 switched", "pause"], "told to end: {told_to_end}");
+        assert!(!rig.conn.poll_shutdown(), "told to end: {told_to_end}");
+    }
+}
+
+#[test]
 fn a_refused_upgrade_goes_on_as_http() {
     let mut rig = Rig::server();
     rig.feed("GET /ws HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
