@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use persist_core::{
-    Client, CloseReason, Closed, Config, Delivery, ExchangeId, Phase, Request, ResponseHead, SendError,
+    Client, CloseReason, Closed, Config, Delivery, ExchangeId, Outline, Phase, Request, ResponseHead, SendError,
     Slot as CoreSlot,
 };
 
@@ -129,7 +129,7 @@ impl<S: Transport> ClientConn<S> {
         if let Some(two) = &self.two {
             return self.write_two(two.try_place()?, request.borrow(), body.into());
         }
-        let id = self.start(request.borrow(), &mut Some(body.into()), &mut None, Gates::Tell).await?;
+        let id = self.start(request.borrow().into(), &mut Some(body.into()), &mut None, Gates::Tell).await?;
         Ok(self.hold(id))
     }
 
@@ -151,7 +151,7 @@ impl<S: Transport> ClientConn<S> {
             let Some(place) = place.place.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
             return self.write_two(place, request.borrow(), body.into());
         }
-        let id = self.start(request.borrow(), &mut Some(body.into()), &mut place.slot, Gates::Tell).await?;
+        let id = self.start(request.borrow().into(), &mut Some(body.into()), &mut place.slot, Gates::Tell).await?;
         Ok(self.hold(id))
     }
 
@@ -192,12 +192,12 @@ impl<S: Transport> ClientConn<S> {
                 Some(place) => place,
                 None => two.place().await?,
             };
-            return two.begin(place, request, &mut Some(body))?.reply().await;
+            return two.begin(place, request.into(), &mut Some(body))?.reply().await;
         }
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
         let mut body = Some(body);
-        let trip = RoundTrip::new(self, request, &mut body, place).looking_first().await?;
+        let trip = RoundTrip::new(self, request.into(), &mut body, place).looking_first().await?;
         self.end_trip(trip).await
     }
 
@@ -394,7 +394,7 @@ impl<S: Transport> ClientConn<S> {
     /// A place that is not used up is left where it is.
     pub(crate) async fn start(
         &self,
-        request: &Request,
+        request: Outline<'_>,
         body: &mut Option<Body>,
         place: &mut Option<CoreSlot>,
         gates: Gates,

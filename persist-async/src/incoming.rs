@@ -271,9 +271,14 @@ impl Incoming {
         self.lease = None;
     }
 
+    /// Whether nothing more is needed from the connection.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.source, Source::Whole(_) | Source::Done)
+    }
+
     /// Keeps a pooled connection lent until nothing more is needed from it.
     pub(crate) fn keep(&mut self, lease: impl FnOnce() -> Lease) {
-        if !matches!(self.source, Source::Whole(_) | Source::Done) {
+        if !self.is_whole() {
             self.lease = Some(lease());
         }
     }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use persist_core::{Client, Glance, Verdict};
 use socket2::SockRef;
@@ -16,19 +16,27 @@ use crate::stream::{Stream, poll_now, receive};
 const LOOKS_MAX: u32 = 4;
 
 impl<S: Transport> Link<Client, S> {
+    /// Whether nothing is going on, and the look finds a reason why nothing must.
+    pub(crate) fn is_stale(&self) -> bool {
+        let mut state = self.lock();
+        state.conn.is_idle() && !state.is_usable(&self.waker)
+    }
+
     /// Whether an idle connection may carry another exchange: nothing has come that answers no request, not even an end of file. If it may
     /// not, it is ended. One system call, or one step through a TLS session; never waits.
     pub(crate) fn look(&self) -> bool {
-        let mut cx = Context::from_waker(&self.waker);
-        let mut state = self.lock();
-        state.tick();
-        state.look(&mut cx);
-        state.stream.is_some() && !state.conn.is_closing()
+        self.lock().is_usable(&self.waker)
     }
 }
 
 impl<S: Transport> State<Client, S> {
-    /// The same, under the lock.
+    fn is_usable(&mut self, waker: &Waker) -> bool {
+        self.tick();
+        self.look(&mut Context::from_waker(waker));
+        self.stream.is_some() && !self.conn.is_closing()
+    }
+
+    /// One look, under the lock.
     pub(crate) fn look(&mut self, cx: &mut Context<'_>) {
         self.pass_deadline();
         for look in 0.. {

@@ -3,7 +3,8 @@
 use std::pin::pin;
 use std::task::Context;
 
-use persist_core::{Client, ExchangeId, Phase, PoolError, Request, Slot};
+use persist_core::keep_alive::KeepAlive;
+use persist_core::{Client, ExchangeId, Outline, Phase, PoolError, Slot};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
@@ -21,7 +22,7 @@ impl<S: Transport> ClientConn<S> {
     /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request; complete by `until`.
     pub(crate) async fn exchange(
         &self,
-        request: &Request,
+        request: Outline<'_>,
         body: &mut Option<Body>,
         until: Option<Moment>,
     ) -> Result<Reply> {
@@ -32,7 +33,7 @@ impl<S: Transport> ClientConn<S> {
     pub(crate) async fn exchange_in(
         &self,
         place: &mut Option<Slot>,
-        request: &Request,
+        request: Outline<'_>,
         body: &mut Option<Body>,
         until: Option<Moment>,
     ) -> Result<Reply> {
@@ -58,7 +59,7 @@ impl<S: Transport> ClientConn<S> {
         }
     }
 
-    async fn start_until(&self, request: &Request, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
+    async fn start_until(&self, request: Outline<'_>, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
         let asked = Moment::now();
         let started = {
             let mut place = None;
@@ -75,6 +76,25 @@ impl<S: Transport> ClientConn<S> {
             state.conn.set_deadline(id, Some(until));
         });
         Ok(id)
+    }
+
+    /// What the peer has announced, and whether no further exchange can begin.
+    pub(crate) fn standing(&self) -> (Option<KeepAlive>, bool) {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return (None, two.is_closing());
+        }
+        let state = self.link.lock();
+        (state.conn.announced(), state.is_closing())
+    }
+
+    /// Whether the connection is idle and fails a [look](Self::is_reusable). One that is in use is its users' to judge.
+    pub(crate) fn is_stale(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.in_flight() == 0 && two.is_closing();
+        }
+        self.link.is_stale()
     }
 
     /// Waits until nothing is going on, or nothing will ever again.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use persist_core::{Client, ExchangeId, Request, Slot as CoreSlot};
+use persist_core::{Client, ExchangeId, Outline, Slot as CoreSlot};
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
@@ -19,7 +19,7 @@ use crate::wakers::{Hold, Slot};
 /// Waits for its turn, writes a request, and reads its reply. Dropping it gives the exchange up.
 pub(crate) struct RoundTrip<'a, S: Transport> {
     conn: &'a ClientConn<S>,
-    request: &'a Request,
+    request: Outline<'a>,
     body: &'a mut Option<Body>,
     place: &'a mut Option<CoreSlot>,
     /// Whether a connection that was used before is looked at first.
@@ -41,7 +41,7 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
     /// Of a request whose body stays where it is unless the connection takes the request.
     pub(crate) fn new(
         conn: &'a ClientConn<S>,
-        request: &'a Request,
+        request: Outline<'a>,
         body: &'a mut Option<Body>,
         place: &'a mut Option<CoreSlot>,
     ) -> Self {
@@ -60,7 +60,7 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Trip>> {
         let Self { conn, request, body, place, looks, slot, begun } = self.get_mut();
-        let conn = *conn;
+        let (conn, request) = (*conn, *request);
         let interest = Cell::new(begun.map_or(Interest::Turn, Interest::Exchange));
         let mut attempt = |state: &mut State<Client, S>, slot| {
             let id = match *begun {

@@ -1,6 +1,6 @@
 //! How a request gets into the machine of a client's connection, in its turn.
 
-use persist_core::{BodyLen, Client, ExchangeId, Phase, Request, SendError, Slot as CoreSlot};
+use persist_core::{BodyLen, Client, ExchangeId, Method, Outline, Phase, SendError, Slot as CoreSlot};
 
 use crate::body::Body;
 use crate::entry::Entry;
@@ -19,7 +19,7 @@ pub(crate) enum Gates {
 
 /// A request that is to be begun. What is not used up is left where it is.
 pub(crate) struct Start<'a> {
-    pub(crate) request: &'a Request,
+    pub(crate) request: Outline<'a>,
     pub(crate) body: &'a mut Option<Body>,
     pub(crate) place: &'a mut Option<CoreSlot>,
     pub(crate) gates: Gates,
@@ -44,7 +44,7 @@ impl<S: Transport> State<Client, S> {
         let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
         match self.begin(request, body_len, place) {
             Ok(id) => {
-                self.carry(id, request, body.take().unwrap_or_default());
+                self.carry(id, request.method, body.take().unwrap_or_default());
                 Some(Ok(id))
             }
             Err(error) if waits(&error, gates) => None,
@@ -54,12 +54,12 @@ impl<S: Transport> State<Client, S> {
 
     fn begin(
         &mut self,
-        request: &Request,
+        request: Outline<'_>,
         body: BodyLen,
         place: &mut Option<CoreSlot>,
     ) -> Result<ExchangeId, SendError> {
         let now = self.now();
-        let Request { method, target, fields } = request;
+        let Outline { method, target, fields } = request;
         // A place is given back by the machine if the request is refused, so only a request that may be sent uses it up.
         let slot = match self.conn.may_send() {
             Err(SendError::BodyUnfinished) => return Err(SendError::BodyUnfinished),
@@ -71,8 +71,8 @@ impl<S: Transport> State<Client, S> {
         }
     }
 
-    fn carry(&mut self, id: ExchangeId, request: &Request, body: Body) {
-        let span = self.span.exchange(id.number(), request.method.as_str());
+    fn carry(&mut self, id: ExchangeId, method: &Method, body: Body) {
+        let span = self.span.exchange(id.number(), method.as_str());
         let _entered = span.enter();
         self.enter(Entry { span: span.clone(), ..Entry::new(id) });
         self.begin_body(id, body);

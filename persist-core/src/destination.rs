@@ -150,7 +150,7 @@ impl Destination {
 
     /// The value of `Host`: the port is left out where it is the scheme's own (RFC 9110 §7.2).
     pub fn authority(&self) -> String {
-        let mut authority = String::new();
+        let mut authority = String::with_capacity(32);
         self.push_authority(&mut authority);
         authority
     }

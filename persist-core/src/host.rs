@@ -162,7 +162,7 @@ pub(crate) fn push_decimal(out: &mut String, number: u16) {
             break;
         }
     }
-    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+    out.push_str(core::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
 }
 
 impl fmt::Display for Host {

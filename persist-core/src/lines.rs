@@ -46,6 +46,9 @@ pub trait Write {
     fn write(self, out: &mut Vec<u8>) -> Notes;
 }
 
+/// How names of fields begin that are meant for a proxy.
+const PROXY: &[u8; 6] = b"proxy-";
+
 /// What fields say that steers the connection that sends them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
@@ -61,6 +64,8 @@ impl Notes {
     pub(crate) const EXPECT_CONTINUE: u16 = 1 << 4;
     pub(crate) const DATE: u16 = 1 << 5;
     pub(crate) const SERVER: u16 = 1 << 6;
+    /// A field whose name begins with `Proxy-`.
+    pub(crate) const PROXY: u16 = 1 << 9;
     const CONTENT_LENGTH: u16 = 1 << 7;
     const TRANSFER_ENCODING: u16 = 1 << 8;
 
@@ -127,13 +132,15 @@ impl Notes {
         }
     }
 
-    /// The same, and whether it is one that a [`Stamp`](crate::Stamp) would add.
+    /// The same, and whether it is one that a [`Stamp`](crate::Stamp) would add, or that is meant for a proxy.
     const fn of_standing(name: &[u8], value: &[u8]) -> Self {
         let mut notes = Self::of(name, value);
         if is_token(name, b"date") {
             notes.flags |= Self::DATE;
         } else if is_token(name, b"server") {
             notes.flags |= Self::SERVER;
+        } else if name.len() > PROXY.len() && is_token(name.split_at(PROXY.len()).0, PROXY) {
+            notes.flags |= Self::PROXY;
         }
         notes
     }
@@ -258,6 +265,13 @@ impl fmt::Debug for FieldLines<'_> {
 pub struct Joined<'a, F> {
     lines: FieldLines<'a>,
     others: F,
+}
+
+impl<'a> Joined<'a, FieldLines<'a>> {
+    /// The fields, in order.
+    pub fn iter(self) -> impl Iterator<Item = Field<'a>> + Clone {
+        self.lines.iter().chain(self.others.iter())
+    }
 }
 
 impl<'f, I: IntoIterator<Item = Field<'f>>> Write for I {

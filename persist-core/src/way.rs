@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use crate::destination::Destination;
 use crate::field::Fields;
-use crate::lines::{FieldLines, Joined};
+use crate::lines::{FieldLines, Joined, Notes};
 use crate::message::Request;
 use crate::method::Method;
 use crate::route::{Route, TargetForm};
@@ -82,10 +82,8 @@ impl Way {
     pub fn outline<'r>(&'r self, request: &'r Request) -> Option<Outline<'r>> {
         let route = &*self.route;
         let plain = route.target_form == TargetForm::Origin && route.fields.is_empty();
-        if !plain
-            || request.method == Method::CONNECT
-            || !request.fields.iter().all(|field| route.target_form.passes_on(field))
-        {
+        let lines = request.fields.lines();
+        if !plain || request.method == Method::CONNECT || lines.notes().say(Notes::PROXY) {
             return None;
         }
         let target = match &request.target[split(&request.target)?..] {
@@ -99,7 +97,6 @@ impl Way {
             }
             _ => return None,
         };
-        let lines = request.fields.lines();
         let host = if lines.notes().hosts() == 0 { self.host.lines() } else { FieldLines::EMPTY };
         Some(Outline { method: &request.method, target, fields: host.and(lines) })
     }

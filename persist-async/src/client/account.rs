@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
-use persist_core::{Destination, Request};
+use persist_core::{Destination, Ledger, Request, Ways};
 
 use super::shared::Shared;
 use crate::error::Error;
+
+/// What a client remembers: the places that it sent requests to, and how many of these are unfinished.
+pub(super) struct Book {
+    pub(super) ledger: Ledger,
+    pub(super) ways: Ways,
+    /// Requests so far.
+    pub(super) requests: u64,
+}
 
 /// One unfinished request.
 pub(crate) struct Account {
@@ -25,8 +33,10 @@ pub(super) enum Failures {
 
 impl Account {
     pub(super) fn open(shared: &Arc<Shared>, destination: Destination) -> Self {
-        shared.count(|stats| stats.requests += 1);
-        shared.ledger().begin(&destination);
+        let mut book = shared.book();
+        book.requests += 1;
+        book.ledger.begin(&destination);
+        drop(book);
         Self { shared: shared.clone(), destination, request: None }
     }
 
@@ -44,7 +54,7 @@ impl Account {
 
     pub(super) fn failed(&self, request: &Request, error: &Error) {
         let now = self.shared.now();
-        self.shared.ledger().fail(&self.destination, request, error, now);
+        self.shared.book().ledger.fail(&self.destination, request, error, now);
     }
 
     /// Its reply's content broke off: the error, with the destination's name.
@@ -59,6 +69,6 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.shared.ledger().end(&self.destination);
+        self.shared.book().ledger.end(&self.destination);
     }
 }

@@ -31,16 +31,22 @@ impl Lease {
         Self { shared: shared.clone(), id, conn, state: Lent::Out, account: None }
     }
 
-    pub(super) fn id(&self) -> ConnId {
-        self.id
-    }
-
     pub(super) fn conn(&self) -> &ClientConn<Stream> {
         &self.conn
     }
 
     pub(super) fn keep(&mut self, account: Account) {
         self.account = Some(account);
+    }
+
+    /// The reply's head is here. If it `is_whole`, the connection is free again at once.
+    pub(super) fn answered(&mut self, is_whole: bool) {
+        let (announced, is_over) = self.conn.standing();
+        let is_free = is_whole && !is_over;
+        if is_free {
+            self.state = Lent::Returned;
+        }
+        self.shared.answered(self.id, announced, is_free);
     }
 
     /// The content of the reply broke off: the error, with the destination's name.

@@ -7,11 +7,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
-    Attempts, ClientConfig, ClientStats, Contradiction, Decision, Destination, Pending, Phase, Repeatable, Replay,
-    Request, Route,
+    Attempts, ClientConfig, ClientStats, Contradiction, Decision, Destination, Outline, Pending, Phase, Repeatable,
+    Replay, Request, Route, Way,
 };
 use tokio::time::Instant as Moment;
 
@@ -23,9 +22,12 @@ use crate::resumable_body::ResumableBody;
 use crate::trace::tell;
 
 mod account;
+mod dialing;
 mod jobs;
 mod lease;
 mod shared;
+mod state;
+mod turn;
 mod upkeep;
 
 use account::{Account, Failures};
@@ -185,10 +187,13 @@ impl Client {
         until: Option<Moment>,
         failures: Failures,
     ) -> Result<Reply> {
-        let (destination, target) =
-            Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
+        let way = self.shared.book().ways.find(&request.target).cloned();
+        let (destination, known) = match way.as_ref().and_then(|way| Some((way, way.outline(request)?))) {
+            Some((way, outline)) => (way.destination().clone(), Some((way, outline))),
+            None => (destination_of(request)?.0, None),
+        };
         let account = Account::open(&self.shared, destination);
-        match self.routed(request, (account.destination(), &target), body, until).await {
+        match self.routed(request, account.destination(), known, body, until).await {
             Ok((mut reply, lease)) => {
                 reply.body.keep(|| {
                     let mut lease = lease;
@@ -213,13 +218,27 @@ impl Client {
     async fn routed(
         &self,
         request: &Request,
-        (destination, target): (&Destination, &str),
+        destination: &Destination,
+        known: Option<(&Arc<Way>, Outline<'_>)>,
         body: Body,
         until: Option<Moment>,
     ) -> Result<(Reply, Lease)> {
-        let route = self.shared.config.router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
-        let wire = route.request(request, destination, target)?;
-        self.attempts(&Arc::new(route), &wire, body, until).await
+        let (found, written);
+        let (way, outline) = match known {
+            Some(known) => known,
+            None => {
+                found = self.shared.find_way(&request.target, destination)?;
+                let outline = match found.outline(request) {
+                    Some(outline) => outline,
+                    None => {
+                        written = found.route().request(request, destination, &destination_of(request)?.1)?;
+                        Outline::from(&written)
+                    }
+                };
+                (&found, outline)
+            }
+        };
+        self.attempts(way.route(), (request, outline), body, until).await
     }
 
     /// Waits as long as the policy says before the retry that `attempts` counts.
@@ -243,7 +262,7 @@ impl Client {
     async fn attempts(
         &self,
         route: &Arc<Route>,
-        wire: &Request,
+        (request, outline): (&Request, Outline<'_>),
         body: Body,
         until: Option<Moment>,
     ) -> Result<(Reply, Lease)> {
@@ -255,14 +274,13 @@ impl Client {
         // What became of it before: a retry takes nothing back.
         let mut earlier: Option<Error> = None;
         loop {
-            let lease = match self.shared.acquire(route, want, until).await {
+            let mut lease = match self.shared.acquire(route, want, until).await {
                 Ok(lease) => lease,
                 Err(error) => return Err(error.after(earlier)),
             };
-            let error = match lease.conn().exchange(wire, &mut body, until).await {
+            let error = match lease.conn().exchange(outline, &mut body, until).await {
                 Ok(reply) => {
-                    let announced = reply.head.field("Keep-Alive").map(|value| KeepAlive::parse(value.as_bytes()));
-                    self.shared.answered(&lease, announced);
+                    lease.answered(reply.body.is_whole());
                     return Ok((reply, lease));
                 }
                 Err(error) => error,
@@ -276,7 +294,7 @@ impl Client {
             match error.failure() {
                 Some(failure) => {
                     lease.end(Loss::Broken);
-                    let repeatable = Repeatable::of(&wire.method, &wire.fields);
+                    let repeatable = Repeatable::of(&request.method, &request.fields);
                     match config.retry.decide(failure, repeatable, replay, attempts) {
                         Decision::Retry { attempts: next, .. } => attempts = next,
                         Decision::GiveUp(_) => return Err(error.after(earlier)),
@@ -310,6 +328,11 @@ impl Client {
             earlier = Some(error.after(earlier));
         }
     }
+}
+
+/// Where a request goes, and the target to ask for there.
+fn destination_of(request: &Request) -> Result<(Destination, String)> {
+    Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))
 }
 
 /// Far in the future if that cannot be said.

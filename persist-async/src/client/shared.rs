@@ -1,22 +1,26 @@
 //! The pool of a client: the core decides, and this carries it out.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 
 use persist_core::keep_alive::KeepAlive;
-use persist_core::pool::{Action, ConnId, Counts, Loss, Pool, PoolError, Use, WaiterId, Want};
+use persist_core::pool::{ConnId, Counts, Loss, Pool, Use, Want};
 use persist_core::{
-    Checking, ClientConfig, ClientStats, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, PoolKey,
-    Route, Upkeep,
+    Checking, ClientConfig, ClientStats, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, Route,
+    Upkeep, Way, Ways,
 };
 
+use super::account::Book;
+use super::dialing::Dial;
+#[cfg(feature = "tracing")]
+use super::dialing::end_of;
 use super::jobs::Work;
 use super::lease::Lease;
 use super::random;
+use super::state::{Asking, Call, Open, State, Todo, Waiting};
+use super::turn::{Asked, Turn};
 use super::upkeep::{Bell, Held, Keeper, Runs, Wake};
 use crate::client_conn::ClientConn;
 use crate::clock::Clock;
@@ -29,64 +33,12 @@ use crate::trace::tell;
 /// What all clones of a client share.
 pub(crate) struct Shared {
     pub(super) config: ClientConfig,
-    conn_config: Arc<Config>,
-    connector: Connector,
+    pub(super) conn_config: Arc<Config>,
+    pub(super) connector: Connector,
     state: Mutex<State>,
-    ledger: Mutex<Ledger>,
+    book: Mutex<Book>,
     pub(super) bell: Arc<Bell>,
     clock: Clock,
-}
-
-struct State {
-    pool: Pool,
-    upkeep: Upkeep,
-    conns: BTreeMap<ConnId, Open>,
-    waiting: HashMap<WaiterId, Waiting>,
-    /// How to dial under each key that somebody waits for, and how many do.
-    routes: HashMap<PoolKey, (Arc<Route>, usize)>,
-    /// The upkeep that runs, if one does, and when it wakes by itself.
-    keeper: Option<u64>,
-    keepers: u64,
-    wakes_at: Option<Instant>,
-    /// Counts, and what the connections that are gone had carried.
-    stats: ClientStats,
-}
-
-struct Open {
-    conn: Arc<ClientConn<Stream>>,
-    route: Arc<Route>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    waker: Option<Waker>,
-    outcome: Option<Result<Handed>>,
-}
-
-/// A connection that is a waiter's, and whether it was used before.
-type Handed = (ConnId, Arc<ClientConn<Stream>>, bool);
-
-/// Somebody who asks for a connection just now, and may have it at once.
-struct Asking<'a> {
-    waiter: WaiterId,
-    route: &'a Arc<Route>,
-    outcome: Option<Result<Handed>>,
-}
-
-/// What is to be done once the lock is released.
-#[derive(Default)]
-struct Todo {
-    dials: Vec<(ConnId, Arc<Route>)>,
-    wakers: Vec<Waker>,
-    closed: Vec<Open>,
-    /// The upkeep must know: wake it, or start it.
-    upkeep: Option<Call>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
-    Wake,
-    Start,
 }
 
 impl Shared {
@@ -95,29 +47,33 @@ impl Shared {
         // RFC 9112 §9.3.2: nobody knows, before its first reply, whether a peer can be pipelined to.
         let conn_config = Arc::new(config.conn.clone().replacement());
         let clock = Clock::start();
-        let state = State {
-            pool,
-            upkeep: Upkeep::new(config.upkeep, clock.now())?,
-            conns: BTreeMap::new(),
-            waiting: HashMap::new(),
-            routes: HashMap::new(),
-            keeper: None,
-            keepers: 0,
-            wakes_at: None,
-            stats: ClientStats::default(),
-        };
-        let ledger = Mutex::new(Ledger::new(config.failures_max));
-        let (state, bell) = (Mutex::new(state), Arc::default());
-        Ok(Arc::new(Self { config, conn_config, connector, state, ledger, bell, clock }))
+        let state = State::new(pool, Upkeep::new(config.upkeep, clock.now())?);
+        let book = Book { ledger: Ledger::new(config.failures_max), ways: Ways::default(), requests: 0 };
+        let (state, book, bell) = (Mutex::new(state), Mutex::new(book), Arc::default());
+        Ok(Arc::new(Self { config, conn_config, connector, state, book, bell, clock }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The book of requests. Its lock is a leaf.
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its lock is a leaf.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way that `url` takes to `destination`, from the book or from the router.
+    pub(super) fn find_way(&self, url: &str, destination: &Destination) -> Result<Arc<Way>> {
+        if let Some(way) = self.book().ways.find(url) {
+            return Ok(way.clone());
+        }
+        let router = &*self.config.router;
+        let route = router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
+        let way = Arc::new(Way::new(destination.clone(), route));
+        if router.routes_last() {
+            self.book().ways.keep(url, way.clone());
+        }
+        Ok(way)
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -132,6 +88,7 @@ impl Shared {
         let state = self.state();
         let mut stats = state.stats;
         stats.pool = state.pool.counts();
+        stats.requests = self.book().requests;
         let open: Vec<_> = state.conns.values().map(|open| open.conn.clone()).collect();
         drop(state);
         for conn in open.iter().map(|conn| conn.stats()) {
@@ -146,20 +103,27 @@ impl Shared {
     }
 
     pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
-        self.ledger().take(destination, self.clock.now())
+        self.book().ledger.take(destination, self.clock.now())
     }
 
     /// Tells the pool something, and carries out what it decides.
-    fn tell<T>(self: &Arc<Self>, failed: Option<&Error>, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn tell<T>(self: &Arc<Self>, failed: Option<&Error>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
         let mut todo = Todo::default();
         state.carry_out(&mut todo, failed, None);
         drop(state);
-        let dials = std::mem::take(&mut todo.dials);
-        self.finish(todo);
-        self.leave_to_upkeep(dials.into_iter().map(|(id, route)| Dial::begin(self, id, route)));
+        self.after(todo);
         result
+    }
+
+    /// What is to be done after the lock, where nobody waits who could dial.
+    fn after(self: &Arc<Self>, mut todo: Todo) {
+        if !todo.is_empty() {
+            let dials = std::mem::take(&mut todo.dials);
+            self.finish(todo);
+            self.leave_to_upkeep(dials.into_iter().map(|(id, route)| Dial::begin(self, id, route)));
+        }
     }
 
     fn finish(self: &Arc<Self>, todo: Todo) {
@@ -261,10 +225,17 @@ impl Shared {
         if state.keeper != Some(turn) {
             return Wake::Never;
         }
-        let due = state.due();
-        if due.is_none() && !stays && !self.bell.has_work() {
-            state.keeper = None;
-            return Wake::Never;
+        let mut due = state.due();
+        if due.is_none() {
+            // While connections carry requests there is nothing to do, but mostly there will be soon: ending and beginning again with each
+            // request would cost more than waiting in vain.
+            if state.pool.counts().open > 0 {
+                let now = self.clock.now();
+                due = state.wakes_at.filter(|at| *at > now).or_else(|| Some(now + self.config.upkeep.interval));
+            } else if !stays && !self.bell.has_work() {
+                state.keeper = None;
+                return Wake::Never;
+            }
         }
         state.wakes_at = due;
         Wake::At(due.map(|due| self.clock.deadline(due)))
@@ -288,7 +259,7 @@ impl Shared {
             };
             let lease = Lease::new(self, id, conn);
             // Row 20 of the promise: one look at the socket before a connection is used again.
-            if !reused || !lease.conn().is_idle() || lease.conn().is_reusable() {
+            if !reused || !lease.conn().is_stale() {
                 return Ok(lease);
             }
             self.stale(lease.conn());
@@ -306,6 +277,20 @@ impl Shared {
         let key = &route.pool_key;
         let mut todo = Todo::default();
         let mut state = self.state();
+        // Mostly nobody waits, and something is idle.
+        if want == Want::Any
+            && let Some((id, reused)) = state.pool.take(key, now)
+        {
+            match state.conns.get(&id).map(|open| open.conn.clone()) {
+                Some(conn) => {
+                    state.carry_out(&mut todo, None, None);
+                    drop(state);
+                    self.after(todo);
+                    return Ok(Asked::Answered(Ok((id, conn, reused))));
+                }
+                None => state.pool.handle_closed(id, Loss::Expected, now, random()),
+            }
+        }
         let waiter = state.pool.acquire(key, want, deadline, now).map_err(|error| Error::new(Phase::Wait, error))?;
         let mut asking = Asking { waiter, route, outcome: None };
         state.carry_out(&mut todo, None, Some(&mut asking));
@@ -329,9 +314,14 @@ impl Shared {
         Ok(asked)
     }
 
-    pub(super) fn answered(self: &Arc<Self>, lease: &Lease, announced: Option<KeepAlive>) {
+    pub(super) fn answered(self: &Arc<Self>, id: ConnId, announced: Option<KeepAlive>, is_free: bool) {
         let now = self.clock.now();
-        self.tell(None, |state| state.pool.handle_response(lease.id(), announced, now));
+        self.tell(None, |state| {
+            state.pool.handle_response(id, announced, now);
+            if is_free {
+                state.pool.release(id, Use::Completed, now);
+            }
+        });
     }
 
     pub(super) fn released(self: &Arc<Self>, id: ConnId, how: Use) {
@@ -358,7 +348,7 @@ impl Shared {
         true
     }
 
-    fn dialed(self: &Arc<Self>, id: ConnId, route: &Arc<Route>, outcome: Result<ClientConn<Stream>>) {
+    pub(super) fn dialed(self: &Arc<Self>, id: ConnId, route: &Arc<Route>, outcome: Result<ClientConn<Stream>>) {
         let now = self.clock.now();
         match outcome {
             Ok(conn) => {
@@ -381,187 +371,6 @@ impl Shared {
             }
         }
     }
-}
-
-impl State {
-    fn carry_out(&mut self, todo: &mut Todo, failed: Option<&Error>, mut asking: Option<&mut Asking<'_>>) {
-        while let Some(action) = self.pool.poll_action() {
-            match action {
-                Action::Dial { conn, key } => {
-                    let asked = asking.as_ref().filter(|asking| asking.route.pool_key == key);
-                    let route =
-                        asked.map(|asking| asking.route).or_else(|| self.routes.get(&key).map(|(route, _)| route));
-                    todo.dials.extend(route.map(|route| (conn, route.clone())));
-                }
-                Action::Hand { waiter, conn, reused } => {
-                    if let Some(open) = self.conns.get(&conn) {
-                        let outcome = Ok((conn, open.conn.clone(), reused));
-                        self.answer(waiter, outcome, todo, asking.as_deref_mut());
-                    }
-                }
-                Action::Close { conn, .. } => todo.closed.extend(self.conns.remove(&conn)),
-                Action::Fail { waiter, error } => {
-                    let outcome = match (&error, failed) {
-                        (PoolError::DialFailed { .. }, Some(cause)) => Err(cause.clone()),
-                        (PoolError::DialFailed { .. }, None) => Err(Error::new(Phase::Connect, error)),
-                        _ => Err(Error::new(Phase::Wait, error)),
-                    };
-                    self.answer(waiter, outcome, todo, asking.as_deref_mut());
-                }
-                _ => {}
-            }
-        }
-        let due = self.due();
-        todo.upkeep = match (self.keeper, due) {
-            (_, None) => None,
-            (None, Some(_)) => Some(Call::Start),
-            (Some(_), Some(due)) => self.wakes_at.is_none_or(|at| due < at).then_some(Call::Wake),
-        };
-        if todo.upkeep == Some(Call::Wake) {
-            self.wakes_at = due; // it is on its way
-        }
-    }
-
-    fn answer(&mut self, waiter: WaiterId, outcome: Result<Handed>, todo: &mut Todo, asking: Option<&mut Asking<'_>>) {
-        if let Some(asking) = asking.filter(|asking| asking.waiter == waiter) {
-            asking.outcome = Some(outcome);
-        } else if let Some(waiting) = self.waiting.get_mut(&waiter) {
-            waiting.outcome = Some(outcome);
-            todo.wakers.extend(waiting.waker.take());
-        }
-    }
-
-    /// When time alone changes something.
-    fn due(&self) -> Option<Instant> {
-        self.pool.poll_timeout().into_iter().chain(self.upkeep.poll_timeout(&self.pool)).min()
-    }
-}
-
-/// What became of a call for a connection.
-enum Asked<'a> {
-    Answered(Result<Handed>),
-    Waits(Turn<'a>),
-}
-
-/// A place in the pool's queue. Dropped before its turn was taken, it goes to the next.
-struct Turn<'a> {
-    shared: &'a Arc<Shared>,
-    waiter: WaiterId,
-    key: &'a PoolKey,
-    /// Dials that began when this began to wait.
-    dials: Vec<Pin<Box<Dial>>>,
-}
-
-impl Turn<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handed>> {
-        loop {
-            if let Some(outcome) = self.outcome(cx) {
-                return Poll::Ready(outcome);
-            }
-            let before = self.dials.len();
-            self.dials.retain_mut(|dial| dial.as_mut().poll(cx).is_pending());
-            if self.dials.len() == before {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    fn outcome(&self, cx: &Context<'_>) -> Option<Result<Handed>> {
-        let mut state = self.shared.state();
-        let waiting = state.waiting.get_mut(&self.waiter)?;
-        if waiting.outcome.is_some() {
-            return state.waiting.remove(&self.waiter)?.outcome;
-        }
-        if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            waiting.waker = Some(cx.waker().clone());
-        }
-        None
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let now = self.shared.clock.now();
-        self.shared.tell(None, |state| {
-            if let Some((_, waiting)) = state.routes.get_mut(self.key) {
-                *waiting -= 1;
-                if *waiting == 0 {
-                    state.routes.remove(self.key);
-                }
-            }
-            match state.waiting.remove(&self.waiter).map(|waiting| waiting.outcome) {
-                Some(Some(Ok((id, ..)))) => state.pool.release(id, Use::Unused, now),
-                Some(None) => _ = state.pool.cancel(self.waiter, now),
-                Some(Some(Err(_))) | None => {}
-            }
-        });
-        // A connection that is nearly there is not wasted, but one of a runtime that is gone is lost.
-        let dials = std::mem::take(&mut self.dials);
-        if !dials.is_empty() && sync::runtime().is_some() {
-            self.shared.bell.push(dials.into_iter().map(|dial| dial as Work));
-            self.shared.start_upkeep();
-        }
-    }
-}
-
-/// A dial that is under way. Dropped before its end (with its runtime), it counts as one that failed.
-struct Dial {
-    client: Weak<Shared>,
-    id: ConnId,
-    route: Arc<Route>,
-    work: Pin<Box<dyn Future<Output = Result<ClientConn<Stream>>> + Send>>,
-    is_done: bool,
-}
-
-impl Dial {
-    fn begin(shared: &Arc<Shared>, id: ConnId, route: Arc<Route>) -> Self {
-        tell!(to = %end_of(&route), "dialling");
-        shared.count(|stats| stats.dials += 1);
-        let (connector, router, to) = (shared.connector.clone(), shared.config.router.clone(), route.clone());
-        let config = shared.conn_config.clone();
-        let work = async move {
-            let stream = connector.connect(&to, &*router).await?;
-            #[cfg(feature = "http2")]
-            if let Some(http2) = connector.http2_over(&stream) {
-                return ClientConn::http2(stream, http2.with_timeouts_of(&config)).await;
-            }
-            #[cfg(feature = "tls")]
-            crate::tls::judge_alpn(&stream)?;
-            Ok(ClientConn::with_config(stream, config))
-        };
-        Self { client: Arc::downgrade(shared), id, route, work: Box::pin(work), is_done: false }
-    }
-
-    fn end(&mut self, outcome: Result<ClientConn<Stream>>) {
-        self.is_done = true;
-        if let Some(shared) = self.client.upgrade() {
-            shared.dialed(self.id, &self.route, outcome);
-        }
-    }
-}
-
-impl Future for Dial {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let outcome = ready!(self.work.as_mut().poll(cx));
-        self.end(outcome);
-        Poll::Ready(())
-    }
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.end(Err(Error::new(Phase::Connect, "whoever dialled is gone: its runtime has shut down")));
-        }
-    }
-}
-
-/// Where a route's socket or last tunnel leads.
-#[cfg(feature = "tracing")]
-fn end_of(route: &Route) -> String {
-    route.hops.last().map(|hop| hop.to.to_string()).unwrap_or_default()
 }
 
 /// Nobody has a client of it any more: idle connections end in an orderly way.

@@ -174,7 +174,7 @@ impl Drop for Held {
 async fn probe(mut held: Held, host: String, within: std::time::Duration) {
     let until = tokio::time::Instant::now() + within;
     let Ok(request) = Request::new(Method::OPTIONS, "*").field("Host", host) else { return };
-    let asked = held.conn.exchange(&request, &mut None, Some(until)).await;
+    let asked = held.conn.exchange((&request).into(), &mut None, Some(until)).await;
     let answered = match asked {
         Ok(mut reply) => tokio::io::copy(&mut reply.body, &mut tokio::io::sink()).await.is_ok(),
         Err(_) => false,

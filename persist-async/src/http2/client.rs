@@ -14,7 +14,7 @@ use h2::client::{self, Connection, SendRequest};
 use h2::{Reason, SendStream};
 use http::uri::Scheme;
 use persist_core::{
-    Blame, CloseReason, Closed, ConnStats, Delivery, Phase, Request, SendError, StateEvent, StateWatch,
+    Blame, CloseReason, Closed, ConnStats, Delivery, Outline, Phase, Request, SendError, StateEvent, StateWatch,
 };
 use tokio::sync::TryAcquireError;
 use tokio::task::AbortHandle;
@@ -111,7 +111,7 @@ impl Two {
     }
 
     /// Begins an exchange. The body stays where it is unless the connection takes the request.
-    pub(crate) fn begin(&self, place: Place, request: &Request, body: &mut Option<Body>) -> Result<Begun> {
+    pub(crate) fn begin(&self, place: Place, request: Outline<'_>, body: &mut Option<Body>) -> Result<Begun> {
         let len = body.as_ref().map_or(persist_core::BodyLen::Empty, Body::len);
         let empty = body.as_ref().is_none_or(Body::is_empty);
         let (begun, send) = self.start(place, request, len, empty)?;
@@ -122,7 +122,7 @@ impl Two {
     /// Sends a CONNECT.
     pub(crate) async fn connect(&self, request: &Request) -> Result<Result<Tunnel, Reply>> {
         let place = self.place().await?;
-        let (begun, send) = self.start(place, request, persist_core::BodyLen::Empty, false)?;
+        let (begun, send) = self.start(place, request.into(), persist_core::BodyLen::Empty, false)?;
         begun(None).tunnel(send).await
     }
 
@@ -130,7 +130,7 @@ impl Two {
     fn start(
         &self,
         place: Place,
-        request: &Request,
+        request: Outline<'_>,
         len: persist_core::BodyLen,
         end: bool,
     ) -> Result<(impl FnOnce(Option<(SendStream<Bytes>, Body)>) -> Begun + use<>, SendStream<Bytes>)> {

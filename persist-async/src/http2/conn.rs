@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use persist_core::{Blame, Config, Method, Phase, PoolError, Request};
+use persist_core::{Blame, Config, Method, Outline, Phase, PoolError, Request};
 use tokio::time::Instant;
 
 use super::client::{Place, Two};
@@ -99,7 +99,7 @@ impl<S: Transport> ClientConn<S> {
         let Some(two) = self.two.as_ref().filter(|two| two.is_own(&place)) else {
             return Err(crate::error::refused(persist_core::SendError::NoSuchExchange));
         };
-        let begun = two.begin(place, request, &mut Some(body))?;
+        let begun = two.begin(place, request.into(), &mut Some(body))?;
         Ok(Exchange::of_http2(two.next(), self.link.id, begun))
     }
 }
@@ -107,7 +107,7 @@ impl<S: Transport> ClientConn<S> {
 /// An exchange for a pool, complete by `until`: the body stays where it is unless the connection takes the request.
 pub(crate) async fn exchange(
     two: &Two,
-    request: &Request,
+    request: Outline<'_>,
     body: &mut Option<Body>,
     until: Option<Instant>,
 ) -> Result<Reply> {

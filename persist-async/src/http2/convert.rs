@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_E
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request, response};
 use persist_core::{
-    Blame, BodyLen, BoxError, Field, FieldName, FieldValue, Fields, HeadTooLarge, Method, Phase, Request, RequestHead,
+    Blame, BodyLen, BoxError, Field, FieldName, FieldValue, Fields, HeadTooLarge, Method, Outline, Phase, RequestHead,
     Response, ResponseHead, StatusCode,
 };
 
@@ -32,10 +32,10 @@ pub(super) fn clean(map: &mut HeaderMap) {
     }
 }
 
-fn map_of(fields: &Fields) -> (HeaderMap, Option<HeaderValue>) {
-    let mut map = HeaderMap::with_capacity(fields.iter().count());
+fn map_of<'f>(fields: impl Iterator<Item = Field<'f>> + Clone) -> (HeaderMap, Option<HeaderValue>) {
+    let mut map = HeaderMap::with_capacity(fields.clone().count());
     let mut host = None;
-    for field in fields.iter() {
+    for field in fields {
         let name = HeaderName::from_bytes(field.name.as_str().as_bytes());
         let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_bytes(field.value.as_bytes())) else { continue };
         value.set_sensitive(field.name.is("Authorization") || field.name.is("Proxy-Authorization"));
@@ -50,21 +50,21 @@ fn map_of(fields: &Fields) -> (HeaderMap, Option<HeaderValue>) {
 
 /// Trailers, for the wire.
 pub(super) fn trailers(fields: &Fields) -> HeaderMap {
-    map_of(fields).0
+    map_of(fields.iter()).0
 }
 
 /// A request for the wire. Its authority is that of its target, else `Host`.
-pub(super) fn request(request: &Request, len: BodyLen, scheme: &Scheme) -> Result<http::Request<()>> {
+pub(super) fn request(request: Outline<'_>, len: BodyLen, scheme: &Scheme) -> Result<http::Request<()>> {
     let invalid = |what: BoxError| Error::new(Phase::Prepare, what).blaming(Blame::Caller);
     let method = http::Method::from_bytes(request.method.as_str().as_bytes()).map_err(|error| invalid(error.into()))?;
-    let (mut fields, host) = map_of(&request.fields);
+    let (mut fields, host) = map_of(request.fields.iter());
     let authority = |host: &HeaderValue| Authority::try_from(host.as_bytes()).map_err(|error| invalid(error.into()));
     let mut uri = http::uri::Parts::default();
     if method == http::Method::CONNECT {
         uri.authority =
-            Some(authority(&HeaderValue::try_from(&request.target).map_err(|error| invalid(error.into()))?)?);
+            Some(authority(&HeaderValue::try_from(request.target).map_err(|error| invalid(error.into()))?)?);
     } else {
-        let target = if request.target == "*" { "/*" } else { &request.target };
+        let target = if request.target == "*" { "/*" } else { request.target };
         uri = Uri::try_from(target).map_err(|error| invalid(error.into()))?.into_parts();
         if request.target == "*" {
             uri.path_and_query = Some(PathAndQuery::from_static("*"));
@@ -89,7 +89,7 @@ pub(super) fn request(request: &Request, len: BodyLen, scheme: &Scheme) -> Resul
 
 /// A response for the wire.
 pub(super) fn response(response: &Response, len: BodyLen) -> http::Response<()> {
-    let (mut fields, _) = map_of(&response.fields);
+    let (mut fields, _) = map_of(response.fields.iter());
     declare(&mut fields, len);
     let mut wire = http::Response::new(());
     *wire.status_mut() = status(response.status);

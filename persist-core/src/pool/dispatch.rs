@@ -18,7 +18,7 @@ impl Pool {
 
     /// Gives connections to waiters while both are there.
     fn hand_out(&mut self, destination: Id, now: Instant) {
-        loop {
+        while self.destinations.get(destination).is_some_and(|entry| entry.waiting > 0) {
             let any = self.index.first_waiter(destination, Want::Any);
             let fresh = self.index.first_waiter(destination, Want::Fresh);
             let fresh_conn = fresh.and_then(|_| self.find(destination, Want::Fresh, now));
@@ -214,7 +214,8 @@ impl Pool {
     /// Notes whether a destination wants to dial, sets its timer, and forgets it when nothing is left of it.
     pub(super) fn reindex(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.destinations.get_mut(id) else { return };
-        let turn = self.index.first_turn(id).filter(|_| !self.closed && entry.wants_dial(&self.config, now));
+        let wants_dial = !self.closed && entry.wants_dial(&self.config, now);
+        let turn = if wants_dial { self.index.first_turn(id) } else { None };
         let hunger = turn.map(|turn| Hunger { has_some: entry.connections() > 0, turn });
         self.index.set_hunger(core::mem::replace(&mut entry.hunger, hunger), hunger, id);
         // The end of the backoff; and, once that is past, the time when old failures mean nothing any more.
@@ -257,10 +258,8 @@ impl Pool {
         let Some(entry) = self.conns.get(conn).filter(|entry| entry.listed == Listed::Idle) else { return };
         let destination = entry.destination;
         let full = self.conns.len() as u64 >= u64::from(self.config.total_max);
-        let (Some(own_turn), Some((hunger, other))) = (self.index.first_turn(destination), self.index.hungriest())
-        else {
-            return;
-        };
+        let Some((hunger, other)) = self.index.hungriest() else { return };
+        let Some(own_turn) = self.index.first_turn(destination) else { return };
         let connections = |id| self.destinations.get(id).map_or(0, |entry| entry.connections());
         let has_less = !hunger.has_some || connections(other) + 2 <= connections(destination);
         if full && other != destination && hunger.turn < own_turn && has_less {

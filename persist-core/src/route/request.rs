@@ -71,7 +71,7 @@ impl Route {
 }
 
 impl TargetForm {
-    pub(crate) fn passes_on(self, field: Field<'_>) -> bool {
+    fn passes_on(self, field: Field<'_>) -> bool {
         !(field.name.is("Proxy-Connection") || (self == Self::Origin && field.name.is("Proxy-Authorization")))
     }
 }
