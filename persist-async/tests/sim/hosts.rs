@@ -8,7 +8,6 @@ use persist_async::{
     ServerHandle, StatusCode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::dice::Dice;
@@ -16,7 +15,7 @@ use crate::network::{HostState, SimListener};
 use crate::plan::{Answer, Drip, Plan, Takes, Way, content};
 use crate::plant::Plant;
 use crate::stream::SimStream;
-use crate::world::{Check, World};
+use crate::world::{Check, Signal, World};
 
 /// Long enough for whatever is pending.
 pub(crate) const PATIENT: Duration = Duration::from_secs(300);
@@ -37,12 +36,13 @@ enum Kind {
 }
 
 /// One life of a server's process.
+#[derive(Default)]
 struct Life {
-    over: watch::Sender<bool>,
+    over: Signal,
     /// It takes no more connections, and no more requests on those that it has.
-    ending: watch::Sender<bool>,
+    ending: Signal,
     /// What is pending then is cut.
-    aborting: watch::Sender<bool>,
+    aborting: Signal,
 }
 
 /// How servers are in one run.
@@ -81,8 +81,7 @@ impl Running {
         config.conn.requests_max = style.requests_max;
         config.connections_max = style.connections_max;
         let listener = world.net.listen(server);
-        let signal = || watch::Sender::new(false);
-        let life = Arc::new(Life { over: signal(), ending: signal(), aborting: signal() });
+        let life = Arc::new(Life::default());
         world.trace.say(format_args!("s{server} listens"));
         let kind = if server == 1 && style.second_is_bare {
             Kind::Conns(tokio::spawn(serve_conns(world.clone(), listener, config.conn, life.clone())))
@@ -103,7 +102,7 @@ impl Running {
         if patience < PATIENT {
             world.net.harm(server);
         }
-        self.life.ending.send_replace(true);
+        self.life.ending.set();
         let (handle, task) = match self.kind {
             Kind::Server(handle, task) => (handle, task),
             Kind::Conns(mut task) => {
@@ -112,7 +111,7 @@ impl Running {
                     if patience == PATIENT && !harmed {
                         world.oracle.broken("shutdown", format_args!("connections of s{server} do not end"));
                     }
-                    self.life.aborting.send_replace(true);
+                    self.life.aborting.set();
                     let _ = task.await;
                 }
                 world.trace.say(format_args!("s{server} has ended"));
@@ -150,10 +149,10 @@ impl Running {
     /// Its process dies, or its host does.
     pub(crate) async fn crash(self, world: &World, state: HostState) {
         world.trace.say(format_args!("s{} crashes: {state:?}", self.server));
-        self.life.over.send_replace(true);
+        self.life.over.set();
         world.net.crash(self.server, state);
-        self.life.ending.send_replace(true);
-        self.life.aborting.send_replace(true);
+        self.life.ending.set();
+        self.life.aborting.set();
         match self.kind {
             Kind::Server(handle, task) => {
                 handle.shutdown(Duration::ZERO);
@@ -170,11 +169,10 @@ impl Running {
 async fn serve_conns(world: Arc<World>, listener: SimListener, config: Config, life: Arc<Life>) {
     let config = Arc::new(config);
     let mut conns = tokio::task::JoinSet::new();
-    let mut ending = life.ending.subscribe();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = ending.wait_for(|ending| *ending) => break,
+            () = life.ending.wait() => break,
             accepted = listener.next() => accepted,
         };
         match accepted {
@@ -188,16 +186,15 @@ async fn serve_conns(world: Arc<World>, listener: SimListener, config: Config, l
 
 async fn serve_conn(world: Arc<World>, stream: SimStream, config: Arc<Config>, life: Arc<Life>) {
     let conn = ServerConn::with_config(stream, config);
-    let (mut ending, mut aborting) = (life.ending.subscribe(), life.aborting.subscribe());
     let mut ends = false;
     loop {
         let read = tokio::select! {
             biased;
-            _ = aborting.wait_for(|aborting| *aborting) => {
+            () = life.aborting.wait() => {
                 conn.abort();
                 return;
             }
-            _ = ending.wait_for(|ending| *ending), if !ends => {
+            () = life.ending.wait(), if !ends => {
                 conn.listener_gone();
                 ends = true;
                 continue;
@@ -210,7 +207,6 @@ async fn serve_conn(world: Arc<World>, stream: SimStream, config: Arc<Config>, l
 }
 
 async fn handle_in(world: Arc<World>, server: usize, life: Arc<Life>, received: Received) {
-    let mut over = life.over.subscribe();
     let id = received.head.field("Id").and_then(|value| value.to_str()).and_then(|text| text.parse().ok());
     let Some(n) = id else {
         if *received.head.method() != Method::OPTIONS {
@@ -221,7 +217,7 @@ async fn handle_in(world: Arc<World>, server: usize, life: Arc<Life>, received: 
     };
     tokio::select! {
         biased;
-        _ = over.wait_for(|over| *over) => world.oracle.cut(n),
+        () = life.over.wait() => world.oracle.cut(n),
         () = handle(&world, server, &life, n, received) => {}
     }
 }
@@ -250,7 +246,7 @@ async fn handle(world: &World, server: usize, life: &Life, n: u64, received: Rec
     }
     drop(body);
     tokio::time::sleep(plan.handling.think[1]).await;
-    if world.plant == Plant::ForgottenAtShutdown && *life.ending.borrow() {
+    if world.plant == Plant::ForgottenAtShutdown && life.ending.is_set() {
         return;
     }
     let answer = match plan.handling.answer {

@@ -1,7 +1,9 @@
 //! What everybody in one run shares.
 
-use std::sync::Arc;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
@@ -34,6 +36,38 @@ impl World {
 
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
+    }
+}
+
+/// Something that is said once, and heard in the order in which it was waited for. (Tokio's `watch` wakes in an order of its own, and not always the same.)
+#[derive(Default)]
+pub(crate) struct Signal(Mutex<(bool, Vec<Waker>)>);
+
+impl Signal {
+    pub(crate) fn set(&self) {
+        let mut state = self.0.lock().expect("no panic");
+        state.0 = true;
+        let wakers = std::mem::take(&mut state.1);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.lock().expect("no panic").0
+    }
+
+    pub(crate) async fn wait(&self) {
+        poll_fn(|cx| {
+            let mut state = self.0.lock().expect("no panic");
+            if state.0 {
+                return Poll::Ready(());
+            }
+            if !state.1.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.1.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
