@@ -284,9 +284,10 @@ where
         };
         self.running.count.fetch_add(1, Ordering::AcqRel);
         let (handler, handling) = (self.conn.handler.clone(), Handling(self.running.clone()));
-        tokio::spawn(async move {
+        // Boxed: the runtime moves what it is given several times, and this is some kilobytes.
+        tokio::spawn(Box::pin(async move {
             let _handling = handling;
             handler(received).await;
-        });
+        }));
     }
 }
