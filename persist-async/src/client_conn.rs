@@ -21,7 +21,7 @@ use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Link, State, Transport, Writable, fresh};
 use crate::race::{Either, race};
-use crate::round_trip::RoundTrip;
+use crate::round_trip::{RoundTrip, Trip};
 use crate::start::{Gates, Start, waits};
 use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
@@ -197,8 +197,11 @@ impl<S: Transport> ClientConn<S> {
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
         let mut body = Some(body);
-        let trip = RoundTrip::new(self, request.into(), &mut body, place).looking_first().await?;
-        self.end_trip(trip).await
+        match RoundTrip::new(self, request.into(), &mut body, place).looking_first().await? {
+            Trip::Reply(reply) => Ok(reply),
+            // It stands behind others: whoever reads those drives.
+            Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
+        }
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).

@@ -56,9 +56,10 @@ pub struct Incoming {
     /// Content that was handed out.
     taken: u64,
     source: Source,
-    trailers: Option<Fields>,
+    /// Boxed, as few have any: bodies are moved with the messages that they belong to.
+    trailers: Option<Box<Fields>>,
     /// The pooled connection, kept while content may come from it.
-    lease: Option<Lease>,
+    lease: Option<Box<Lease>>,
     /// The head as HTTP/2 had it, for whoever wants it in that form.
     #[cfg(feature = "http2")]
     wire: Option<Box<Wire>>,
@@ -136,7 +137,7 @@ impl Incoming {
                 state.tidy(id);
                 let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
                 let mut body = Self::of(len, source);
-                body.trailers = trailers;
+                body.trailers = trailers.map(Box::new);
                 body
             }
             None => {
@@ -236,13 +237,13 @@ impl Incoming {
 
     /// The trailer section, once the body was read to its end. Never merged with the head's fields (RFC 9110 §6.5.1).
     pub fn trailers(&self) -> Option<&Fields> {
-        self.trailers.as_ref()
+        self.trailers.as_deref()
     }
 
     /// Hands the trailers out, once, after the end.
     #[cfg(feature = "http")]
     pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
-        self.trailers.take()
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// How much content is still to be handed out, as far as that is known.
@@ -267,7 +268,7 @@ impl Incoming {
             inlet.release(*id);
         }
         self.source = Source::Done;
-        self.trailers = trailers;
+        self.trailers = trailers.map(Box::new);
         self.lease = None;
     }
 
@@ -279,7 +280,7 @@ impl Incoming {
     /// Keeps a pooled connection lent until nothing more is needed from it.
     pub(crate) fn keep(&mut self, lease: impl FnOnce() -> Lease) {
         if !self.is_whole() {
-            self.lease = Some(lease());
+            self.lease = Some(Box::new(lease()));
         }
     }
 

@@ -42,21 +42,15 @@ impl<S: Transport> ClientConn<S> {
             return crate::http2::exchange(two, request, body, until).await;
         }
         let Some(until) = until else {
-            let trip = RoundTrip::new(self, request, body, place).await?;
-            return self.end_trip(trip).await;
+            return match RoundTrip::new(self, request, body, place).await? {
+                Trip::Reply(reply) => Ok(reply),
+                Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
+            };
         };
         let id = self.start_until(request, body, until).await?;
         let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
         let patience = if first { Patience::None } else { Patience::OnePoll };
         self.receive(self.hold(id), patience).await
-    }
-
-    /// Waits for the reply, if it is behind others.
-    pub(crate) async fn end_trip(&self, trip: Trip) -> Result<Reply> {
-        match trip {
-            Trip::Reply(reply) => Ok(reply),
-            Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
-        }
     }
 
     async fn start_until(&self, request: Outline<'_>, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
