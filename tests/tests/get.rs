@@ -155,7 +155,7 @@ fn certificates_are_judged_as_curl_judges_them_and_failures_have_its_codes() {
         (60, "not valid for name", &["--cacert", ca, &url("127.0.0.1", "/")]),
         (60, "not valid for name", &["--cacert", ca, "--resolve", &resolve("x.example"), &url("x.example", "/")]),
         (77, "/nowhere: No such file", &["--cacert", "/nowhere", &url("localhost", "/")]),
-        (77, "no certificate in the root certificates", &["--cacert", text(&nothing), &url("localhost", "/")]),
+        (77, "the root certificates holds no certificate", &["--cacert", text(&nothing), &url("localhost", "/")]),
         (58, "/nowhere: No such file", &["-k", "--cert", "/nowhere", &url("localhost", "/")]),
         (58, "private key", &["-k", "--cert", text(&own.certificate_file), &url("localhost", "/")]),
         (
