@@ -79,7 +79,16 @@ impl<S: Transport> ClientConn<S> {
             return (None, two.is_closing());
         }
         let state = self.link.lock();
-        (state.conn.announced(), state.is_closing())
+        (state.conn.announced(), !may_go_on(&state))
+    }
+
+    /// Whether no further exchange can begin.
+    pub(crate) fn is_over(&self) -> bool {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            return two.is_closing();
+        }
+        !may_go_on(&self.link.lock())
     }
 
     /// Whether the connection is idle and fails a [look](Self::is_reusable). One that is in use is its users' to judge.
@@ -114,4 +123,9 @@ impl<S: Transport> ClientConn<S> {
             state.write_through(&mut Context::from_waker(&self.link.waker));
         });
     }
+}
+
+/// Whether another request may follow, at once or when there is room.
+fn may_go_on<S>(state: &State<Client, S>) -> bool {
+    state.stream.is_some() && state.conn.may_go_on()
 }

@@ -10,6 +10,7 @@ use persist_async::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 async fn echo(mut received: Received) {
@@ -78,6 +79,105 @@ async fn a_request_dropped_while_it_waits_leaves_its_place_to_others() {
     assert_eq!(client.counts().waiting, 0);
     drop(held);
     client.send(Request::get(&url), ()).await.expect("a reply");
+}
+
+#[tokio::test]
+async fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
+    let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", server.local_addr().expect("tcp"));
+    let (told, released) = (held.clone(), release.clone());
+    tokio::spawn(server.serve(move |received| {
+        let (told, released) = (told.clone(), released.clone());
+        async move {
+            if received.head.target() == "/held" {
+                told.notify_one();
+                released.notified().await;
+            }
+            received.responder.send(Response::ok(), "done").await
+        }
+    }));
+    let mut config = ClientConfig::default();
+    config.conn.pipelining.depth = 4;
+    let client = Client::with_config(config).expect("no contradiction");
+    let get = |path: &str| Request::get(format!("{url}{path}"));
+    // Pipelining begins behind a first reply.
+    let first = client.send(get("/"), ()).await.expect("a reply");
+
+    let last = get("/held").field("Connection", "close").expect("a field");
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.send(last, ()).await }
+    });
+    held.notified().await;
+    for _ in 0..2 {
+        let reply = client.send(get("/"), ()).await.expect("a reply, over another connection");
+        assert_ne!(reply.connection, first.connection);
+    }
+    release.notify_one();
+    let reply = asking.await.expect("no panic").expect("its own reply");
+    assert_eq!(reply.connection, first.connection);
+}
+
+#[tokio::test]
+async fn a_connection_whose_last_request_was_cut_short_is_not_lent_again() {
+    let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", server.local_addr().expect("tcp"));
+    let (told, released) = (held.clone(), release.clone());
+    tokio::spawn(server.serve(move |received| {
+        let (told, released) = (told.clone(), released.clone());
+        async move {
+            if received.head.target() == "/held" {
+                told.notify_one();
+                released.notified().await;
+                return received.responder.send(Response::ok(), vec![b'x'; 300_000]).await;
+            }
+            received.responder.send(Response::ok(), "done").await
+        }
+    }));
+    let mut config = ClientConfig::default();
+    config.conn.pipelining.depth = 4;
+    (config.pool.per_destination_max, config.pool.idle_per_destination_max) = (1, 1);
+    config.retry = RetryPolicy::never();
+    let client = Client::with_config(config).expect("no contradiction");
+    let get = |path: &str| Request::get(format!("{url}{path}"));
+    client.send(get("/"), ()).await.expect("a reply");
+
+    let asking = tokio::spawn({
+        let (client, held) = (client.clone(), get("/held"));
+        async move { client.send(held, ()).await }
+    });
+    held.notified().await;
+    // Its content breaks off, here, behind a request that is not answered yet.
+    let broken = breaking_off();
+    let error = client.send(Request::put(format!("{url}/")), broken).await.expect_err("cut short");
+    assert!(matches!(error.disposition(), Some(Disposition::PartlySent { .. })), "{error:?}");
+    release.notify_one();
+    // Given up on before its end: more is left than is worth reading.
+    drop(asking.await.expect("no panic").expect("a reply"));
+    let mut reply = client.send(get("/"), ()).await.expect("a reply, over a fresh connection");
+    assert!(!reply.reused);
+    assert_eq!(reply.body.bytes(10).await.expect("content"), "done");
+}
+
+/// Content that fails behind its first piece.
+fn breaking_off() -> Body {
+    let pieces = (&b"some"[..]).chain(Failing);
+    Body::reader(pieces, Some(10_000))
+}
+
+/// A reader that fails.
+struct Failing;
+
+impl tokio::io::AsyncRead for Failing {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+        _buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(std::io::Error::other("the disk is gone")))
+    }
 }
 
 async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {

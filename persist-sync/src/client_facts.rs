@@ -48,6 +48,11 @@ impl ClientConn {
         self.link.is_closing()
     }
 
+    /// The same, and already behind a request that is the last.
+    pub(crate) fn is_over(&self) -> bool {
+        self.link.is_over()
+    }
+
     /// Whether the connection failed: a failing stream, a passed deadline, a peer that broke the protocol or left in the middle.
     pub fn is_broken(&self) -> bool {
         self.link.is_broken()

@@ -59,7 +59,7 @@ impl Lease {
 
     /// Whether the connection takes no further exchange.
     pub(super) fn is_over(&self) -> bool {
-        self.conn.is_closing()
+        self.conn.is_over()
     }
 
     /// The connection is to be used again.

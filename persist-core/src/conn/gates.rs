@@ -34,6 +34,12 @@ impl Conn<Client> {
         self.say_slots();
     }
 
+    /// Whether another request may follow, at once or when there is room: none may once the connection [is closing](Self::is_closing), nor before that behind one
+    /// that says `Connection: close` or was cut short, after the peer's last byte, or after a switch of protocols. A pool lends what may not to nobody.
+    pub fn may_go_on(&self) -> bool {
+        self.open().is_ok()
+    }
+
     fn open(&self) -> Result<(), SendError> {
         let closed =
             self.phase != Phase::Open || self.is_last_sent() || self.eof || matches!(self.inbound, Inbound::Switched);

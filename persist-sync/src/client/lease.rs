@@ -45,7 +45,7 @@ impl Lease {
 
     /// Whether the connection takes no further exchange.
     pub(super) fn is_over(&self) -> bool {
-        self.conn.is_closing()
+        self.conn.is_over()
     }
 
     /// Somebody else says what becomes of the connection.

@@ -51,8 +51,12 @@ impl Link<Client> {
     /// What a pool wants to know once a reply has begun.
     pub(crate) fn after(&self) -> After {
         let state = self.look();
-        let is_over = state.stream().is_none() || state.conn().is_closing();
-        After { announced: state.conn().announced(), is_over }
+        After { announced: state.conn().announced(), is_over: state.is_over() }
+    }
+
+    /// Whether no further exchange can begin.
+    pub(crate) fn is_over(&self) -> bool {
+        self.look().is_over()
     }
 }
 

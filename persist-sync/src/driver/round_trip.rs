@@ -193,8 +193,9 @@ impl State<Client> {
             && !self.machine.is_closing()
     }
 
-    fn is_over(&self) -> bool {
-        self.stream.is_none() || self.machine.is_closing()
+    /// Whether no further exchange can begin.
+    pub(super) fn is_over(&self) -> bool {
+        self.stream.is_none() || !self.machine.may_go_on()
     }
 
     /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does.

@@ -56,6 +56,36 @@ fn connections_are_reused_and_counted() {
 }
 
 #[test]
+fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
+    let (told, held) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let server = Running::start(ServerConfig::default(), move |received: Received| {
+        if received.head.target() == "/held" {
+            told.send(()).expect("the test listens");
+            released.lock().expect("no panic").recv().expect("the test says so");
+        }
+        received.responder.send(Response::ok(), "done")
+    });
+    let mut config = ClientConfig::default();
+    config.conn.pipelining.depth = 4;
+    let client = Client::with_config(config).expect("no contradiction");
+    // Pipelining begins behind a first reply.
+    let first = client.send(Request::get(server.url("/")), ()).expect("a reply").connection;
+    thread::scope(|scope| {
+        let last = Request::get(server.url("/held")).field("Connection", "close").expect("a field");
+        let asking = scope.spawn(|| client.send(last, ()).expect("its own reply").connection);
+        held.recv().expect("it came");
+        for _ in 0..2 {
+            let reply = client.send(Request::get(server.url("/")), ()).expect("a reply, over another connection");
+            assert_ne!(reply.connection, first);
+        }
+        release.send(()).expect("it waits");
+        assert_eq!(asking.join().expect("no panic"), first);
+    });
+}
+
+#[test]
 fn a_reply_that_is_held_keeps_its_connection() {
     let server = Running::start(ServerConfig::default(), |received: Received| {
         received.responder.send(Response::ok(), vec![b'x'; 1 << 20])

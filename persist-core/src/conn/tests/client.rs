@@ -395,8 +395,10 @@ fn a_request_that_fails_validation_gives_its_place_back_and_writes_nothing() {
 fn our_own_close_makes_a_request_the_last() {
     let mut rig = Rig::client(4);
     let fields = [field("Host", "h"), field("Connection", "close")];
+    assert!(rig.conn.may_go_on());
     rig.conn.send_request(&Method::GET, "/", fields, BodyLen::Empty, rig.now).expect("sent");
     assert_eq!(rig.conn.may_send(), Err(SendError::Closed));
+    assert!(!rig.conn.may_go_on() && !rig.conn.is_closing());
     rig.sent();
     assert_eq!(rig.feed(OK)[..3], ["0 200 Length(2)", "0 data ok", "0 end"]);
     assert!(rig.conn.poll_shutdown());
