@@ -105,7 +105,7 @@ impl ClientConn {
         self.link.stream_ref()
     }
 
-    /// The connection's number in this process, as in [`Reply::connection`].
+    /// The connection's number in this process, as in [`Reply::connection`](crate::Reply::connection).
     pub fn id(&self) -> u64 {
         self.link.id()
     }
