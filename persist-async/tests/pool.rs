@@ -81,8 +81,8 @@ async fn a_request_dropped_while_it_waits_leaves_its_place_to_others() {
     client.send(Request::get(&url), ()).await.expect("a reply");
 }
 
-#[tokio::test]
-async fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
+/// A server that holds `/held` back, and its URL: who is told that it came, and who lets go of it. Its content is more than is worth dropping.
+async fn holding() -> (String, Arc<Notify>, Arc<Notify>) {
     let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let server = Server::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", server.local_addr().expect("tcp"));
@@ -93,10 +93,17 @@ async fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
             if received.head.target() == "/held" {
                 told.notify_one();
                 released.notified().await;
+                return received.responder.send(Response::ok(), vec![b'x'; 300_000]).await;
             }
             received.responder.send(Response::ok(), "done").await
         }
     }));
+    (url, held, release)
+}
+
+#[tokio::test]
+async fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
+    let (url, held, release) = holding().await;
     let mut config = ClientConfig::default();
     config.conn.pipelining.depth = 4;
     let client = Client::with_config(config).expect("no contradiction");
@@ -121,21 +128,7 @@ async fn behind_the_last_request_of_a_connection_a_pooled_one_takes_another() {
 
 #[tokio::test]
 async fn a_connection_whose_last_request_was_cut_short_is_not_lent_again() {
-    let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let server = Server::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", server.local_addr().expect("tcp"));
-    let (told, released) = (held.clone(), release.clone());
-    tokio::spawn(server.serve(move |received| {
-        let (told, released) = (told.clone(), released.clone());
-        async move {
-            if received.head.target() == "/held" {
-                told.notify_one();
-                released.notified().await;
-                return received.responder.send(Response::ok(), vec![b'x'; 300_000]).await;
-            }
-            received.responder.send(Response::ok(), "done").await
-        }
-    }));
+    let (url, held, release) = holding().await;
     let mut config = ClientConfig::default();
     config.conn.pipelining.depth = 4;
     (config.pool.per_destination_max, config.pool.idle_per_destination_max) = (1, 1);
