@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::Error;
 
 /// What every small response holds.
@@ -9,6 +11,13 @@ pub const HELLO: &[u8] = b"Hello, World!";
 
 /// What large bodies are made of, in pieces of this size.
 pub static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+
+/// A large body of `len` bytes, in pieces that need not be copied.
+pub fn pieces(len: u64) -> impl Iterator<Item = Bytes> + Send {
+    (0..len)
+        .step_by(PIECE.len())
+        .map(move |at| Bytes::from_static(&PIECE[..(len - at).min(PIECE.len() as u64) as usize]))
+}
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Ours: a connection by itself, and the pooled client, in both worlds. Bursts are pipelined where a connection is used by itself.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::{BlockingWorker, Worker, require};
 use crate::Error;
-use crate::plan::{PIECE, Plan};
-use crate::server::ours::Xs;
+use crate::plan::{Plan, pieces};
 
 /// What a connection may have in flight.
 fn config(plan: &Plan) -> persist_sync::Config {
@@ -88,13 +88,7 @@ fn sync_request(plan: &Plan, target: &str) -> (persist_sync::Request, persist_sy
     use persist_sync::{Body, Method, Request};
     match plan.upload {
         0 => (Request::get(target), Body::empty()),
-        length => {
-            let piece = bytes::Bytes::from_static(&PIECE);
-            (
-                Request::new(Method::PUT, target),
-                Body::pieces(std::iter::repeat_with(move || Ok(piece.clone())), Some(length)),
-            )
-        }
+        length => (Request::new(Method::PUT, target), Body::pieces(pieces(length).map(Ok), Some(length))),
     }
 }
 
@@ -174,8 +168,9 @@ fn async_request(plan: &Plan, target: &str) -> (persist_async::Request, persist_
     match plan.upload {
         0 => (Request::get(target), Body::empty()),
         length => {
-            let reader = tokio::io::AsyncReadExt::take(Xs, length);
-            (Request::new(Method::PUT, target), Body::reader(reader, Some(length)))
+            let mut pieces = pieces(length);
+            let body = Body::pieces(move |_| Poll::Ready(pieces.next().map(Ok)), Some(length));
+            (Request::new(Method::PUT, target), body)
         }
     }
 }

@@ -7,8 +7,7 @@ use ureq::{Agent, SendBody};
 
 use super::{BlockingWorker, require};
 use crate::Error;
-use crate::plan::Plan;
-use crate::server::ours::Xs;
+use crate::plan::{PIECE, Plan};
 
 pub fn agent() -> Agent {
     // As many connections as the busiest scenario has workers.
@@ -50,5 +49,17 @@ impl BlockingWorker for Pooled {
             require(response.status().as_u16(), length, &self.plan)?;
         }
         Ok(())
+    }
+}
+
+/// Gives the bytes of [`PIECE`] for ever, as fast as they can be copied: it takes readers only.
+#[derive(Debug)]
+struct Xs;
+
+impl Read for Xs {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = buf.len().min(PIECE.len());
+        buf[..n].copy_from_slice(&PIECE[..n]);
+        Ok(n)
     }
 }

@@ -1,10 +1,12 @@
 //! Ours, with their defaults.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 
 use super::{NAME, listening, runtime};
 use crate::Error;
-use crate::plan::{Framing, HELLO, PIECE, content};
+use crate::plan::{Framing, HELLO, content, pieces};
 
 pub fn run_async() -> Result<(), Error> {
     use persist_async::persist_core::FieldLines;
@@ -21,8 +23,9 @@ pub fn run_async() -> Result<(), Error> {
         let response = Response::ok().lines(PLAIN);
         let body = match body {
             Some((len, framing)) if length == 0 => {
-                let reader = tokio::io::AsyncReadExt::take(Xs, len);
-                Body::reader(reader, (framing == Framing::Length).then_some(len))
+                let mut pieces = pieces(len);
+                let len = (framing == Framing::Length).then_some(len);
+                Body::pieces(move |_| Poll::Ready(pieces.next().map(Ok)), len)
             }
             _ => Body::from(Bytes::from_static(HELLO)),
         };
@@ -54,36 +57,11 @@ pub fn run_sync() -> Result<(), Error> {
         let response = Response::ok().lines(PLAIN);
         let body = match body {
             Some((len, framing)) if length == 0 => {
-                let reader = std::io::Read::take(Xs, len);
-                Body::reader(reader, (framing == Framing::Length).then_some(len))
+                Body::pieces(pieces(len).map(Ok), (framing == Framing::Length).then_some(len))
             }
             _ => Body::from(Bytes::from_static(HELLO)),
         };
         received.responder.send(response, body)
     })?;
     Ok(())
-}
-
-/// Gives the bytes of [`PIECE`] for ever, as fast as they can be copied.
-#[derive(Debug)]
-pub struct Xs;
-
-impl std::io::Read for Xs {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = buf.len().min(PIECE.len());
-        buf[..n].copy_from_slice(&PIECE[..n]);
-        Ok(n)
-    }
-}
-
-impl tokio::io::AsyncRead for Xs {
-    fn poll_read(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        let n = buf.remaining().min(PIECE.len());
-        buf.put_slice(&PIECE[..n]);
-        std::task::Poll::Ready(Ok(()))
-    }
 }
