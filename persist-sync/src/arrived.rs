@@ -37,6 +37,14 @@ pub(crate) struct Whole {
     pub(crate) trailers: Option<Fields>,
 }
 
+/// A whole reply.
+pub(crate) struct Replied<R: Role> {
+    pub(crate) head: R::Inbound,
+    pub(crate) len: BodyLen,
+    pub(crate) interim: Vec<R::Inbound>,
+    pub(crate) whole: Whole,
+}
+
 /// Everything that has arrived on one connection.
 #[derive(Debug)]
 pub(crate) struct Arrived<R: Role> {
@@ -138,7 +146,14 @@ impl<R: Role> Arrived<R> {
         match self.exchanges.front() {
             // Most connections have one at a time.
             Some(front) if front.id == id => Ok(0),
-            Some(_) => self.exchanges.binary_search_by_key(&id, |exchange| exchange.id),
+            Some(front) => {
+                // Where none has gone before its turn, numbers and places go together.
+                let at = usize::try_from(id.number().wrapping_sub(front.id.number())).unwrap_or(usize::MAX);
+                match self.exchanges.get(at) {
+                    Some(exchange) if exchange.id == id => Ok(at),
+                    _ => self.exchanges.binary_search_by_key(&id, |exchange| exchange.id),
+                }
+            }
             None => Err(0),
         }
     }
@@ -296,6 +311,22 @@ impl<R: Role> Arrived<R> {
         self.buffered -= whole.content.len();
         self.release(id);
         Some(whole)
+    }
+
+    /// A client's reply that is complete, interim responses and all, in place of its handle; `None` if it is not.
+    pub(crate) fn take_reply(&mut self, id: ExchangeId) -> Option<Replied<R>> {
+        let at = self.place(id).ok()?;
+        let exchange = self.exchanges.get_mut(at).filter(|exchange| exchange.complete)?;
+        let (head, len, _) = exchange.head.take()?;
+        let interim = std::mem::take(&mut exchange.interim);
+        let whole = Whole { content: exchange.take_all(), trailers: exchange.trailers.take() };
+        self.buffered -= whole.content.len();
+        if at == 0 {
+            drop(self.exchanges.pop_front())
+        } else {
+            drop(self.exchanges.remove(at))
+        }
+        Some(Replied { head, len, interim, whole })
     }
 
     /// How many exchanges did not complete.

@@ -123,7 +123,8 @@ impl ClientConn {
     ///
     /// A body in memory is lent to the connection: if the peer stops reading until its replies are read, the rest of it goes out while they
     /// are. A body from a reader is read to its end by this call, unless the reply makes the rest unwanted: if the same thread is to read the
-    /// replies, use [`send`](Self::send). While another thread is writing, the call waits for its turn.
+    /// replies, use [`send`](Self::send). While another thread is writing, the call waits for its turn. Many requests at once leave by
+    /// [`write_all`](Self::write_all).
     ///
     /// # Errors
     /// If nothing was sent, with the cause: a [`SendError`] (the depth is reached, an earlier request must be answered first, the request is
@@ -219,7 +220,6 @@ impl ClientConn {
                     return Ok(Some((Reply { head, interim: Vec::new(), body, connection, reused }, after)));
                 }
                 Err(Detour::Sent(id, outgoing, span)) => {
-                    let outgoing = outgoing.map(|outgoing| *outgoing);
                     let reply = Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?;
                     return Ok(Some((reply, self.link.after())));
                 }
@@ -375,7 +375,7 @@ impl ClientConn {
         self.link.look_after();
     }
 
-    fn begin_with(
+    pub(crate) fn begin_with(
         &self,
         reservation: Option<Reservation>,
         request: Outline<'_>,
@@ -432,12 +432,12 @@ impl ClientConn {
             }
             None => return Err(self.refused(SendError::Closed)),
         };
-        let outgoing = body().and_then(|body| Outgoing::new(id, body));
+        let outgoing = body().and_then(|body| Outgoing::new(id, body)).map(Box::new);
         Ok(Exchange::new(self.link.clone(), id, outgoing, request.method))
     }
 
     /// A refusal, with the reason why the connection is over if it is.
-    fn refused(&self, cause: SendError) -> Error {
+    pub(crate) fn refused(&self, cause: SendError) -> Error {
         match cause {
             SendError::Closed => {
                 let reason = self.close_reason();

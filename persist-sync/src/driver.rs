@@ -19,12 +19,14 @@ use crate::scratch;
 use crate::stream::{Stream, TICK};
 use crate::trace::{Span, tell};
 
+mod burst;
 mod facts;
 mod moving;
 mod parking;
 mod round_trip;
 mod state;
 
+pub(crate) use burst::Gathered;
 pub use facts::StreamRef;
 pub(crate) use parking::Parked;
 use parking::Place;

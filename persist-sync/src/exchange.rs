@@ -1,9 +1,10 @@
 //! One exchange of a client: the request that was written, its place in the pipeline, and its reply.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use persist_core::{BodyLen, Client, ExchangeId, Method, Phase, ResponseHead, SendError, Slot};
 
+use crate::arrived::{Replied, Whole};
 use crate::clock;
 use crate::driver::{Link, State};
 use crate::error::{self, Result};
@@ -38,7 +39,8 @@ pub struct Exchange {
     pub(crate) link: Arc<Link<Client>>,
     id: ExchangeId,
     /// The rest of the request's body, if a reply began before all of it was sent.
-    outgoing: Option<Outgoing>,
+    /// Never locked: so that the exchange may be part of an error, which is shared, although a reader may not be.
+    outgoing: Mutex<Option<Box<Outgoing>>>,
     open: bool,
     pub(crate) span: Span,
 }
@@ -81,14 +83,19 @@ pub struct Reply {
 }
 
 impl Exchange {
-    pub(crate) fn new(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>, method: &Method) -> Self {
+    pub(crate) fn new(
+        link: Arc<Link<Client>>,
+        id: ExchangeId,
+        outgoing: Option<Box<Outgoing>>,
+        method: &Method,
+    ) -> Self {
         let span = link.span.exchange(id.number(), method.as_str());
         Self::begun(link, id, outgoing, span)
     }
 
     /// One that was begun elsewhere.
-    pub(crate) fn begun(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Outgoing>, span: Span) -> Self {
-        Self { link, id, outgoing, open: true, span }
+    pub(crate) fn begun(link: Arc<Link<Client>>, id: ExchangeId, outgoing: Option<Box<Outgoing>>, span: Span) -> Self {
+        Self { link, id, outgoing: Mutex::new(outgoing), open: true, span }
     }
 
     /// Its number on the connection, from 0.
@@ -98,7 +105,8 @@ impl Exchange {
 
     /// Sends the request's body, which the sending of the head has announced to other threads, until `until` gives something.
     pub(crate) fn send_body<T>(&mut self, until: impl FnMut(&mut State<Client>) -> Option<T>) -> Result<Option<T>> {
-        let Some(outgoing) = &mut self.outgoing else { return Ok(None) };
+        let whole = self.outgoing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(outgoing) = whole else { return Ok(None) };
         let _entered = self.span.enter();
         let sent = outgoing.send(&self.link, until);
         self.link.act(|state| {
@@ -109,7 +117,7 @@ impl Exchange {
         match sent {
             Ok(Sent::Interrupted(first)) => Ok(Some(first)),
             Ok(Sent::Whole | Sent::Unwanted) => {
-                self.outgoing = None;
+                *whole = None;
                 Ok(None)
             }
             Err(cause) => Err(self.link.broken_off(self.id, cause)),
@@ -118,6 +126,13 @@ impl Exchange {
 
     pub(crate) fn into_reply(mut self) -> Result<Reply> {
         let id = self.id;
+        if self.outgoing.get_mut().is_ok_and(|outgoing| outgoing.is_none())
+            && let Some((FinalHead { head, interim, len, reused }, whole)) = self.link.take_reply_at_hand(id)
+        {
+            self.open = false;
+            let (body, connection) = (Incoming::whole(whole, len), self.link.id());
+            return Ok(Reply { head, interim, body, connection, reused });
+        }
         let early = self.send_body(|state| final_head(state, id))?;
         let span = self.span.clone();
         let _entered = span.enter();
@@ -136,7 +151,8 @@ impl Exchange {
         let body = match whole {
             Some(whole) => Incoming::whole(whole, len),
             None => {
-                let mut body = Incoming::new(self.link.clone(), id, len, self.outgoing.take(), span.clone());
+                let outgoing = self.outgoing.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+                let mut body = Incoming::new(self.link.clone(), id, len, outgoing, span.clone());
                 body.finish_if_at_end();
                 body
             }
@@ -152,6 +168,20 @@ pub(crate) fn must_wait(state: &State<Client>) -> bool {
         Err(SendError::BodyUnfinished) => state.writing.is_some(),
         Err(SendError::Full { .. } | SendError::AnswerFirst) => state.conn().pending() > state.arrived.held(),
         _ => false,
+    }
+}
+
+impl Link<Client> {
+    /// A reply that has come in as a whole, with the last record of its exchange: nothing moves for it, and nobody need hear of it.
+    fn take_reply_at_hand(&self, id: ExchangeId) -> Option<(FinalHead, Whole)> {
+        let mut state = self.look();
+        // Taking from a full store makes room, which those who wait must be told of.
+        if state.arrived.is_full() {
+            return None;
+        }
+        let reused = id.number() > 0 || state.is_continued();
+        let Replied { head, len, interim, whole } = state.arrived.take_reply(id)?;
+        Some((FinalHead { head, interim, len, reused }, whole))
     }
 }
 

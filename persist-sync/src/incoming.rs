@@ -62,7 +62,7 @@ struct Source {
     id: ExchangeId,
     asked: bool,
     /// A request's own body, where the reply began before it was all sent: who reads the one sends the other.
-    outgoing: Option<Outgoing>,
+    outgoing: Option<Box<Outgoing>>,
     span: Span,
     /// Dropped when nothing more comes: gives the connection back to its pool.
     lease: Option<Box<dyn Lent>>,
@@ -87,7 +87,7 @@ pub(crate) enum Piece {
 /// A connection, as a body sees it.
 pub(crate) trait Inbound: Send + Sync {
     /// Content into `buf`, which is not empty.
-    fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error>;
+    fn read(&self, id: ExchangeId, outgoing: &mut Option<Box<Outgoing>>, buf: &mut [u8]) -> Result<Piece, Error>;
     /// At most `most` bytes of content that is there already, without a copy if that is all; and whether that is the end, which makes it the last call.
     fn read_ready(&self, id: ExchangeId, most: usize) -> (Vec<u8>, Option<End>);
     /// Reading begins.
@@ -101,7 +101,7 @@ impl Incoming {
         link: Arc<dyn Inbound>,
         id: ExchangeId,
         len: BodyLen,
-        outgoing: Option<Outgoing>,
+        outgoing: Option<Box<Outgoing>>,
         span: Span,
     ) -> Self {
         let source = Some(Box::new(Source { link, id, asked: false, outgoing, span, lease: None }));
@@ -320,7 +320,7 @@ impl fmt::Debug for Incoming {
 }
 
 impl<R: Part> Inbound for Link<R> {
-    fn read(&self, id: ExchangeId, outgoing: &mut Option<Outgoing>, buf: &mut [u8]) -> Result<Piece, Error> {
+    fn read(&self, id: ExchangeId, outgoing: &mut Option<Box<Outgoing>>, buf: &mut [u8]) -> Result<Piece, Error> {
         if buf.is_empty() {
             // Only whether the end is there: nobody waits for that.
             let mut state = self.look();

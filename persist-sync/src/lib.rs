@@ -18,6 +18,7 @@
 mod arrived;
 mod body;
 mod body_writer;
+mod burst;
 mod client;
 mod client_conn;
 mod client_facts;
@@ -48,6 +49,7 @@ pub mod tls;
 mod trace;
 pub use body::Body;
 pub use body_writer::BodyWriter;
+pub use burst::PartlyWritten;
 pub use client::Client;
 pub use client_conn::ClientConn;
 pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};

@@ -15,8 +15,8 @@ use crate::stream::Stream;
 /// Slices given to one write.
 const SLICES_MAX: usize = 64;
 
-/// While a burst of replies is being gathered, so many bytes go out at once anyway.
-const BURST_BYTES_MAX: usize = 64 * 1024;
+/// While a burst of requests or replies is being gathered, so many bytes go out at once anyway.
+pub(super) const BURST_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether the stream was read just now, or is to be before a deadline is held against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -148,8 +148,10 @@ impl<R: Role> State<R> {
 
     /// Gives the machine this thread's buffer to write into, until it is [taken back](Self::reclaim).
     pub(crate) fn lend(&mut self) {
-        scratch::lend(&mut self.machine);
-        self.lent = true;
+        if !self.lent {
+            scratch::lend(&mut self.machine);
+            self.lent = true;
+        }
     }
 
     /// Takes the buffer back that was lent, once all in it was written: before anybody waits, or lets go of the lock.

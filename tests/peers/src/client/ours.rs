@@ -26,6 +26,7 @@ pub struct SyncConn {
     conn: persist_sync::ClientConn,
     plan: Arc<Plan>,
     host: String,
+    burst: Vec<(persist_sync::Request, persist_sync::Body)>,
 }
 
 impl SyncConn {
@@ -33,7 +34,7 @@ impl SyncConn {
         let stream = std::net::TcpStream::connect(plan.to)?;
         stream.set_nodelay(true)?;
         let conn = persist_sync::ClientConn::with_config(stream, config(plan))?;
-        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone() })
+        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone(), burst: Vec::new() })
     }
 }
 
@@ -45,12 +46,11 @@ impl BlockingWorker for SyncConn {
                 read_sync(self.conn.send(request.field("Host", &*self.host)?, body)?, &self.plan)?;
                 continue;
             }
-            let mut exchanges = Vec::with_capacity(self.plan.depth);
             for _ in 0..self.plan.depth {
                 let (request, body) = sync_request(&self.plan, &self.plan.target);
-                exchanges.push(self.conn.write(request.field("Host", &*self.host)?, body)?);
+                self.burst.push((request.field("Host", &*self.host)?, body));
             }
-            for exchange in exchanges {
+            for exchange in self.conn.write_all(self.burst.drain(..))? {
                 read_sync(self.conn.read(exchange)?, &self.plan)?;
             }
         }

@@ -1,5 +1,7 @@
 //! The two connections against each other and against raw peers, over socket pairs and TCP loopback.
 
+mod bursts;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::io::{Read, Write};
