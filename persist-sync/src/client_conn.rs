@@ -13,11 +13,10 @@ use persist_core::{
 use crate::body::Body;
 use crate::body_writer::BodyWriter;
 use crate::clock;
-use crate::driver::{After, Detour, Home, Lending, Link, Look};
+use crate::driver::{After, Detour, Lending, Link, Look};
 use crate::error::{self, Error, Result};
 use crate::exchange::{Exchange, Reply, Reservation, must_wait};
 use crate::hijack::{Detached, Hijacked};
-use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::stream::Stream;
 
@@ -192,7 +191,8 @@ impl ClientConn {
     /// Writes a request and reads its reply.
     ///
     /// Before a connection is used again, one look at the socket makes sure that the peer has not closed it meanwhile, and that no bytes came
-    /// which would pass for the reply to this request. If the reply begins before the whole body was sent, it is given at once, and the rest
+    /// which would pass for the reply to this request. Where a request that can be repeated (of an idempotent method) follows the last reply within 100 µs,
+    /// the read that took in that reply, and found nothing behind it, is the look. If the reply begins before the whole body was sent, it is given at once, and the rest
     /// of the body is sent while the reply's is read.
     ///
     /// # Errors
@@ -215,10 +215,7 @@ impl ClientConn {
     ) -> Result<Option<(Reply, After)>> {
         if body.as_ref().is_none_or(Body::is_in_memory) {
             match self.link.round_trip(request, body, terms.look, terms.until) {
-                Ok(Home { head, len, whole, reused, after }) => {
-                    let (body, connection) = (Incoming::whole(whole, len), self.link.id());
-                    return Ok(Some((Reply { head, interim: Vec::new(), body, connection, reused }, after)));
-                }
+                Ok(home) => return Ok(Some(home)),
                 Err(Detour::Sent(id, outgoing, span)) => {
                     let reply = Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?;
                     return Ok(Some((reply, self.link.after())));

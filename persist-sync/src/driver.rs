@@ -30,7 +30,7 @@ pub(crate) use burst::Gathered;
 pub use facts::StreamRef;
 pub(crate) use parking::Parked;
 use parking::Place;
-pub(crate) use round_trip::{After, Detour, Home, Look};
+pub(crate) use round_trip::{After, Detour, Look};
 pub(crate) use state::{Lending, State};
 
 /// One connection, shared by all its handles.

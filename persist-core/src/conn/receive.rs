@@ -358,6 +358,7 @@ impl<R: Role> Conn<R> {
         }
         let Due { any, slots, closed, .. } = &mut self.due;
         if core::mem::take(slots) {
+            *any = *closed;
             return Some(Event::Slots);
         }
         *any = false;

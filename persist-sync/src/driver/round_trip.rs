@@ -5,17 +5,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Next, Outline, ResponseHead, SendError};
+use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Method, Next, Outline, SendError};
 
 use super::{Driver, Link, State, is_no_news};
 use crate::arrived::Whole;
 use crate::body::Body;
 use crate::clock;
+use crate::exchange::Reply;
+use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::ready::Directions;
 use crate::scratch;
-use crate::stream::Stream;
+use crate::stream::{Stream, TICK};
 use crate::trace::{Span, tell};
 
 /// Whether to look at the socket before an idle connection is used again.
@@ -40,15 +43,6 @@ pub(crate) enum Detour {
     NotAlone,
 }
 
-/// A whole reply, and how the connection was left.
-pub(crate) struct Home {
-    pub(crate) head: ResponseHead,
-    pub(crate) len: BodyLen,
-    pub(crate) whole: Whole,
-    pub(crate) reused: bool,
-    pub(crate) after: After,
-}
-
 /// What a pool wants to know of a connection that has answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct After {
@@ -57,13 +51,8 @@ pub(crate) struct After {
     pub(crate) is_over: bool,
 }
 
-/// What was gathered of a reply.
-#[derive(Default)]
-struct Gathered {
-    head: Option<(ResponseHead, BodyLen)>,
-    whole: Whole,
-    is_complete: bool,
-}
+/// How long what a read has shown is as good as a look: much less than a reply takes, during which nobody looks either.
+const LOOKED_AT: Duration = Duration::from_micros(100);
 
 impl Link<Client> {
     /// Sends a request with a body that is in memory, and reads its reply, if nobody else uses the connection. The body stays where it is unless the
@@ -74,7 +63,7 @@ impl Link<Client> {
         body: &mut Option<Body>,
         look: Look,
         until: Option<Instant>,
-    ) -> Result<Home, Detour> {
+    ) -> Result<(Reply, After), Detour> {
         let (id, stream, deadline) = self.set_out(request, body, look, until)?;
         let span = self.span.exchange(id.number(), request.method.as_str());
         {
@@ -86,6 +75,7 @@ impl Link<Client> {
         Err(Detour::Sent(id, None, span))
     }
 
+    #[inline]
     fn set_out(
         &self,
         request: Outline<'_>,
@@ -100,11 +90,13 @@ impl Link<Client> {
         }
         let now = clock::now();
         if look != Look::Not {
-            state.look_before_use(now);
-            if !state.is_alone() {
-                let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
-                self.leave(state);
-                return Err(detour);
+            if !state.has_just_looked(request.method, now) {
+                state.look_before_use(now);
+                if !state.is_alone() {
+                    let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
+                    self.leave(state);
+                    return Err(detour);
+                }
             }
             self.passed(look);
         }
@@ -120,18 +112,22 @@ impl Link<Client> {
         if until.is_some() {
             state.machine.set_deadline(id, until);
         }
-        let mut outgoing = body.take().and_then(|body| Outgoing::new(id, body));
-        if let Some(body) = &mut outgoing
-            && body.offer_whole(&mut state)
-        {
-            outgoing = None;
+        let mut outgoing = None;
+        if let Some(body) = body.take().filter(|body| !body.is_empty()) {
+            outgoing = Outgoing::new(id, body);
+            if let Some(body) = &mut outgoing
+                && body.offer_whole(&mut state)
+            {
+                outgoing = None;
+            }
         }
         state.flush(now);
-        let deadline = state.machine.poll_timeout();
-        let wanted = Directions { read: true, write: false };
-        let is_away = outgoing.is_none() && state.open.write && state.wanted() == wanted;
-        let left = deadline.map(|deadline| deadline - now);
-        if let Some(stream) = state.stream.clone().filter(|_| is_away && state.may_wait_in_read(wanted, left)) {
+        let is_away = outgoing.is_none() && state.open.write && state.machine.unsent_bytes() == 0;
+        let deadline = if state.is_patient && until.is_none() { None } else { state.machine.poll_timeout() };
+        let has_time = deadline.is_none_or(|deadline| deadline - now >= 4 * TICK);
+        // He was alone before, and holds the lock since.
+        if let Some(stream) = state.stream.as_ref().filter(|_| is_away && has_time) {
+            let (stream, wanted) = (stream.clone(), Directions { read: true, write: false });
             state.arrived.travels(id);
             state.driver = Some(Driver { waker: None, reads: true, wanted, deadline });
             (state.told, state.unsettled) = (false, false);
@@ -155,25 +151,30 @@ impl Link<Client> {
     }
 
     /// Waits for what comes first, outside the lock.
-    fn come_home(&self, id: ExchangeId, stream: Arc<Stream>, deadline: Option<Instant>) -> Option<Home> {
+    #[inline]
+    fn come_home(&self, id: ExchangeId, stream: Arc<Stream>, deadline: Option<Instant>) -> Option<(Reply, After)> {
+        let mut home = None;
         scratch::with_input(|input| {
             let result = stream.read_waiting(input);
             drop(stream);
             let mut state = self.look();
             state.driver = None;
-            let mut home = None;
             if is_no_news(&result) {
                 state.look_around();
             } else if state.arrived.is_travelling(id) && state.stream.is_some() {
-                home = state.take_reply(id, result, input, deadline);
+                state.take_reply((id, self.id), result, input, deadline, &mut home);
+                if home.is_some() && !(state.unsettled || state.is_attended()) {
+                    // There is nobody to be told, and nothing to move.
+                    return;
+                }
             } else {
                 state.take_in(result, input);
             }
             state.arrived.settle_down();
             state.advance();
             self.leave(state);
-            home
-        })
+        });
+        home
     }
 }
 
@@ -193,6 +194,20 @@ impl State<Client> {
             && !self.machine.is_closing()
     }
 
+    /// Whether others wait here, or have something left to do when it is their turn.
+    fn is_attended(&self) -> bool {
+        self.waiting + self.watchers > 0 || self.turn_awaited
+    }
+
+    /// Whether the read that took in the last reply has shown just now what a look would show: it took all there was. Only for what can be sent again if
+    /// the connection proves over after all.
+    fn has_just_looked(&self, method: &Method, now: Instant) -> bool {
+        method.is_idempotent()
+            && !self.ready.read
+            && self.last_read.is_some_and(|read| now - read < LOOKED_AT)
+            && self.machine.completed() > 0
+    }
+
     /// Whether no further exchange can begin.
     pub(super) fn is_over(&self) -> bool {
         self.stream.is_none() || !self.machine.may_go_on()
@@ -201,47 +216,54 @@ impl State<Client> {
     /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does.
     fn take_reply(
         &mut self,
-        id: ExchangeId,
+        (id, connection): (ExchangeId, u64),
         result: io::Result<usize>,
         input: &[u8],
         deadline: Option<Instant>,
-    ) -> Option<Home> {
+        home: &mut Option<(Reply, After)>,
+    ) {
         let now = clock::now();
         let Some(n) = self.after_read(result, input.len(), now) else {
             self.conclude(now);
-            return None;
+            return;
         };
         let mut input = &input[..n];
-        let mut gathered = Gathered::default();
+        let (mut found, mut whole, mut is_complete) = (None, Whole::default(), false);
         let odd = loop {
             match self.machine.next(&mut input, now) {
-                Ok(Next::Event(Event::Head { head, body, .. })) => gathered.head = Some((head, body)),
-                Ok(Next::Event(Event::Data { data, .. })) if gathered.whole.content.is_empty() => {
-                    gathered.whole.content = data.to_vec();
-                }
-                Ok(Next::Event(Event::Data { data, .. })) => gathered.whole.content.extend_from_slice(data),
-                Ok(Next::Event(Event::End { trailers, .. })) => {
-                    (gathered.is_complete, gathered.whole.trailers) = (true, trailers);
-                }
+                Ok(Next::Event(Event::Head { head, body, .. })) => found = Some((head, body)),
+                Ok(Next::Event(Event::Data { data, .. })) if whole.content.is_empty() => whole.content = data.to_vec(),
+                Ok(Next::Event(Event::Data { data, .. })) => whole.content.extend_from_slice(data),
+                Ok(Next::Event(Event::End { trailers, .. })) => (is_complete, whole.trailers) = (true, trailers),
                 Ok(Next::Event(Event::Slots)) => {}
                 Ok(Next::Event(odd)) => break Some(odd),
                 // Said again to whoever asks again.
                 Ok(Next::NeedRead | Next::Paused) | Err(_) => break None,
             }
+            if is_complete && input.is_empty() && !self.machine.has_event() {
+                break None;
+            }
         };
-        self.news = true;
-        if gathered.is_complete && odd.is_none() && input.is_empty() && self.machine.is_idle() {
+        if is_complete
+            && odd.is_none()
+            && input.is_empty()
+            && self.machine.is_idle()
+            && let Some((head, len)) = found
+        {
             // No deadline is nearer than the one before, so that most often none has to be looked for.
             if deadline.is_some_and(|deadline| deadline <= now) || self.machine.is_closing() {
                 self.conclude(now);
             }
-            let after = After { announced: self.machine.announced(), is_over: self.is_over() };
-            let (head, len) = gathered.head?;
+            self.news = true;
             self.arrived.arrive();
+            let after = After { announced: self.machine.announced(), is_over: self.is_over() };
             let reused = id.number() > 0 || self.is_continued();
-            return Some(Home { head, len, whole: gathered.whole, reused, after });
+            let body = Incoming::whole(whole, len);
+            *home = Some((Reply { head, interim: Vec::new(), body, connection, reused }, after));
+            return;
         }
-        self.arrived.put(id, gathered.head.map(|(head, len)| (head, len, ())), gathered.whole, gathered.is_complete);
+        self.news = true;
+        self.arrived.put(id, found.map(|(head, len)| (head, len, ())), whole, is_complete);
         if let Some(odd) = odd {
             self.arrived.take_in(odd);
         }
@@ -251,6 +273,5 @@ impl State<Client> {
             self.inbox.extend_from_slice(input);
         }
         self.conclude(now);
-        None
     }
 }

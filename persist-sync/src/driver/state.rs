@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts, Role};
+use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts, Role, Timeouts};
 
 use super::Driver;
 use super::parking::Place;
@@ -82,6 +82,8 @@ pub(crate) struct State<R: Role> {
     pub(super) told: bool,
     /// Somebody had to leave something unsaid because it was not its turn yet. The machine says nothing when a turn comes, so he must hear of whatever others do.
     pub(super) turn_awaited: bool,
+    /// No deadline begins with an exchange, unless it is given one of its own.
+    pub(super) is_patient: bool,
     /// More bytes than this in the outbox make a streamed body wait.
     pub(super) outbox_bytes_max: usize,
 }
@@ -93,6 +95,8 @@ impl<R: Role> State<R> {
         if lending == Lending::Unlimited {
             config.limits.outbox_bytes_max = u32::MAX;
         }
+        let Timeouts { header, total, write_stall, max_age, .. } = config.timeouts;
+        let is_patient = [header, total, write_stall, max_age].iter().all(Option::is_none);
         let now = clock::now();
         let continued = parts.is_some();
         let mut conn = match parts {
@@ -131,6 +135,7 @@ impl<R: Role> State<R> {
             news: false,
             told: false,
             turn_awaited: false,
+            is_patient,
             outbox_bytes_max,
         }
     }

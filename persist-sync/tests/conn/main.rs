@@ -7,6 +7,7 @@ mod common;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::Duration;
 
 use common::{get, pair, post, read_head, server_config, wide_open};
 use persist_sync::persist_core::{
@@ -191,6 +192,8 @@ fn bytes_on_an_idle_connection_poison_it() {
     far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("written");
     assert_eq!(client.read(exchange).expect("a reply").body.bytes(9).expect("a body"), "ok");
     far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").expect("written");
+    // Longer than the read of a reply counts as the look before the next request.
+    thread::sleep(Duration::from_millis(1));
     let error = client.send(get("/next"), ()).expect_err("poisoned");
     assert_eq!(error.disposition(), Some(Disposition::NotSent));
     let ended = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Ended>()).expect("a reason");
@@ -211,6 +214,24 @@ fn a_connection_closed_while_idle_is_noticed_before_it_is_used() {
     drop(far);
     let error = client.send(post("/"), "once").expect_err("closed");
     assert_eq!(error.disposition(), Some(Disposition::NotSent));
+}
+
+#[test]
+fn what_follows_a_reply_at_once_on_a_closed_connection_fails_by_what_became_of_it() {
+    for _ in 0..50 {
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let client = ClientConn::new(near).expect("a connection");
+        let serving = thread::spawn(move || {
+            read_head(&mut far);
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("written");
+        });
+        drop(client.send(get("/"), ()).expect("a reply"));
+        let became = client.send(get("/"), ()).expect_err("closed").disposition();
+        assert!(matches!(became, Some(Disposition::NotSent | Disposition::SentNoReply)), "{became:?}");
+        let refused = client.send(post("/"), "once").expect_err("closed").disposition();
+        assert_eq!(refused, Some(Disposition::NotSent));
+        serving.join().expect("the peer is content");
+    }
 }
 
 #[test]
