@@ -196,11 +196,11 @@ impl<S: Transport> ClientConn<S> {
         }
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
-        let mut body = Some(body);
-        match RoundTrip::new(self, request.into(), &mut body, place).looking_first().await? {
-            Trip::Reply(reply) => Ok(reply),
+        let (mut body, mut reply) = (Some(body), None);
+        match RoundTrip::new(self, request.into(), &mut body, place, &mut reply).looking_first().await? {
             // It stands behind others: whoever reads those drives.
             Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
+            Trip::Replied(_) | Trip::Stale => Ok(reply.expect("a round trip that succeeds puts it there")),
         }
     }
 
@@ -422,7 +422,19 @@ impl<S: Transport> ClientConn<S> {
         reply
     }
 
-    pub(crate) fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
+    fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
+        let mut reply = None;
+        let taken = self.take_reply_into(state, id, &mut reply)?;
+        taken.map(|()| reply).transpose()
+    }
+
+    /// The reply, if its head is here, or why it never will be.
+    pub(crate) fn take_reply_into(
+        &self,
+        state: &mut State<Client, S>,
+        id: ExchangeId,
+        reply: &mut Option<Reply>,
+    ) -> Option<Result<()>> {
         let Some(entry) = state.entry(id) else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
         let Some((head, (), len)) = entry.head.take() else {
             if entry.failure.is_none() && state.stream.is_some() && state.closed.is_none() {
@@ -432,7 +444,8 @@ impl<S: Transport> ClientConn<S> {
         };
         let interim = std::mem::take(&mut entry.interim).into();
         let body = Incoming::open(&self.link, state, id, len);
-        Some(Ok(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }))
+        *reply = Some(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 });
+        Some(Ok(()))
     }
 
     pub(crate) fn hold(&self, id: ExchangeId) -> Exchange {

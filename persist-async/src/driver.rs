@@ -16,6 +16,7 @@ use persist_core::{Event, ExchangeId, Next, Side};
 use tokio::io::ReadBuf;
 
 use crate::link::{Drive, Readable, State, Transport, Writable};
+use crate::look::Asked;
 use crate::part::Part;
 use crate::scratch::{self, READ_BYTES, Scratch};
 use crate::trace::tell;
@@ -75,7 +76,28 @@ impl<R: Part, S: Transport> State<R, S> {
         })
     }
 
-    fn rounds<T>(
+    /// Writes a request that was just begun, and reads once, unless the stream was asked in this very poll. True if nothing came and nothing is left to be done: from
+    /// here on the stream and the timer are waited for.
+    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, asked: Asked) -> bool {
+        let is_plain = |state: &Self| {
+            state.write_side == Writable::Open && state.inbox.is_empty() && !state.conn.has_event() && !state.is_due()
+        };
+        if !is_plain(self) || self.entries.iter().any(|entry| entry.outgoing.is_some()) {
+            return false;
+        }
+        self.flush(cx);
+        if !is_plain(self) || self.conn.wants_write() {
+            return false;
+        }
+        if asked != Asked::Waits && self.fill(cx, scratch, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
+            return false;
+        }
+        self.drive = Drive::Parked;
+        self.hungry = true;
+        true
+    }
+
+    pub(crate) fn rounds<T>(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,

@@ -3,8 +3,7 @@
 use std::pin::pin;
 use std::task::Context;
 
-use persist_core::keep_alive::KeepAlive;
-use persist_core::{Client, ExchangeId, Outline, Phase, PoolError, Slot};
+use persist_core::{Client, ExchangeId, Outline, Phase, PoolError};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
@@ -13,44 +12,47 @@ use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::link::{State, Transport};
 use crate::race::{Either, race};
-use crate::round_trip::{RoundTrip, Trip};
+use crate::round_trip::{RoundTrip, Standing, Trip};
 use crate::start::Gates;
 use crate::wait::Patience;
 use crate::waiting::Interest;
 
 impl<S: Transport> ClientConn<S> {
-    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request; complete by `until`.
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, puts the reply into `reply`, and is complete by `until`.
+    /// A connection that is idle and has ended is told as such: `None`.
     pub(crate) async fn exchange(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
         until: Option<Moment>,
-    ) -> Result<Reply> {
-        self.exchange_in(&mut None, request, body, until).await
-    }
-
-    /// The same in a place that was reserved, if one was.
-    pub(crate) async fn exchange_in(
-        &self,
-        place: &mut Option<Slot>,
-        request: Outline<'_>,
-        body: &mut Option<Body>,
-        until: Option<Moment>,
-    ) -> Result<Reply> {
+        reply: &mut Option<Reply>,
+    ) -> Result<Option<Standing>> {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
-            return crate::http2::exchange(two, request, body, until).await;
+            if two.in_flight() == 0 && two.is_closing() {
+                return Ok(None);
+            }
+            *reply = Some(crate::http2::exchange(two, request, body, until).await?);
+            return Ok(Some(Standing { announced: None, is_over: two.is_closing(), at: Moment::now() }));
         }
-        let Some(until) = until else {
-            return match RoundTrip::new(self, request, body, place).await? {
-                Trip::Reply(reply) => Ok(reply),
-                Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
-            };
+        let behind = match until {
+            None => match RoundTrip::new(self, request, body, &mut None, reply).unless_stale().await? {
+                Trip::Replied(standing) => return Ok(Some(standing)),
+                Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await?,
+                Trip::Stale => return Ok(None),
+            },
+            Some(until) => {
+                if self.link.is_stale() {
+                    return Ok(None);
+                }
+                let id = self.start_until(request, body, until).await?;
+                let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
+                let patience = if first { Patience::None } else { Patience::OnePoll };
+                self.receive(self.hold(id), patience).await?
+            }
         };
-        let id = self.start_until(request, body, until).await?;
-        let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
-        let patience = if first { Patience::None } else { Patience::OnePoll };
-        self.receive(self.hold(id), patience).await
+        *reply = Some(behind);
+        Ok(Some(Standing::of(&self.link.lock())))
     }
 
     async fn start_until(&self, request: Outline<'_>, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {
@@ -72,32 +74,13 @@ impl<S: Transport> ClientConn<S> {
         Ok(id)
     }
 
-    /// What the peer has announced, and whether no further exchange can begin.
-    pub(crate) fn standing(&self) -> (Option<KeepAlive>, bool) {
-        #[cfg(feature = "http2")]
-        if let Some(two) = &self.two {
-            return (None, two.is_closing());
-        }
-        let state = self.link.lock();
-        (state.conn.announced(), !may_go_on(&state))
-    }
-
     /// Whether no further exchange can begin.
     pub(crate) fn is_over(&self) -> bool {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
             return two.is_closing();
         }
-        !may_go_on(&self.link.lock())
-    }
-
-    /// Whether the connection is idle and fails a [look](Self::is_reusable). One that is in use is its users' to judge.
-    pub(crate) fn is_stale(&self) -> bool {
-        #[cfg(feature = "http2")]
-        if let Some(two) = &self.two {
-            return two.in_flight() == 0 && two.is_closing();
-        }
-        self.link.is_stale()
+        Standing::of(&self.link.lock()).is_over
     }
 
     /// Waits until nothing is going on, or nothing will ever again.
@@ -123,9 +106,4 @@ impl<S: Transport> ClientConn<S> {
             state.write_through(&mut Context::from_waker(&self.link.waker));
         });
     }
-}
-
-/// Whether another request may follow, at once or when there is room.
-fn may_go_on<S>(state: &State<Client, S>) -> bool {
-    state.stream.is_some() && state.conn.may_go_on()
 }

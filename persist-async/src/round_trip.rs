@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use persist_core::keep_alive::KeepAlive;
 use persist_core::{Client, ExchangeId, Outline, Slot as CoreSlot};
+use tokio::time::Instant as Moment;
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
@@ -12,6 +14,8 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Reply};
 use crate::incoming::Inlet;
 use crate::link::{State, Transport};
+use crate::look::Asked;
+use crate::scratch;
 use crate::start::{Gates, Start};
 use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
@@ -22,19 +26,41 @@ pub(crate) struct RoundTrip<'a, S: Transport> {
     request: Outline<'a>,
     body: &'a mut Option<Body>,
     place: &'a mut Option<CoreSlot>,
-    /// Whether a connection that was used before is looked at first.
-    looks: bool,
+    /// Where the reply is put, rather than moved from future to future.
+    reply: &'a mut Option<Reply>,
+    looks: Looks,
     slot: Option<Slot>,
     /// Once the machine has the request, until somebody else holds the exchange.
-    begun: Option<ExchangeId>,
+    begun: Cell<Option<ExchangeId>>,
+}
+
+/// Whether a connection that was used before is looked at first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    No,
+    First,
+    /// For a pool, which takes another connection if this one has ended.
+    FirstForPool,
 }
 
 /// What came of it.
-#[allow(clippy::large_enum_variant, reason = "nearly all are replies, and a box would be an allocation for each")]
 pub(crate) enum Trip {
-    Reply(Reply),
+    /// The reply is where it was to be put.
+    Replied(Standing),
     /// The request stands behind others, whose replies come first: whoever reads those drives.
     Behind(Exchange),
+    /// The look found that the connection has ended. It was not given the request.
+    Stale,
+}
+
+/// What a pool wants to know of a connection behind an exchange.
+pub(crate) struct Standing {
+    /// What the peer has announced.
+    pub(crate) announced: Option<KeepAlive>,
+    /// Whether no further exchange can begin.
+    pub(crate) is_over: bool,
+    /// When that was.
+    pub(crate) at: Moment,
 }
 
 impl<'a, S: Transport> RoundTrip<'a, S> {
@@ -44,14 +70,28 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
         request: Outline<'a>,
         body: &'a mut Option<Body>,
         place: &'a mut Option<CoreSlot>,
+        reply: &'a mut Option<Reply>,
     ) -> Self {
-        Self { conn, request, body, place, looks: false, slot: None, begun: None }
+        Self { conn, request, body, place, reply, looks: Looks::No, slot: None, begun: Cell::new(None) }
     }
 
-    /// After a look at the stream, if the connection has been used and is idle.
+    /// After a look at the stream, if the connection has been used and is idle. If that has ended, the request is refused.
     pub(crate) fn looking_first(mut self) -> Self {
-        self.looks = true;
+        self.looks = Looks::First;
         self
+    }
+
+    /// The same, but then it is [stale](Trip::Stale).
+    pub(crate) fn unless_stale(mut self) -> Self {
+        self.looks = Looks::FirstForPool;
+        self
+    }
+}
+
+impl Standing {
+    pub(crate) fn of<S>(state: &State<Client, S>) -> Self {
+        let is_over = state.stream.is_none() || !state.conn.may_go_on();
+        Self { announced: state.conn.announced(), is_over, at: state.clock.at(state.now()) }
     }
 }
 
@@ -59,38 +99,58 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
     type Output = Result<Trip>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Trip>> {
-        let Self { conn, request, body, place, looks, slot, begun } = self.get_mut();
-        let (conn, request) = (*conn, *request);
-        let interest = Cell::new(begun.map_or(Interest::Turn, Interest::Exchange));
-        let mut attempt = |state: &mut State<Client, S>, slot| {
-            let id = match *begun {
-                Some(id) => id,
-                None => match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
-                    Err(error) => return Some(Err(error)),
-                    Ok(id) if state.entries.front().is_some_and(|first| first.id != id) => {
-                        return Some(Ok(Trip::Behind(conn.hold(id))));
-                    }
-                    Ok(id) => {
-                        *begun = Some(id);
-                        interest.set(Interest::Exchange(id));
-                        if let Some(slot) = slot {
-                            state.forget(slot);
-                        }
-                        id
-                    }
+        let Self { conn, request, body, place, reply, looks, slot, begun } = self.get_mut();
+        let (conn, request, begun) = (*conn, *request, &*begun);
+        let interest = Cell::new(begun.get().map_or(Interest::Turn, Interest::Exchange));
+        conn.link.poll((slot, &interest, Hold::Firm), cx, |state, cx, slot| {
+            let asked = match std::mem::replace(looks, Looks::No) {
+                Looks::No => Asked::Not,
+                Looks::First => state.look_before_reuse(cx),
+                Looks::FirstForPool => match state.look_before_reuse(cx) {
+                    asked if state.stream.is_some() && !state.conn.is_closing() => asked,
+                    _ => return Some(Ok(Trip::Stale)),
                 },
             };
-            let reply = conn.take_reply(state, id)?;
-            if reply.is_ok() {
-                *begun = None; // the body holds the exchange from here on
-            }
-            Some(reply.map(Trip::Reply))
-        };
-        conn.link.poll((slot, &interest, Hold::Firm), cx, |state, cx, slot| {
-            if std::mem::take(looks) && state.conn.completed() > 0 && state.conn.pending() == 0 {
-                state.look(cx);
-            }
-            state.drive(cx, &mut None, &mut |state| attempt(state, slot))
+            let mut attempt = |state: &mut State<Client, S>| {
+                let id = match begun.get() {
+                    Some(id) => id,
+                    None => match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
+                        Err(error) => return Some(Err(error)),
+                        Ok(id) if state.entries.front().is_some_and(|first| first.id != id) => {
+                            return Some(Ok(Trip::Behind(conn.hold(id))));
+                        }
+                        Ok(id) => {
+                            begun.set(Some(id));
+                            interest.set(Interest::Exchange(id));
+                            if let Some(slot) = slot {
+                                state.forget(slot);
+                            }
+                            id
+                        }
+                    },
+                };
+                match conn.take_reply_into(state, id, reply)? {
+                    Ok(()) => {
+                        begun.set(None); // the body holds the exchange from here on
+                        Some(Ok(Trip::Replied(Standing::of(state))))
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            };
+            scratch::with(|scratch| {
+                scratch.lend(&mut state.conn);
+                // Whoever parked hungry had nothing to be told.
+                let waited = begun.get().is_some();
+                let mut result = if waited && state.hungry { None } else { attempt(state) };
+                let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx, scratch, asked);
+                if result.is_none() && !is_out {
+                    result = state.rounds(cx, scratch, &mut None, &mut attempt);
+                }
+                if !state.attended {
+                    scratch.reclaim(&mut state.conn);
+                }
+                result
+            })
         })
     }
 }

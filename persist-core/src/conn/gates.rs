@@ -5,6 +5,8 @@ use super::half::{Half, Phase};
 use super::{Client, Conn, Inbound};
 use crate::config::Gate;
 use crate::error::SendError;
+use crate::time::Instant;
+use crate::upkeep::Look;
 
 impl Conn<Client> {
     /// Whether a request could be sent now.
@@ -38,6 +40,35 @@ impl Conn<Client> {
     /// that says `Connection: close` or was cut short, after the peer's last byte, or after a switch of protocols. A pool lends what may not to nobody.
     pub fn may_go_on(&self) -> bool {
         self.open().is_ok()
+    }
+
+    /// How closely to look at the stream before the next request, now that the connection is to be used again.
+    ///
+    /// ```
+    /// use persist_core::{BodyLen, Client, Config, Conn, Instant, Look, Method, Next};
+    /// use bytes::Buf;
+    ///
+    /// let mut now = Instant::ZERO;
+    /// let mut conn = Conn::<Client>::new(Config::client(), now);
+    /// assert_eq!(conn.look_before_reuse(now), Look::Unneeded);
+    /// # let host = persist_core::Field { name: persist_core::FieldName::from_static("Host"), value: persist_core::FieldValue::from_static("h") };
+    /// conn.send_request(&Method::GET, "/", [host], BodyLen::Empty, now)?;
+    /// let mut out = conn.transmit(now);
+    /// out.advance(out.remaining());
+    /// let mut input: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+    /// while let Next::Event(_) = conn.next(&mut input, now)? {}
+    /// assert_eq!(conn.look_before_reuse(now), Look::Readiness);
+    /// assert_eq!(conn.look_before_reuse(now + Look::READINESS_LASTS), Look::System);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn look_before_reuse(&self, now: Instant) -> Look {
+        if self.completed == 0 || !self.is_idle() {
+            Look::Unneeded
+        } else if now.saturating_since(self.times.head) < Look::READINESS_LASTS {
+            Look::Readiness
+        } else {
+            Look::System
+        }
     }
 
     fn open(&self) -> Result<(), SendError> {

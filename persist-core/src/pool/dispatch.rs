@@ -48,13 +48,16 @@ impl Pool {
 
     /// The connection to be used next, if any. Closes those that have outlived their use, on the way.
     pub(super) fn find(&mut self, destination: Id, want: Want, now: Instant) -> Option<Id> {
-        while let Some(conn) = self.index.newest_idle(destination, want) {
+        while let Some(conn) = self.destinations.get(destination)?.ready.newest_idle(want) {
             match self.conns.get(conn)?.expiry(&self.config).filter(|(at, _)| *at <= now) {
                 None => return Some(conn),
-                Some((_, reason)) => self.drop_conn(conn, Some(reason), now),
+                Some((_, expiry)) => self.drop_conn(conn, Some(expiry.into()), now),
             }
         }
-        while let Some(conn) = self.index.newest_shared(destination).filter(|_| want == Want::Any) {
+        if want != Want::Any {
+            return None;
+        }
+        while let Some((_, conn)) = self.destinations.get(destination)?.ready.shared.last() {
             match self.conns.get(conn)?.spent(&self.config, now) {
                 None => return Some(conn),
                 Some(_) => self.place(conn, Placing::AsBefore, now),
@@ -126,18 +129,20 @@ impl Pool {
         let Some(entry) = self.conns.get_mut(id).filter(|entry| entry.state == State::Open) else { return };
         if turn > 0 {
             entry.idle_turn = turn;
+            entry.ordered = false;
         }
-        let (destination, turn) = (entry.destination, entry.idle_turn);
-        let spent = entry.spent(&self.config, now);
+        let turn = entry.idle_turn;
+        let Some(destination) = self.destinations.get_mut(entry.destination) else { return };
         if entry.in_use > 0 {
-            if spent.is_none() && entry.in_use < entry.streams {
+            if entry.in_use < entry.streams && entry.spent(&self.config, now).is_none() {
                 entry.listed = Listed::Shared;
-                self.index.add_shared(destination, turn, id);
+                destination.ready.shared.insert((turn, id));
             }
             return;
         }
+        let spent = entry.spent(&self.config, now);
         let expiry = entry.expiry(&self.config);
-        let expired = expiry.clone().filter(|(at, _)| *at <= now).map(|(_, reason)| reason);
+        let expired = expiry.filter(|(at, _)| *at <= now).map(|(_, expiry)| expiry.into());
         if let Some(reason) = spent.or(expired) {
             self.drop_conn(id, Some(reason), now);
             return;
@@ -145,28 +150,25 @@ impl Pool {
         if entry.streams == 0 {
             return;
         }
-        let at = expiry.map(|(at, _)| at);
         entry.listed = Listed::Idle;
-        entry.timer = at;
-        self.index.add_idle(destination, entry.handed > 0, turn, id);
-        self.index.set_timer(None, at, Timer::Conn(id));
-        if let Some(entry) = self.destinations.get_mut(destination) {
-            entry.idle += 1;
+        destination.ready.idle.insert((entry.handed > 0, turn, id));
+        if let Some((at, _)) = expiry
+            && entry.timer.is_none_or(|timer| timer > at)
+        {
+            self.index.set_timer(entry.timer.replace(at), Some(at), Timer::Conn(id));
         }
+        self.index.add_idle(&mut self.conns, id);
     }
 
     fn unlist(&mut self, id: Id) {
         let Some(entry) = self.conns.get_mut(id) else { return };
-        let (destination, turn) = (entry.destination, entry.idle_turn);
+        let Some(destination) = self.destinations.get_mut(entry.destination) else { return };
         match core::mem::replace(&mut entry.listed, Listed::Nowhere) {
             Listed::Nowhere => {}
-            Listed::Shared => self.index.remove_shared(destination, turn, id),
+            Listed::Shared => destination.ready.shared.remove((entry.idle_turn, id)),
             Listed::Idle => {
-                self.index.remove_idle(destination, entry.handed > 0, turn, id);
-                self.index.set_timer(entry.timer.take(), None, Timer::Conn(id));
-                if let Some(entry) = self.destinations.get_mut(destination) {
-                    entry.idle -= 1;
-                }
+                destination.ready.idle.remove((entry.handed > 0, entry.idle_turn, id));
+                self.index.remove_idle();
             }
         }
     }
@@ -175,6 +177,7 @@ impl Pool {
     pub(super) fn drop_conn(&mut self, id: Id, reason: Option<CloseReason>, now: Instant) {
         self.unlist(id);
         let Some(gone) = self.conns.remove(id) else { return };
+        self.index.set_timer(gone.timer, None, Timer::Conn(id));
         self.exchanges -= u64::from(gone.in_use);
         if let Some(entry) = self.destinations.get_mut(gone.destination) {
             entry.exchanges -= u64::from(gone.in_use);
@@ -196,14 +199,15 @@ impl Pool {
     /// Closes the least recently used of what is idle beyond the limits.
     pub(super) fn enforce_idle_limits(&mut self, destination: Id, now: Instant) {
         let too_many = |pool: &Self| {
-            pool.destinations.get(destination).is_some_and(|entry| entry.idle > pool.config.idle_per_destination_max)
+            pool.destinations.get(destination).is_some_and(|entry| entry.idle() > pool.config.idle_per_destination_max)
         };
         while too_many(self) {
-            let Some(oldest) = self.index.oldest_idle_of(destination) else { break };
+            let oldest = self.destinations.get(destination).and_then(|entry| entry.ready.oldest_idle());
+            let Some(oldest) = oldest else { break };
             self.drop_conn(oldest, Some(CloseReason::OurClose), now);
         }
         while self.index.idle_len() > self.config.idle_max as usize {
-            let Some(oldest) = self.index.oldest_idle() else { break };
+            let Some(oldest) = self.index.oldest_idle(&mut self.conns) else { break };
             self.drop_conn(oldest, Some(CloseReason::OurClose), now);
         }
     }
@@ -214,6 +218,9 @@ impl Pool {
     /// Notes whether a destination wants to dial, sets its timer, and forgets it when nothing is left of it.
     pub(super) fn reindex(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.destinations.get_mut(id) else { return };
+        if entry.is_calm() {
+            return;
+        }
         let wants_dial = !self.closed && entry.wants_dial(&self.config, now);
         let turn = if wants_dial { self.index.first_turn(id) } else { None };
         let hunger = turn.map(|turn| Hunger { has_some: entry.connections() > 0, turn });
@@ -236,7 +243,7 @@ impl Pool {
             let full_here = entry.connections() >= self.config.per_destination_max;
             let full = self.conns.len() as u64 >= u64::from(self.config.total_max);
             if full_here || full {
-                let idle = if full_here { self.index.oldest_idle_of(destination) } else { self.index.oldest_idle() };
+                let idle = if full_here { entry.ready.oldest_idle() } else { self.index.oldest_idle(&mut self.conns) };
                 let Some(idle) = idle else { return };
                 self.drop_conn(idle, Some(CloseReason::OurClose), now);
                 continue;

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::action::Want;
 use super::arena::Id;
 use super::config::PoolConfig;
+use super::index::Ready;
 use crate::backoff::Backoff;
 use crate::close::CloseReason;
 use crate::route::PoolKey;
@@ -35,8 +36,11 @@ pub(super) struct Conn {
     pub(super) announced_left: Option<u64>,
     /// Takes no further exchange, and why.
     pub(super) retiring: Option<CloseReason>,
-    /// Which index lists it.
+    /// Which row lists it.
     pub(super) listed: Listed,
+    /// Whether the order of the idle has a place for it by its turn, be it idle or not.
+    pub(super) ordered: bool,
+    /// When it is looked at: while it is idle, not after its time is over. Mostly before, since that moves away with each exchange, and this does not.
     pub(super) timer: Option<Instant>,
 }
 
@@ -55,12 +59,19 @@ pub(super) enum Listed {
     Shared,
 }
 
+/// Why an idle connection may not be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Idle,
+    Age,
+}
+
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) key: PoolKey,
     pub(super) dialing: u32,
     pub(super) open: u32,
-    pub(super) idle: u32,
+    pub(super) ready: Ready,
     /// Open connections that were never answered on.
     pub(super) unproven: u32,
     pub(super) exchanges: u64,
@@ -108,6 +119,7 @@ impl Conn {
             announced_left: None,
             retiring: None,
             listed: Listed::Nowhere,
+            ordered: false,
             timer: None,
         }
     }
@@ -125,13 +137,22 @@ impl Conn {
     }
 
     /// When it may no longer be used if it stays idle, and why.
-    pub(super) fn expiry(&self, config: &PoolConfig) -> Option<(Instant, CloseReason)> {
+    pub(super) fn expiry(&self, config: &PoolConfig) -> Option<(Instant, Expiry)> {
         let idle = config.idle_timeout.map(|timeout| self.idle_since + timeout);
         let announced =
             self.announced_timeout.map(|timeout| self.quiet_since + timeout.saturating_sub(config.keep_alive_margin));
-        let idle = [idle, announced].into_iter().flatten().min().map(|at| (at, CloseReason::Idle));
-        let age = config.age_max.map(|max| (self.created + max, CloseReason::MaxAge));
+        let idle = [idle, announced].into_iter().flatten().min().map(|at| (at, Expiry::Idle));
+        let age = config.age_max.map(|max| (self.created + max, Expiry::Age));
         [age, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}
+
+impl From<Expiry> for CloseReason {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Idle => Self::Idle,
+            Expiry::Age => Self::MaxAge,
+        }
     }
 }
 
@@ -141,7 +162,7 @@ impl Destination {
             key,
             dialing: 0,
             open: 0,
-            idle: 0,
+            ready: Ready::default(),
             unproven: 0,
             exchanges: 0,
             waiting: 0,
@@ -158,6 +179,20 @@ impl Destination {
         self.open + self.dialing
     }
 
+    pub(super) fn idle(&self) -> u32 {
+        self.ready.idle.len() as u32
+    }
+
+    /// Whether nobody waits here and nothing went wrong: then nothing is to be dialled, timed or forgotten.
+    #[inline]
+    pub(super) fn is_calm(&self) -> bool {
+        self.waiting == 0
+            && self.connections() > 0
+            && self.hunger.is_none()
+            && self.timer.is_none()
+            && self.backoff.failures() == 0
+    }
+
     /// Whether nothing is known of it that would be lost.
     pub(super) fn is_forgettable(&self) -> bool {
         self.connections() == 0 && self.waiting == 0 && self.backoff.failures() == 0
@@ -169,7 +204,7 @@ impl Destination {
             return false;
         }
         // One idle connection can make room for a fresh one.
-        let room = self.connections() < config.per_destination_max || (self.waiting_fresh > 0 && self.idle > 0);
+        let room = self.connections() < config.per_destination_max || (self.waiting_fresh > 0 && self.idle() > 0);
         // After a failure, one connection at a time, until the peer has answered on it.
         let permitted = self.backoff.failures() == 0 || (self.dialing == 0 && self.unproven == 0);
         room && permitted && self.dialing < self.waiting.div_ceil(self.streams)

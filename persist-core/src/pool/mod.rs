@@ -2,7 +2,8 @@
 //!
 //! It holds numbers, not sockets. Everything that happens is told to it, with the time; everything that must be done comes
 //! out of [`poll_action`](Pool::poll_action). The contract, for every method that mutates: *mutate → drain `poll_action` → wait for
-//! [`poll_timeout`](Pool::poll_timeout).* Each call costs O(log n) in connections, waiters and destinations.
+//! [`poll_timeout`](Pool::poll_timeout).* Each call costs O(log n) in connections, waiters and destinations,
+//! but for what is rare: a connection that is put back unused is moved to its old place among the idle.
 //!
 //! The states of a connection, the limits and their reasons: docs/pool.md.
 
@@ -344,7 +345,7 @@ impl Pool {
         entry.map_or_else(Counts::default, |entry| Counts {
             dialing: entry.dialing,
             open: entry.open,
-            idle: entry.idle,
+            idle: entry.idle(),
             exchanges: entry.exchanges,
             waiting: entry.waiting,
         })
@@ -357,10 +358,12 @@ impl Pool {
 
     /// The idle connections, least recently used first. For [upkeep](crate::upkeep).
     pub fn idle(&self) -> impl Iterator<Item = IdleConn> {
-        self.index.idle_oldest_first().filter_map(|id| {
-            let entry = self.conns.get(id)?;
-            Some(IdleConn { conn: ConnId(id), since: entry.idle_since, quiet_since: entry.quiet_since })
-        })
+        let place = |(id, entry): (Id, &Conn)| IdleConn {
+            conn: ConnId(id),
+            since: entry.idle_since,
+            quiet_since: entry.quiet_since,
+        };
+        self.index.idle_oldest_first(&self.conns).map(place)
     }
 
     /// The configuration.
