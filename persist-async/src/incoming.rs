@@ -278,10 +278,8 @@ impl Incoming {
     }
 
     /// Keeps a pooled connection lent until nothing more is needed from it.
-    pub(crate) fn keep(&mut self, lease: impl FnOnce() -> Lease) {
-        if !self.is_whole() {
-            self.lease = Some(Box::new(lease()));
-        }
+    pub(crate) fn keep(&mut self, lease: Lease) {
+        self.lease = Some(Box::new(lease));
     }
 
     fn fail(&mut self, error: Error) -> Error {

@@ -139,9 +139,8 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
             };
             scratch::with(|scratch| {
                 scratch.lend(&mut state.conn);
-                // Whoever parked hungry had nothing to be told.
                 let waited = begun.get().is_some();
-                let mut result = if waited && state.hungry { None } else { attempt(state) };
+                let mut result = attempt(state);
                 let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx, scratch, asked);
                 if result.is_none() && !is_out {
                     result = state.rounds(cx, scratch, &mut None, &mut attempt);

@@ -15,12 +15,33 @@ pub(super) struct Book {
     pub(super) requests: u64,
 }
 
-/// One unfinished request.
-pub(crate) struct Account {
-    shared: Arc<Shared>,
+impl Book {
+    /// A request begins.
+    pub(super) fn begin(&mut self, destination: &Destination) {
+        self.requests += 1;
+        self.ledger.begin(destination);
+    }
+}
+
+/// One unfinished request, whose future has not ended.
+pub(super) struct Account<'a> {
+    shared: &'a Arc<Shared>,
     destination: Destination,
+    state: Stands,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Open,
+    /// Its end is noted, or somebody else's to note.
+    Settled,
+}
+
+/// One unfinished request whose reply is being read.
+pub(crate) struct Kept {
+    pub(super) destination: Destination,
     /// To be noted if its reply's content breaks off.
-    request: Option<Box<Request>>,
+    pub(super) request: Option<Request>,
 }
 
 /// Whether failures are noted for [`Client::pending_to`](crate::Client::pending_to).
@@ -31,44 +52,43 @@ pub(super) enum Failures {
     Passed,
 }
 
-impl Account {
-    pub(super) fn open(shared: &Arc<Shared>, destination: Destination) -> Self {
-        let mut book = shared.book();
-        book.requests += 1;
-        book.ledger.begin(&destination);
-        drop(book);
-        Self { shared: shared.clone(), destination, request: None }
+impl<'a> Account<'a> {
+    pub(super) fn open(shared: &'a Arc<Shared>, destination: Destination) -> Self {
+        shared.state().book.begin(&destination);
+        Self::opened(shared, destination)
+    }
+
+    /// Of a request that the book knows already.
+    pub(super) fn opened(shared: &'a Arc<Shared>, destination: Destination) -> Self {
+        Self { shared, destination, state: Stands::Open }
     }
 
     pub(super) fn destination(&self) -> &Destination {
         &self.destination
     }
 
+    /// Its whole reply is here.
+    pub(super) fn settle(&mut self, book: &mut Book) {
+        self.state = Stands::Settled;
+        book.ledger.end(&self.destination);
+    }
+
     /// Its reply's head is here.
-    pub(super) fn remember(mut self, request: &Request, failures: Failures) -> Self {
-        if failures == Failures::Noted && self.shared.config.failures_max > 0 {
-            self.request = Some(Box::new(request.clone()));
-        }
-        self
+    pub(super) fn keep(mut self, request: &Request, failures: Failures) -> Kept {
+        self.state = Stands::Settled;
+        let noted = failures == Failures::Noted && self.shared.config.failures_max > 0;
+        Kept { destination: self.destination.clone(), request: noted.then(|| request.clone()) }
     }
 
     pub(super) fn failed(&self, request: &Request, error: &Error) {
-        let now = self.shared.now();
-        self.shared.book().ledger.fail(&self.destination, request, error, now);
-    }
-
-    /// Its reply's content broke off: the error, with the destination's name.
-    pub(super) fn broke_off(&self, error: Error) -> Error {
-        let error = error.at(&self.destination);
-        if let Some(request) = &self.request {
-            self.failed(request, &error);
-        }
-        error
+        self.shared.failed(&self.destination, request, error);
     }
 }
 
-impl Drop for Account {
+impl Drop for Account<'_> {
     fn drop(&mut self) {
-        self.shared.book().ledger.end(&self.destination);
+        if self.state == Stands::Open {
+            self.shared.state().book.ledger.end(&self.destination);
+        }
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use persist_core::pool::{ConnId, Loss, Use};
 
-use super::account::Account;
+use super::account::{Account, Kept};
 use super::shared::Shared;
+use super::state::Handed;
 use crate::client_conn::ClientConn;
 use crate::error::Error;
+use crate::round_trip::Standing;
 use crate::stream::Stream;
 
 /// A pooled connection, lent for one exchange. Goes back when it is dropped.
@@ -17,7 +19,7 @@ pub(crate) struct Lease {
     conn: Arc<ClientConn<Stream>>,
     state: Lent,
     /// The request that it is lent for, once its reply is being read.
-    account: Option<Account>,
+    account: Option<Box<Kept>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +29,7 @@ enum Lent {
 }
 
 impl Lease {
-    pub(super) fn new(shared: &Arc<Shared>, id: ConnId, conn: Arc<ClientConn<Stream>>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, (id, conn, _): Handed) -> Self {
         Self { shared: shared.clone(), id, conn, state: Lent::Out, account: None }
     }
 
@@ -35,24 +37,30 @@ impl Lease {
         &self.conn
     }
 
-    pub(super) fn keep(&mut self, account: Account) {
-        self.account = Some(account);
+    pub(super) fn keep(&mut self, account: Kept) {
+        self.account = Some(Box::new(account));
     }
 
-    /// The reply's head is here. If it `is_whole`, the connection is free again at once.
-    pub(super) fn answered(&mut self, is_whole: bool) {
-        let (announced, is_over) = self.conn.standing();
-        let is_free = is_whole && !is_over;
-        if is_free {
+    /// The reply's head is here. If that is the `whole` of it, its account is settled and the connection is free again at once, or done for; else it stays lent.
+    pub(super) fn answered(mut self, standing: Standing, whole: Option<&mut Account<'_>>) -> Option<Self> {
+        let is_whole = whole.is_some();
+        if is_whole && !standing.is_over {
             self.state = Lent::Returned;
         }
-        self.shared.answered(self.id, announced, is_free);
+        self.shared.answered(self.id, standing, whole);
+        (!is_whole).then_some(self)
     }
 
     /// The content of the reply broke off: the error, with the destination's name.
     pub(crate) fn failed(&self, error: Error) -> Error {
         match &self.account {
-            Some(account) => account.broke_off(error),
+            Some(account) => {
+                let error = error.at(&account.destination);
+                if let Some(request) = &account.request {
+                    self.shared.failed(&account.destination, request, &error);
+                }
+                error
+            }
             None => error,
         }
     }
@@ -101,6 +109,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(account) = self.account.take() {
+            self.shared.state().book.ledger.end(&account.destination);
+        }
         if self.state == Lent::Returned {
             return;
         }

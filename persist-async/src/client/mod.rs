@@ -10,7 +10,7 @@ use std::time::Duration;
 use persist_core::pool::{Counts, Loss, Use, Want};
 use persist_core::{
     Attempts, ClientConfig, ClientStats, Contradiction, Decision, Destination, Outline, Pending, Phase, Repeatable,
-    Replay, Request, Route, Way,
+    Replay, Request, Way,
 };
 use tokio::time::Instant as Moment;
 
@@ -187,19 +187,19 @@ impl Client {
         until: Option<Moment>,
         failures: Failures,
     ) -> Result<Reply> {
-        let way = self.shared.book().ways.find(&request.target).cloned();
-        let (destination, known) = match way.as_ref().and_then(|way| Some((way, way.outline(request)?))) {
-            Some((way, outline)) => (way.destination().clone(), Some((way, outline))),
-            None => (destination_of(request)?.0, None),
+        let shared = &self.shared;
+        let (mut account, known) = match shared.begin(&request.target) {
+            Some((account, way, taken)) => (account, Some((way, taken.map(|handed| Lease::new(shared, handed))))),
+            None => (Account::open(shared, destination_of(request)?.0), None),
         };
-        let account = Account::open(&self.shared, destination);
-        match self.routed(request, account.destination(), known, body, until).await {
-            Ok((mut reply, lease)) => {
-                reply.body.keep(|| {
-                    let mut lease = lease;
-                    lease.keep(account.remember(request, failures));
-                    lease
-                });
+        let mut reply = None;
+        match self.attempts(&mut account, request, known, body, until, &mut reply).await {
+            Ok(lease) => {
+                let mut reply = reply.expect("an attempt that succeeds puts it there");
+                if let Some(mut lease) = lease {
+                    lease.keep(account.keep(request, failures));
+                    reply.body.keep(lease);
+                }
                 Ok(reply)
             }
             Err(error) => {
@@ -213,32 +213,6 @@ impl Client {
                 Err(error)
             }
         }
-    }
-
-    async fn routed(
-        &self,
-        request: &Request,
-        destination: &Destination,
-        known: Option<(&Arc<Way>, Outline<'_>)>,
-        body: Body,
-        until: Option<Moment>,
-    ) -> Result<(Reply, Lease)> {
-        let (found, written);
-        let (way, outline) = match known {
-            Some(known) => known,
-            None => {
-                found = self.shared.find_way(&request.target, destination)?;
-                let outline = match found.outline(request) {
-                    Some(outline) => outline,
-                    None => {
-                        written = found.route().request(request, destination, &destination_of(request)?.1)?;
-                        Outline::from(&written)
-                    }
-                };
-                (&found, outline)
-            }
-        };
-        self.attempts(way.route(), (request, outline), body, until).await
     }
 
     /// Waits as long as the policy says before the retry that `attempts` counts.
@@ -259,14 +233,30 @@ impl Client {
         self.shared.counts()
     }
 
+    /// Tries until the reply is put into its place; the connection is given back if more is to come from it. `known` is the way, and the first connection.
     async fn attempts(
         &self,
-        route: &Arc<Route>,
-        (request, outline): (&Request, Outline<'_>),
+        account: &mut Account<'_>,
+        request: &Request,
+        known: Option<(Arc<Way>, Option<Lease>)>,
         body: Body,
         until: Option<Moment>,
-    ) -> Result<(Reply, Lease)> {
+        reply: &mut Option<Reply>,
+    ) -> Result<Option<Lease>> {
         let Shared { config, .. } = &*self.shared;
+        let (way, mut first) = match known {
+            Some(known) => known,
+            None => (self.shared.find_way(&request.target, account.destination())?, None),
+        };
+        let written;
+        let (route, outline) = match way.outline(request) {
+            Some(outline) => (way.route(), outline),
+            None => {
+                let (destination, target) = destination_of(request)?;
+                written = way.route().request(request, &destination, &target)?;
+                (way.route(), Outline::from(&written))
+            }
+        };
         let spare = body.try_clone();
         let mut body = Some(body);
         let mut attempts = Attempts::default();
@@ -274,14 +264,23 @@ impl Client {
         // What became of it before: a retry takes nothing back.
         let mut earlier: Option<Error> = None;
         loop {
-            let mut lease = match self.shared.acquire(route, want, until).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(error.after(earlier)),
+            let lease = match first.take() {
+                Some(lease) => lease,
+                None => match self.shared.acquire(route, want, until).await {
+                    Ok(lease) => lease,
+                    Err(error) => return Err(error.after(earlier)),
+                },
             };
-            let error = match lease.conn().exchange(outline, &mut body, until).await {
-                Ok(reply) => {
-                    lease.answered(reply.body.is_whole());
-                    return Ok((reply, lease));
+            // Row 20 of the promise: a look at the socket before a connection is used again.
+            let error = match lease.conn().exchange(outline, &mut body, until, reply).await {
+                Ok(Some(standing)) => {
+                    let is_whole = reply.as_ref().is_some_and(|reply| reply.body.is_whole());
+                    return Ok(lease.answered(standing, is_whole.then_some(account)));
+                }
+                Ok(None) => {
+                    self.shared.stale(lease.conn());
+                    lease.end(Loss::Expected);
+                    continue;
                 }
                 Err(error) => error,
             };

@@ -5,27 +5,27 @@ use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
-use persist_core::keep_alive::KeepAlive;
 use persist_core::pool::{ConnId, Counts, Loss, Pool, Use, Want};
 use persist_core::{
-    Checking, ClientConfig, ClientStats, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, Route,
-    Upkeep, Way, Ways,
+    Checking, ClientConfig, ClientStats, Config, Contradiction, Destination, Instant, Ledger, Pending, Phase, Request,
+    Route, Upkeep, Way, Ways,
 };
 
-use super::account::Book;
+use super::account::{Account, Book};
 use super::dialing::Dial;
 #[cfg(feature = "tracing")]
 use super::dialing::end_of;
 use super::jobs::Work;
 use super::lease::Lease;
 use super::random;
-use super::state::{Asking, Call, Open, State, Todo, Waiting};
+use super::state::{Asking, Call, Handed, Open, State, Todo, Waiting};
 use super::turn::{Asked, Turn};
 use super::upkeep::{Bell, Held, Keeper, Runs, Wake};
 use crate::client_conn::ClientConn;
 use crate::clock::Clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
+use crate::round_trip::Standing;
 use crate::stream::Stream;
 use crate::sync::{self, Mutex, MutexGuard};
 use crate::trace::tell;
@@ -36,7 +36,6 @@ pub(crate) struct Shared {
     pub(super) conn_config: Arc<Config>,
     pub(super) connector: Connector,
     state: Mutex<State>,
-    book: Mutex<Book>,
     pub(super) bell: Arc<Bell>,
     clock: Clock,
 }
@@ -47,31 +46,37 @@ impl Shared {
         // RFC 9112 §9.3.2: nobody knows, before its first reply, whether a peer can be pipelined to.
         let conn_config = Arc::new(config.conn.clone().replacement());
         let clock = Clock::start();
-        let state = State::new(pool, Upkeep::new(config.upkeep, clock.now())?);
         let book = Book { ledger: Ledger::new(config.failures_max), ways: Ways::default(), requests: 0 };
-        let (state, book, bell) = (Mutex::new(state), Mutex::new(book), Arc::default());
-        Ok(Arc::new(Self { config, conn_config, connector, state, book, bell, clock }))
+        let state = State::new(pool, Upkeep::new(config.upkeep, clock.now())?, book);
+        let (state, bell) = (Mutex::new(state), Arc::default());
+        Ok(Arc::new(Self { config, conn_config, connector, state, bell, clock }))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its lock is a leaf.
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins a request, if the way of its URL is known: that way, and a connection if one is at hand. The request is in the book from here on.
+    pub(super) fn begin(self: &Arc<Self>, url: &str) -> Option<(Account<'_>, Arc<Way>, Option<Handed>)> {
+        let now = self.clock.now();
+        let mut todo = Todo::default();
+        let mut state = self.state();
+        let way = state.book.ways.find(url)?.clone();
+        state.book.begin(way.destination());
+        let taken = state.take(&way.route().pool_key, now);
+        state.carry_out(&mut todo, None, None);
+        drop(state);
+        self.after(todo);
+        Some((Account::opened(self, way.destination().clone()), way, taken))
     }
 
-    /// The way that `url` takes to `destination`, from the book or from the router.
+    /// The way that `url` takes to `destination`, as the router knows it.
     pub(super) fn find_way(&self, url: &str, destination: &Destination) -> Result<Arc<Way>> {
-        if let Some(way) = self.book().ways.find(url) {
-            return Ok(way.clone());
-        }
         let router = &*self.config.router;
         let route = router.route(destination).map_err(|error| Error::new(Phase::Route, error))?;
         let way = Arc::new(Way::new(destination.clone(), route));
         if router.routes_last() {
-            self.book().ways.keep(url, way.clone());
+            self.state().book.ways.keep(url, way.clone());
         }
         Ok(way)
     }
@@ -88,7 +93,7 @@ impl Shared {
         let state = self.state();
         let mut stats = state.stats;
         stats.pool = state.pool.counts();
-        stats.requests = self.book().requests;
+        stats.requests = state.book.requests;
         let open: Vec<_> = state.conns.values().map(|open| open.conn.clone()).collect();
         drop(state);
         for conn in open.iter().map(|conn| conn.stats()) {
@@ -103,7 +108,12 @@ impl Shared {
     }
 
     pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
-        self.book().ledger.take(destination, self.clock.now())
+        self.state().book.ledger.take(destination, self.clock.now())
+    }
+
+    pub(super) fn failed(&self, destination: &Destination, request: &Request, error: &Error) {
+        let now = self.clock.now();
+        self.state().book.ledger.fail(destination, request, error, now);
     }
 
     /// Tells the pool something, and carries out what it decides.
@@ -226,16 +236,15 @@ impl Shared {
             return Wake::Never;
         }
         let mut due = state.due();
-        if due.is_none() {
+        if state.pool.counts().open > 0 {
             // While connections carry requests there is nothing to do, but mostly there will be soon: ending and beginning again with each
-            // request would cost more than waiting in vain.
-            if state.pool.counts().open > 0 {
-                let now = self.clock.now();
-                due = state.wakes_at.filter(|at| *at > now).or_else(|| Some(now + self.config.upkeep.interval));
-            } else if !stays && !self.bell.has_work() {
-                state.keeper = None;
-                return Wake::Never;
-            }
+            // request, or being called each time, would cost more than waking in vain.
+            let now = self.clock.now();
+            let soon = state.wakes_at.filter(|at| *at > now).unwrap_or_else(|| now + self.config.upkeep.interval);
+            due = Some(due.map_or(soon, |due| due.min(soon)));
+        } else if due.is_none() && !stays && !self.bell.has_work() {
+            state.keeper = None;
+            return Wake::Never;
         }
         state.wakes_at = due;
         Wake::At(due.map(|due| self.clock.deadline(due)))
@@ -248,23 +257,15 @@ impl Shared {
         want: Want,
         until: Option<tokio::time::Instant>,
     ) -> Result<Lease> {
-        loop {
-            let now = self.clock.now();
-            let patience = self.config.wait_timeout.map(|timeout| now + timeout);
-            let until = until.map(|until| self.clock.of(until));
-            let deadline = patience.into_iter().chain(until).min();
-            let (id, conn, reused) = match self.ask(route, want, deadline, now)? {
-                Asked::Answered(outcome) => outcome?,
-                Asked::Waits(mut turn) => poll_fn(|cx| turn.poll(cx)).await?,
-            };
-            let lease = Lease::new(self, id, conn);
-            // Row 20 of the promise: one look at the socket before a connection is used again.
-            if !reused || !lease.conn().is_stale() {
-                return Ok(lease);
-            }
-            self.stale(lease.conn());
-            lease.end(Loss::Expected);
-        }
+        let now = self.clock.now();
+        let patience = self.config.wait_timeout.map(|timeout| now + timeout);
+        let until = until.map(|until| self.clock.of(until));
+        let deadline = patience.into_iter().chain(until).min();
+        let handed = match self.ask(route, want, deadline, now)? {
+            Asked::Answered(outcome) => outcome?,
+            Asked::Waits(mut turn) => poll_fn(|cx| turn.poll(cx)).await?,
+        };
+        Ok(Lease::new(self, handed))
     }
 
     fn ask<'a>(
@@ -279,17 +280,12 @@ impl Shared {
         let mut state = self.state();
         // Mostly nobody waits, and something is idle.
         if want == Want::Any
-            && let Some((id, reused)) = state.pool.take(key, now)
+            && let Some(handed) = state.take(key, now)
         {
-            match state.conns.get(&id).map(|open| open.conn.clone()) {
-                Some(conn) => {
-                    state.carry_out(&mut todo, None, None);
-                    drop(state);
-                    self.after(todo);
-                    return Ok(Asked::Answered(Ok((id, conn, reused))));
-                }
-                None => state.pool.handle_closed(id, Loss::Expected, now, random()),
-            }
+            state.carry_out(&mut todo, None, None);
+            drop(state);
+            self.after(todo);
+            return Ok(Asked::Answered(Ok(handed)));
         }
         let waiter = state.pool.acquire(key, want, deadline, now).map_err(|error| Error::new(Phase::Wait, error))?;
         let mut asking = Asking { waiter, route, outcome: None };
@@ -314,12 +310,16 @@ impl Shared {
         Ok(asked)
     }
 
-    pub(super) fn answered(self: &Arc<Self>, id: ConnId, announced: Option<KeepAlive>, is_free: bool) {
-        let now = self.clock.now();
+    /// A reply's head came on this connection. If it is the `whole` of it, its account is settled; and the connection, if it is not over, is free again.
+    pub(super) fn answered(self: &Arc<Self>, id: ConnId, standing: Standing, whole: Option<&mut Account<'_>>) {
+        let now = self.clock.of(standing.at);
         self.tell(None, |state| {
-            state.pool.handle_response(id, announced, now);
-            if is_free {
-                state.pool.release(id, Use::Completed, now);
+            state.pool.handle_response(id, standing.announced, now);
+            if let Some(account) = whole {
+                account.settle(&mut state.book);
+                if !standing.is_over {
+                    state.pool.release(id, Use::Completed, now);
+                }
             }
         });
     }

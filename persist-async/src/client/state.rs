@@ -1,13 +1,15 @@
 //! What a pooled client knows of its connections and of those who wait for them, under one lock: what the core's pool decides becomes what is to be done
 //! once the lock is released.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use persist_core::pool::{Action, ConnId, Pool, PoolError, WaiterId};
+use persist_core::pool::{Action, ByNumber, ConnId, Loss, Pool, PoolError, WaiterId};
 use persist_core::{ClientStats, Instant, Phase, PoolKey, Route, Upkeep};
 
+use super::account::Book;
+use super::random;
 use crate::client_conn::ClientConn;
 use crate::error::{Error, Result};
 use crate::stream::Stream;
@@ -15,7 +17,8 @@ use crate::stream::Stream;
 pub(super) struct State {
     pub(super) pool: Pool,
     pub(super) upkeep: Upkeep,
-    pub(super) conns: BTreeMap<ConnId, Open>,
+    pub(super) book: Book,
+    pub(super) conns: HashMap<ConnId, Open, ByNumber>,
     pub(super) waiting: HashMap<WaiterId, Waiting>,
     /// How to dial under each key that somebody waits for, and how many do.
     pub(super) routes: HashMap<PoolKey, (Arc<Route>, usize)>,
@@ -71,11 +74,12 @@ impl Todo {
 }
 
 impl State {
-    pub(super) fn new(pool: Pool, upkeep: Upkeep) -> Self {
+    pub(super) fn new(pool: Pool, upkeep: Upkeep, book: Book) -> Self {
         Self {
             pool,
             upkeep,
-            conns: BTreeMap::new(),
+            book,
+            conns: HashMap::default(),
             waiting: HashMap::new(),
             routes: HashMap::new(),
             keeper: None,
@@ -83,6 +87,17 @@ impl State {
             wakes_at: None,
             stats: ClientStats::default(),
         }
+    }
+
+    /// A connection that is at hand, for one exchange.
+    pub(super) fn take(&mut self, key: &PoolKey, now: Instant) -> Option<Handed> {
+        while let Some((id, reused)) = self.pool.take(key, now) {
+            match self.conns.get(&id) {
+                Some(open) => return Some((id, open.conn.clone(), reused)),
+                None => self.pool.handle_closed(id, Loss::Expected, now, random()),
+            }
+        }
+        None
     }
 
     /// Everything that the pool has decided.
