@@ -56,12 +56,17 @@ struct Driver {
 
 impl<R: Part> Link<R> {
     /// Puts a machine in charge of the stream.
-    pub(crate) fn new(stream: Stream, config: Config, parts: Option<Parts>, lending: Lending) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(
+        stream: Stream,
+        config: impl Into<Arc<Config>>,
+        parts: Option<Parts>,
+        lending: Lending,
+    ) -> io::Result<Arc<Self>> {
         let waits = match lending {
             Lending::Unlimited => stream.attach_waiting()?,
             Lending::Limited => stream.attach().map(|()| false)?,
         };
-        let mut state = State::new(stream, config, parts, lending);
+        let mut state = State::new(stream, config.into(), parts, lending);
         state.waits = waits;
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);

@@ -125,7 +125,7 @@ impl ServerConn {
     pub(crate) fn accepted(
         stream: Stream,
         peer: Option<SocketAddr>,
-        config: Config,
+        config: Arc<Config>,
         stamp: Arc<Stamp>,
     ) -> io::Result<Self> {
         Self::build(stream, peer, config, None, Some(stamp))
@@ -134,7 +134,7 @@ impl ServerConn {
     fn build(
         stream: Stream,
         peer: Option<SocketAddr>,
-        config: Config,
+        config: impl Into<Arc<Config>>,
         parts: Option<Parts>,
         stamp: Option<Arc<Stamp>>,
     ) -> io::Result<Self> {

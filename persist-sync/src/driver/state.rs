@@ -90,10 +90,10 @@ pub(crate) struct State<R: Role> {
 
 impl<R: Role> State<R> {
     /// A machine in charge of a stream that is attached already.
-    pub(super) fn new(stream: Stream, mut config: Config, parts: Option<Parts>, lending: Lending) -> Self {
+    pub(super) fn new(stream: Stream, mut config: Arc<Config>, parts: Option<Parts>, lending: Lending) -> Self {
         let outbox_bytes_max = config.limits.outbox_bytes_max as usize;
         if lending == Lending::Unlimited {
-            config.limits.outbox_bytes_max = u32::MAX;
+            Arc::make_mut(&mut config).limits.outbox_bytes_max = u32::MAX;
         }
         let Timeouts { header, total, write_stall, max_age, .. } = config.timeouts;
         let is_patient = [header, total, write_stall, max_age].iter().all(Option::is_none);

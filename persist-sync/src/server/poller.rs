@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
-use persist_core::Instant;
 use persist_core::stats::{ServerStats, Traffic};
+use persist_core::{Config, Instant};
 
 use super::arrival::{Arrival, Progress, Share, Shares};
 use super::control::{Control, Notice, Seat, TOLD};
@@ -41,6 +41,8 @@ pub(super) struct Poller {
     poll: Poll,
     listener: Option<Listener>,
     config: ServerConfig,
+    /// What is in it for each connection, which all share.
+    conn: Arc<Config>,
     stamp: Arc<Stamp>,
     control: Arc<Control>,
     workers: Workers,
@@ -82,6 +84,7 @@ impl Poller {
         Ok(Self {
             poll,
             listener: Some(listener),
+            conn: Arc::new(config.conn.clone()),
             config,
             stamp,
             control,
@@ -386,8 +389,7 @@ impl Poller {
         };
         #[cfg(not(feature = "tls"))]
         let stream = io::Result::Ok(stream);
-        let conn =
-            stream.and_then(|stream| ServerConn::accepted(stream, peer, self.config.conn.clone(), self.stamp.clone()));
+        let conn = stream.and_then(|stream| ServerConn::accepted(stream, peer, self.conn.clone(), self.stamp.clone()));
         let Ok(conn) = conn else { return self.shares.give_back(&share) };
         let seat = Seat::new(token, conn, self.control.clone());
         let link = seat.conn.link();
