@@ -1,13 +1,13 @@
 //! When does a body end, and does the connection go on after it? RFC 9112 §6.3 and §9.3, for both roles.
 
 use crate::error::Cause;
-use crate::head::{BodyLen, RequestHead, ResponseHead, Version};
+use crate::head::{BodyLen, Version};
 use crate::keep_alive::KeepAlive;
 use crate::method::Known;
 use crate::parse::fields::{Kind, is_token};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
-use crate::parse::{Asked, Bad, Lines, Part, RequestStart, ResponseStart, authority, part};
+use crate::parse::{Asked, Bad, Lines, Part, RequestFacts, ResponseFacts, authority, part};
 use crate::status::StatusCode;
 
 /// The options of `Connection` that matter to the connection itself.
@@ -221,7 +221,7 @@ impl Seen {
 
 /// Judges a request whose lines are well-formed.
 #[inline(always)]
-pub(crate) fn request(head: &Lines<'_>, line: RequestLine) -> Result<RequestStart, Bad> {
+pub(crate) fn request(head: &Lines<'_>, line: &RequestLine) -> Result<RequestFacts, Bad> {
     let mut seen = Seen::default();
     seen.read(head)?;
     let version = line.version;
@@ -250,21 +250,20 @@ pub(crate) fn request(head: &Lines<'_>, line: RequestLine) -> Result<RequestStar
         is_http11 && seen.expects == Expects::Continue && !matches!(body, BodyLen::Empty | BodyLen::Length(0));
     // RFC 9112 §3.2.2: the target's own authority counts, not Host.
     let authority = line.authority.unwrap_or(seen.host);
-    Ok(RequestStart {
+    Ok(RequestFacts {
         body,
+        authority,
         persist: seen.options.persist(version),
         expects_continue,
         asks_keep_alive: !is_http11 && seen.options.persist(version),
         // RFC 9110 §7.8: Upgrade in HTTP/1.0 is ignored.
         upgrade: is_http11 && seen.upgrade && seen.options.upgrade,
-        wire_len: head.wire_len,
-        head: RequestHead::new(head, line, authority),
     })
 }
 
 /// Judges a response whose lines are well-formed.
 #[inline(always)]
-pub(crate) fn response(head: &Lines<'_>, line: StatusLine, asked: Asked) -> Result<ResponseStart, Bad> {
+pub(crate) fn response(head: &Lines<'_>, line: &StatusLine, asked: Asked) -> Result<ResponseFacts, Bad> {
     let mut seen = Seen::default();
     seen.read(head)?;
     let (status, version) = (line.status, line.version);
@@ -293,14 +292,12 @@ pub(crate) fn response(head: &Lines<'_>, line: StatusLine, asked: Asked) -> Resu
         persist &= body != BodyLen::UntilClose;
         (body, body)
     };
-    Ok(ResponseStart {
+    Ok(ResponseFacts {
         body,
         declared,
         persist,
         switches,
         keep_alive: if seen.keep_alive { announced(head) } else { KeepAlive::default() },
-        wire_len: head.wire_len,
-        head: ResponseHead::new(head, &line),
     })
 }
 

@@ -6,10 +6,10 @@ use core::fmt;
 
 use crate::field::{Field, FieldName, FieldValue};
 use crate::method::Method;
-use crate::parse::fields::Span;
+use crate::parse::Part;
+use crate::parse::fields::{Section, Span};
 use crate::parse::request_line::RequestLine;
 use crate::parse::status_line::StatusLine;
-use crate::parse::{Lines, Part};
 use crate::status::StatusCode;
 
 /// The HTTP version of a message, as far as a connection cares.
@@ -63,15 +63,15 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn new(head: &Lines<'_>) -> Self {
-        let (few, many) = head.section.as_bytes();
-        let mut bytes = Vec::with_capacity(head.bytes.len() + few.len() + many.len());
-        bytes.extend_from_slice(head.bytes);
+    fn new(head: &[u8], section: &Section) -> Self {
+        let (few, many) = section.as_bytes();
+        let mut bytes = Vec::with_capacity(head.len() + few.len() + many.len());
+        bytes.extend_from_slice(head);
         bytes.extend_from_slice(few);
         if !many.is_empty() {
             bytes.extend_from_slice(many);
         }
-        Self { bytes: bytes.into_boxed_slice(), spans: head.bytes.len() as u16 }
+        Self { bytes: bytes.into_boxed_slice(), spans: head.len() as u16 }
     }
 
     fn part(&self, (start, end): Part) -> &[u8] {
@@ -98,8 +98,9 @@ impl Block {
 
 impl RequestHead {
     #[inline]
-    pub(crate) fn new(head: &Lines<'_>, line: RequestLine, authority: Part) -> Self {
-        Self { block: Block::new(head), method: line.method, target: line.target, authority, version: line.version }
+    pub(crate) fn new(head: &[u8], section: &Section, line: RequestLine, authority: Part) -> Self {
+        let block = Block::new(head, section);
+        Self { block, method: line.method, target: line.target, authority, version: line.version }
     }
 
     /// The bytes as they came, for whoever goes on without the machine.
@@ -142,8 +143,9 @@ impl RequestHead {
 
 impl ResponseHead {
     #[inline]
-    pub(crate) fn new(head: &Lines<'_>, line: &StatusLine) -> Self {
-        Self { block: Block::new(head), reason: line.reason, status: line.status, version: line.version }
+    pub(crate) fn new(head: &[u8], section: &Section, line: &StatusLine) -> Self {
+        let block = Block::new(head, section);
+        Self { block, reason: line.reason, status: line.status, version: line.version }
     }
 
     /// The status code.

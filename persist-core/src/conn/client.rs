@@ -11,11 +11,13 @@ use super::{Client, Conn, Event, Inbound};
 use crate::close::{CloseReason, Deadline};
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError, SendError};
-use crate::head::{BodyLen, Version};
+use crate::head::{BodyLen, ResponseHead, Version};
 use crate::keep_alive::KeepAlive;
 use crate::lines::{HeadFields, Notes};
 use crate::method::{Known, Method};
-use crate::parse::{self, Asked, ResponseStart};
+use crate::parse::fields::Section;
+use crate::parse::status_line::StatusLine;
+use crate::parse::{self, Asked, ResponseFacts, ResponseStart};
 use crate::status::StatusCode;
 use crate::time::Instant;
 
@@ -190,9 +192,38 @@ impl Conn<Client> {
         }
         let asked = Asked { method: front.method, upgrade: front.may_switch && front.method != Known::Connect };
         let offset = self.consumed - self.partial.len() as u64;
+        let mut section = Section::new(0);
+        let limits = &self.config.limits;
+        let is_first = front.interim_bytes == 0;
+        if is_first && let Some(found) = parse::plain::<StatusLine>(&self.partial, input, limits, asked, &mut section) {
+            let parse::Found { line, facts, bytes } = found;
+            if line.status.is_interim() && !facts.switches {
+                let head = ResponseHead::new(bytes, &section, &line);
+                return self.interim(head, bytes.len(), offset);
+            }
+            let (id, silent) = self.final_head(line.status, line.version, &facts, bytes.len());
+            if silent {
+                return Ok(Found::Nothing);
+            }
+            // Built where it goes, and last.
+            let head = ResponseHead::new(bytes, &section, &line);
+            return Ok(Found::Event(Event::Head { id, ticket: (), head, body: facts.declared }));
+        }
+        self.read_other_head(input, offset, asked)
+    }
+
+    /// The same for a head that is not [plain](parse::plain), or not all there, or not the first to its request.
+    #[inline(never)]
+    fn read_other_head<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        offset: u64,
+        asked: Asked,
+    ) -> Result<Found<'i, Client>, ProtocolError> {
+        let interim_bytes = self.queue.front().map_or(0, |front| front.interim_bytes);
         let mut limits = self.config.limits;
         // RFC 9110 §15.2: any number of interim responses may come; they share one budget.
-        limits.head_bytes_max = limits.head_bytes_max.saturating_sub(front.interim_bytes);
+        limits.head_bytes_max = limits.head_bytes_max.saturating_sub(interim_bytes);
         let found = match parse::response(&mut self.partial, input, offset, &limits, self.config.leniency, asked) {
             Ok(found) => found,
             Err(error) => {
@@ -206,42 +237,62 @@ impl Conn<Client> {
         };
         match found {
             None => Ok(Found::NeedRead),
-            Some(start) if start.head.status().is_interim() && !start.switches => self.interim(start, offset),
-            Some(start) => Ok(self.final_head(start)),
+            Some(start) if start.head.status().is_interim() && !start.facts.switches => {
+                self.interim(start.head, start.wire_len, offset)
+            }
+            Some(ResponseStart { head, facts, wire_len }) => {
+                Ok(match self.final_head(head.status(), head.version(), &facts, wire_len) {
+                    (_, true) => Found::Nothing,
+                    (id, false) => Found::Event(Event::Head { id, ticket: (), head, body: facts.declared }),
+                })
+            }
         }
     }
 
-    fn interim<'i>(&mut self, start: ResponseStart, offset: u64) -> Result<Found<'i, Client>, ProtocolError> {
+    fn interim<'i>(
+        &mut self,
+        head: ResponseHead,
+        wire_len: usize,
+        offset: u64,
+    ) -> Result<Found<'i, Client>, ProtocolError> {
         let limit = self.config.limits.interim_max;
         let Some(front) = self.queue.front_mut() else { return Ok(Found::Nothing) };
         debug_assert_eq!(front.receiving.on(Step::Interim), Some(Half::Idle));
         front.interim += 1;
-        front.interim_bytes = front.interim_bytes.saturating_add(start.wire_len as u32);
+        front.interim_bytes = front.interim_bytes.saturating_add(wire_len as u32);
         if front.interim > limit {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
         let (id, silent) = (front.id, front.unwanted);
-        tell!(exchange = id.0, status = start.head.status().as_u16(), "interim response");
-        if start.head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
+        tell!(exchange = id.0, status = head.status().as_u16(), "interim response");
+        if head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
         }
-        Ok(if silent { Found::Nothing } else { Found::Event(Event::Interim { id, head: start.head }) })
+        Ok(if silent { Found::Nothing } else { Found::Event(Event::Interim { id, head }) })
     }
 
-    fn final_head<'i>(&mut self, start: ResponseStart) -> Found<'i, Client> {
+    /// The final response to the oldest request begins: which that is, and whether nobody is to be told.
+    #[inline(always)]
+    fn final_head(
+        &mut self,
+        status: StatusCode,
+        version: Version,
+        start: &ResponseFacts,
+        wire_len: usize,
+    ) -> (ExchangeId, bool) {
         if let Some(timeout) = start.keep_alive.timeout {
             self.announced_idle = Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
         }
         // A peer of that age may not know what to do with a second request (RFC 9112 §9.3.2).
-        self.mishandled |= start.head.version() == Version::Http10;
+        self.mishandled |= version == Version::Http10;
         let budget = self.config.limits.drain_bytes_max;
-        let Some(front) = self.queue.front_mut() else { return Found::Nothing };
+        let front = self.queue.front_mut().expect("a response is read only to a request: the caller saw it");
         front.receiving = front.receiving.on(Step::Head).unwrap_or(front.receiving);
-        front.received += start.wire_len as u64;
+        front.received += wire_len as u64;
         front.switched = start.switches;
         let (id, silent) = (front.id, front.unwanted);
-        tell!(exchange = id.0, status = start.head.status().as_u16(), body = ?start.body, reused = self.completed > 0, "response");
+        tell!(exchange = id.0, status = status.as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
         // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.
@@ -254,7 +305,7 @@ impl Conn<Client> {
         if close {
             front.last = Some(Last::PeerSaidClose);
         }
-        if uploading && (close || (start.head.status().is_error() && !short)) {
+        if uploading && (close || (status.is_error() && !short)) {
             self.cut_short(0, if close { Last::PeerSaidClose } else { Last::Unfinished });
             if !silent {
                 self.say(|rare| rare.stopped = Some(id));
@@ -277,11 +328,7 @@ impl Conn<Client> {
             self.say_slots();
         }
         self.begin_body(start.body);
-        if silent {
-            Found::Nothing
-        } else {
-            Found::Event(Event::Head { id, ticket: (), head: start.head, body: start.declared })
-        }
+        (id, silent)
     }
 
     /// Bytes came although no request waits for an answer, or none of its bytes was sent yet.

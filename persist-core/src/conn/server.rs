@@ -14,9 +14,11 @@ use crate::close::{CloseReason, Deadline};
 use crate::config::Overlap;
 use crate::disposition::Disposition;
 use crate::error::{Cause, ProtocolError};
-use crate::head::BodyLen;
-use crate::method::Known;
-use crate::parse::{self, RequestStart};
+use crate::head::{BodyLen, RequestHead, Version};
+use crate::method::{Known, Method};
+use crate::parse::fields::Section;
+use crate::parse::request_line::RequestLine;
+use crate::parse::{self, RequestFacts, RequestStart};
 use crate::status::StatusCode;
 use crate::time::Instant;
 
@@ -93,15 +95,36 @@ impl Conn<Server> {
         if self.partial.is_empty() {
             self.times.head = self.times.now;
         }
+        let limits = &self.config.limits;
+        let mut section = Section::new(0);
+        let Some(found) = parse::plain::<RequestLine>(&self.partial, input, limits, (), &mut section) else {
+            return self.read_other_head(input, offset);
+        };
+        let parse::Found { line, facts, bytes } = found;
+        if self.must_wait(line.method.known()) {
+            let head = RequestHead::new(bytes, &section, line, facts.authority);
+            self.held = Some(Box::new(RequestStart { head, facts, wire_len: bytes.len() }));
+            return Ok(Found::Paused);
+        }
+        let end = offset + bytes.len() as u64;
+        let id = self.begin_request(&line.method, line.version, &facts, bytes.len(), end)?;
+        // Built where it goes, and last.
+        let head = RequestHead::new(bytes, &section, line, facts.authority);
+        Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head, body: facts.body }))
+    }
+
+    /// The same for a head that is not [plain](parse::plain), or not all there.
+    #[inline(never)]
+    fn read_other_head<'i>(&mut self, input: &mut &'i [u8], offset: u64) -> Result<Found<'i, Server>, ProtocolError> {
         match parse::request(&mut self.partial, input, offset, &self.config.limits, self.config.leniency)? {
             None => Ok(Found::NeedRead),
-            Some(start) if self.must_wait(&start) => {
+            Some(start) if self.must_wait(start.head.method().known()) => {
                 self.held = Some(Box::new(start));
                 Ok(Found::Paused)
             }
             Some(start) => {
                 let body_at = offset + start.wire_len as u64;
-                self.begin_request(start, body_at)
+                self.begin_read(start, body_at)
             }
         }
     }
@@ -109,7 +132,7 @@ impl Conn<Server> {
     #[cold]
     fn take_held<'i>(&mut self) -> Result<Found<'i, Server>, ProtocolError> {
         match self.held.take() {
-            Some(start) if !self.must_wait(&start) => self.begin_request(*start, self.consumed),
+            Some(start) if !self.must_wait(start.head.method().known()) => self.begin_read(*start, self.consumed),
             held => {
                 self.held = held;
                 Ok(Found::Paused)
@@ -118,13 +141,27 @@ impl Conn<Server> {
     }
 
     /// Whether this request may not overlap with those that are being answered.
-    fn must_wait(&self, start: &RequestStart) -> bool {
-        self.unanswered() > 0 && self.config.pipelining.overlap == Overlap::Safe && !start.head.method().is_safe()
+    fn must_wait(&self, method: Known) -> bool {
+        !method.is_safe() && self.unanswered() > 0 && self.config.pipelining.overlap == Overlap::Safe
+    }
+
+    /// A request whose head was copied begins.
+    fn begin_read<'i>(&mut self, start: RequestStart, body_at: u64) -> Result<Found<'i, Server>, ProtocolError> {
+        let RequestStart { head, facts, wire_len } = start;
+        let id = self.begin_request(head.method(), head.version(), &facts, wire_len, body_at)?;
+        Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head, body: facts.body }))
     }
 
     #[inline(always)]
-    fn begin_request<'i>(&mut self, start: RequestStart, body_at: u64) -> Result<Found<'i, Server>, ProtocolError> {
-        let known = start.head.method().known();
+    fn begin_request(
+        &mut self,
+        method: &Method,
+        version: Version,
+        start: &RequestFacts,
+        wire_len: usize,
+        body_at: u64,
+    ) -> Result<ExchangeId, ProtocolError> {
+        let known = method.known();
         let limit = self.config.limits.body_bytes_max;
         if let BodyLen::Length(length) = start.body
             && length > limit
@@ -135,8 +172,8 @@ impl Conn<Server> {
         let closing = self.phase != Phase::Open;
         let exchange = self.queue.push(known, self.times.now);
         exchange.receiving = exchange.receiving.on(Step::Head).unwrap_or(exchange.receiving);
-        exchange.received = start.wire_len as u64;
-        exchange.http10 = start.head.version() == crate::head::Version::Http10;
+        exchange.received = wire_len as u64;
+        exchange.http10 = version == Version::Http10;
         exchange.asks_keep_alive = start.asks_keep_alive;
         exchange.may_switch = start.upgrade || known == Known::Connect;
         if start.expects_continue && !matches!(start.body, BodyLen::Empty | BodyLen::Length(0)) {
@@ -152,9 +189,9 @@ impl Conn<Server> {
             None
         };
         let id = exchange.id;
-        tell!(exchange = id.0, method = %start.head.method(), body = ?start.body, reused = self.completed > 0, "request");
+        tell!(exchange = id.0, %method, body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
-        Ok(Found::Event(Event::Head { id, ticket: Ticket { id }, head: start.head, body: start.body }))
+        Ok(id)
     }
 
     /// The request that was being read, or about to be, cannot be answered by a handler: the machine answers, behind what was earned before.

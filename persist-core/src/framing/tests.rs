@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
+use crate::parse::{RequestStart, ResponseStart};
 use crate::error::ProtocolError;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
@@ -28,7 +29,7 @@ fn cause(error: ProtocolError) -> String {
 /// What a POST with these field lines is framed as.
 fn body(version: &str, lines: &str) -> String {
     match request_start(&format!("POST / HTTP/{version}\r\nHost: a\r\n{lines}\r\n\r\n")) {
-        Ok(start) => format!("{:?}", start.body),
+        Ok(start) => format!("{:?}", start.facts.body),
         Err(error) => cause(error),
     }
 }
@@ -177,17 +178,21 @@ fn persistence_follows_version_and_connection() {
         ("1.0", "Connection: keep-alive\r\nConnection: close\r\n", false),
     ] {
         let start = request_start(&format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n")).expect("well-formed");
-        assert_eq!(start.persist, expected, "request {version} {lines:?}");
-        assert_eq!(start.asks_keep_alive, expected && version == "1.0");
+        assert_eq!(start.facts.persist, expected, "request {version} {lines:?}");
+        assert_eq!(start.facts.asks_keep_alive, expected && version == "1.0");
         let head = format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{lines}\r\n");
-        assert_eq!(response_start(&head, GET).expect("well-formed").persist, expected, "response {version} {lines:?}");
+        assert_eq!(
+            response_start(&head, GET).expect("well-formed").facts.persist,
+            expected,
+            "response {version} {lines:?}"
+        );
     }
 }
 
 #[test]
 fn expectations_and_upgrades_count_in_http11_only() {
     let start = |version, lines: &str| request_start(&format!("POST / HTTP/{version}\r\nHost: a\r\n{lines}\r\n\r\n"));
-    let expects = |version, lines: &str| start(version, lines).expect("well-formed").expects_continue;
+    let expects = |version, lines: &str| start(version, lines).expect("well-formed").facts.expects_continue;
     assert!(expects("1.1", "Content-Length: 5\r\nExpect: 100-Continue"));
     assert!(expects("1.1", "Transfer-Encoding: chunked\r\nExpect: , 100-continue"));
     assert!(!expects("1.1", "Content-Length: 0\r\nExpect: 100-continue"), "there is nothing to wait for");
@@ -197,7 +202,7 @@ fn expectations_and_upgrades_count_in_http11_only() {
     let error = start("1.1", "Expect: 100-continue, miracles").expect_err("unknown");
     assert_eq!(cause(error), "UnknownExpectation 417");
 
-    let upgrade = |version, lines: &str| start(version, lines).expect("well-formed").upgrade;
+    let upgrade = |version, lines: &str| start(version, lines).expect("well-formed").facts.upgrade;
     assert!(upgrade("1.1", "Upgrade: websocket\r\nConnection: keep-alive, Upgrade"));
     assert!(!upgrade("1.1", "Upgrade: websocket"));
     assert!(!upgrade("1.1", "Connection: upgrade"));
@@ -241,14 +246,14 @@ fn a_response_is_framed_by_what_it_answers_its_status_and_its_fields() {
     ] {
         let start = response_start(&format!("HTTP/1.1 {status} \r\n{lines}\r\n"), asked).expect("well-formed");
         assert_eq!(
-            (start.body, start.declared, start.persist, start.switches),
+            (start.facts.body, start.facts.declared, start.facts.persist, start.facts.switches),
             expected,
             "{asked:?} {status} {lines:?}"
         );
     }
     let old =
         response_start(&format!("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n{te}\r\n"), GET).expect("well-formed");
-    assert_eq!((old.body, old.persist), (Chunked, false), "faulty framing: not reused");
+    assert_eq!((old.facts.body, old.facts.persist), (Chunked, false), "faulty framing: not reused");
 }
 
 #[test]
@@ -277,6 +282,6 @@ fn a_response_that_cannot_be_framed_is_an_error() {
 #[test]
 fn keep_alive_announcements_come_with_the_response() {
     let start = response_start("HTTP/1.1 204 \r\nKeep-Alive: timeout=5, max=9\r\nKeep-Alive: timeout=4\r\n\r\n", GET);
-    let announced = start.expect("well-formed").keep_alive;
+    let announced = start.expect("well-formed").facts.keep_alive;
     assert_eq!((announced.timeout, announced.max), (Some(core::time::Duration::from_secs(4)), Some(9)));
 }

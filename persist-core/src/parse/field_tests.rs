@@ -92,7 +92,7 @@ fn framing_fields_far_down_are_found_in_pieces_too() {
         let mut input = &[byte][..];
         let found = request(&mut partial, &mut input, 0, &Limits::default(), Leniency::strict()).expect("well-formed");
         let Some(start) = found else { continue };
-        assert_eq!((start.body, n + 4), (BodyLen::Length(3), head.len()));
+        assert_eq!((start.facts.body, n + 4), (BodyLen::Length(3), head.len()));
         assert!(partial.is_empty() && partial.skipped == 0, "nothing is kept of a head that is complete");
         return;
     }

@@ -132,6 +132,11 @@ impl Section {
         Self { few: [[0; 8]; INLINE], many: Vec::new(), len: 0, framing: 0, kinds: [Kind::Expect; INLINE], at }
     }
 
+    /// Begins it at another place, where nothing was read yet.
+    pub(crate) fn begin(&mut self, at: usize) {
+        self.at = at;
+    }
+
     #[inline]
     fn push(&mut self, span: Span, kind: Option<Kind>) {
         match self.few.get_mut(self.len) {
@@ -198,12 +203,54 @@ impl Iterator for Framing<'_> {
     }
 }
 
+/// A line as nearly all are.
+struct PlainLine {
+    name_len: usize,
+    value_len: usize,
+    /// The empty line follows.
+    is_last: bool,
+}
+
+/// The line at the front, if it is a name of letters and hyphens, a colon and one space, a value that neither begins nor ends with white space, and
+/// CRLF, and something follows.
+#[inline(always)]
+fn plain_line(rest: &[u8]) -> Option<PlainLine> {
+    const COLON: u16 = u16::from_le_bytes(*b": ");
+    const CRLF: u16 = u16::from_le_bytes(*b"\r\n");
+    const LAST: u32 = u32::from_le_bytes(*b"\r\n\r\n");
+    let name_len = scan::letters(rest)?;
+    let (colon, value) = rest.get(name_len..)?.split_first_chunk::<2>()?;
+    if u16::from_le_bytes(*colon) != COLON || name_len == 0 {
+        return None;
+    }
+    let value_len = scan::value(value)?;
+    let behind = u32::from_le_bytes(*value.get(value_len..)?.first_chunk::<4>()?);
+    // Of all bytes of a value only SP and HTAB come so early, and CR, if it is empty.
+    let is_trimmed = value[0] > b' ' && value[value_len.saturating_sub(1)] > b' ';
+    let is_line = behind as u16 == CRLF && is_trimmed;
+    is_line.then_some(PlainLine { name_len, value_len, is_last: behind == LAST })
+}
+
 /// Goes on reading field lines up to the empty line, and returns the position after it; `None` if it is not there yet.
 ///
 /// A line is judged when its LF has come, so that the verdict does not depend on how the input was cut.
 pub(crate) fn section(bytes: &[u8], fields_max: u16, section: &mut Section) -> Result<Option<usize>, Bad> {
     let mut start = section.at;
     loop {
+        // The limit is judged below.
+        if section.len < usize::from(fields_max).min(INLINE)
+            && let Some(line) = bytes.get(start..).and_then(plain_line)
+        {
+            let value = start + line.name_len + ": ".len();
+            let kind = classify(&bytes[start..start + line.name_len]);
+            section.push(Span::new(start, line.name_len, value, line.value_len), kind);
+            start = value + line.value_len + "\r\n".len();
+            if line.is_last {
+                section.at = start;
+                return Ok(Some(start + "\r\n".len()));
+            }
+            continue;
+        }
         let colon = scan::token_end(bytes, start);
         if colon == start || bytes.get(colon) != Some(&b':') {
             section.at = start;

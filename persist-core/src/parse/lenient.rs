@@ -63,7 +63,7 @@ fn read_strictly<L: StartLine>(
     let (line, at) = L::read(copy, limits)?.ok_or_else(incomplete)?;
     let mut section = Section::new(at);
     let end = fields::section(copy, limits.fields_max, &mut section)?.ok_or_else(incomplete)?;
-    line.judge(&Lines { bytes: &copy[..end], section: &section, wire_len }, asked)
+    line.judged(&Lines { bytes: &copy[..end], section: &section, wire_len }, asked)
 }
 
 /// The head in the strict spelling, and where each of its lines begins: in the original, in the copy.

@@ -120,8 +120,18 @@ pub(crate) struct Lines<'h> {
 #[derive(Debug)]
 pub(crate) struct RequestStart {
     pub(crate) head: RequestHead,
+    pub(crate) facts: RequestFacts,
+    /// Bytes of the head on the wire, empty lines before it included.
+    pub(crate) wire_len: usize,
+}
+
+/// What a connection must know of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestFacts {
     /// `Empty`, `Length` or `Chunked`.
     pub(crate) body: BodyLen,
+    /// Where the host is named that the request is for.
+    pub(crate) authority: Part,
     /// Whether the connection may carry another request.
     pub(crate) persist: bool,
     /// The client waits for `100 Continue`. HTTP/1.1 only.
@@ -130,14 +140,20 @@ pub(crate) struct RequestStart {
     pub(crate) asks_keep_alive: bool,
     /// HTTP/1.1 with `Upgrade`, and `Connection: upgrade`.
     pub(crate) upgrade: bool,
-    /// Bytes of the head on the wire, empty lines before it included.
-    pub(crate) wire_len: usize,
 }
 
 /// A response that begins: its head, and what the connection must know of it.
 #[derive(Debug)]
 pub(crate) struct ResponseStart {
     pub(crate) head: ResponseHead,
+    pub(crate) facts: ResponseFacts,
+    /// Bytes of the head on the wire, empty lines before it included.
+    pub(crate) wire_len: usize,
+}
+
+/// What a connection must know of a response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResponseFacts {
     /// What follows on the wire: `Empty` for an interim response, 204, 304, to HEAD, and when the protocol is switched.
     pub(crate) body: BodyLen,
     /// What the head says the content is, or, to HEAD and for 304, would have been.
@@ -148,8 +164,6 @@ pub(crate) struct ResponseStart {
     pub(crate) switches: bool,
     /// What the `Keep-Alive` field announces.
     pub(crate) keep_alive: KeepAlive,
-    /// Bytes of the head on the wire, empty lines before it included.
-    pub(crate) wire_len: usize,
 }
 
 /// What a response answers.
@@ -163,7 +177,6 @@ pub(crate) struct Asked {
 /// Reads one request head. `None`: all input was consumed into `partial`.
 ///
 /// `offset`: where the first byte that `partial` holds stands in the connection's input, or, if it holds none, the input's first.
-#[inline]
 pub(crate) fn request(
     partial: &mut Partial,
     input: &mut &[u8],
@@ -177,7 +190,6 @@ pub(crate) fn request(
 /// Reads one response head. `None`: all input was consumed into `partial`.
 ///
 /// `offset` as for [`request`].
-#[inline]
 pub(crate) fn response(
     partial: &mut Partial,
     input: &mut &[u8],
@@ -189,10 +201,45 @@ pub(crate) fn response(
     read::<StatusLine>(partial, input, limits, leniency, asked).map_err(|bad| bad.behind(offset))
 }
 
+/// A head that was read where it lies: nothing of it is copied yet.
+pub(crate) struct Found<'h, L: StartLine> {
+    pub(crate) line: L,
+    pub(crate) facts: L::Facts,
+    /// Its bytes.
+    pub(crate) bytes: &'h [u8],
+}
+
+/// Reads a head that is all in the input, with a start line as nearly all are and nothing wrong in it. `None` if it is any other, and nothing was consumed
+/// then: [`request`] and [`response`] read those.
+///
+/// `section` must be empty; the spans of the head's fields are there afterwards.
+#[inline(always)]
+pub(crate) fn plain<'i, L: StartLine>(
+    partial: &Partial,
+    input: &mut &'i [u8],
+    limits: &Limits,
+    asked: L::Asked,
+    section: &mut Section,
+) -> Option<Found<'i, L>> {
+    if !partial.is_empty() || partial.skipped > 0 {
+        return None;
+    }
+    let bytes = &input[..input.len().min(head_bytes_max(limits))];
+    let (line, at) = L::plain(bytes, limits)?;
+    section.begin(at);
+    let Ok(Some(end)) = fields::section(bytes, limits.fields_max, section) else { return None };
+    let (bytes, rest) = input.split_at(end);
+    let facts = line.judge(&Lines { bytes, section, wire_len: end }, asked).ok()?;
+    *input = rest;
+    Some(Found { line, facts, bytes })
+}
+
 /// The first line of a head.
-trait StartLine: Sized {
+pub(crate) trait StartLine: Sized {
     /// What begins with such a line.
     type Start;
+    /// What a connection must know of it.
+    type Facts: Copy;
     /// What else decides how the message is framed.
     type Asked: Copy;
 
@@ -220,11 +267,19 @@ trait StartLine: Sized {
     fn too_long(limit: u64) -> Cause;
 
     /// Judges the head as a whole, once its lines are known to be well-formed.
-    fn judge(self, head: &Lines<'_>, asked: Self::Asked) -> Result<Self::Start, Bad>;
+    fn judge(&self, head: &Lines<'_>, asked: Self::Asked) -> Result<Self::Facts, Bad>;
+
+    /// The message that begins with this head, of which so much was judged.
+    fn start(self, head: &Lines<'_>, facts: Self::Facts) -> Self::Start;
+
+    /// Judges the head, and copies it.
+    fn judged(self, head: &Lines<'_>, asked: Self::Asked) -> Result<Self::Start, Bad> {
+        let facts = self.judge(head, asked)?;
+        Ok(self.start(head, facts))
+    }
 }
 
 /// Reads a head; positions in errors count from the first empty line that was skipped.
-#[inline(always)]
 fn read<L: StartLine>(
     partial: &mut Partial,
     input: &mut &[u8],
@@ -264,7 +319,6 @@ fn read_other<L: StartLine>(
 }
 
 /// Reads the fields behind the start line of a head that begins the input, `bytes` of it within the limit.
-#[inline(always)]
 fn read_fields<L: StartLine>(
     partial: &mut Partial,
     input: &mut &[u8],
@@ -278,7 +332,7 @@ fn read_fields<L: StartLine>(
     match fields::section(bytes, limits.fields_max, &mut section) {
         Ok(Some(end)) => {
             let head = Lines { bytes: &bytes[..end], section: &section, wire_len: end };
-            let start = line.judge(&head, asked)?;
+            let start = line.judged(&head, asked)?;
             *input = &input[end..];
             Ok(Some(start))
         }
@@ -343,7 +397,7 @@ fn resume<L: StartLine>(
     let (line, _) = L::read(&head.bytes, limits).map_err(shift)?.expect("the start line is complete: its LF was seen");
     let section = head.section.expect("a section follows a complete start line");
     let head = Lines { bytes: &head.bytes, section: &section, wire_len };
-    line.judge(&head, asked).map(Some).map_err(shift)
+    line.judged(&head, asked).map(Some).map_err(shift)
 }
 
 /// Judges the lines that have become complete; returns the end of the head once it is there.

@@ -3,11 +3,11 @@
 use crate::error::Cause;
 use crate::field::is_token_byte;
 use crate::framing;
-use crate::head::Version;
+use crate::head::{RequestHead, Version};
 use crate::leniency::Leniency;
 use crate::limits::Limits;
 use crate::method::{Known, Method};
-use crate::parse::{Bad, Lines, Part, RequestStart, StartLine, part, scan, target};
+use crate::parse::{Bad, Lines, Part, RequestFacts, RequestStart, StartLine, part, scan, target};
 
 /// A request line: positions in the head.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ const HTTP_1: u64 = u64::from_le_bytes(*b" HTTP/1.");
 
 impl StartLine for RequestLine {
     type Start = RequestStart;
+    type Facts = RequestFacts;
     type Asked = ();
 
     #[inline(always)]
@@ -64,8 +65,13 @@ impl StartLine for RequestLine {
     }
 
     #[inline(always)]
-    fn judge(self, head: &Lines<'_>, _asked: ()) -> Result<RequestStart, Bad> {
+    fn judge(&self, head: &Lines<'_>, _asked: ()) -> Result<RequestFacts, Bad> {
         framing::request(head, self)
+    }
+
+    fn start(self, head: &Lines<'_>, facts: RequestFacts) -> RequestStart {
+        let wire_len = head.wire_len;
+        RequestStart { head: RequestHead::new(head.bytes, head.section, self, facts.authority), facts, wire_len }
     }
 }
 

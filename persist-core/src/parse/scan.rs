@@ -67,26 +67,60 @@ pub(super) fn host_end(bytes: &[u8], at: usize) -> usize {
     run_end::<HOST>(bytes, at, is_host_byte)
 }
 
+/// How many letters and hyphens stand at the front; `None` if other bytes do not follow them soon enough to be found by blocks.
+#[inline(always)]
+pub(super) fn letters(bytes: &[u8]) -> Option<usize> {
+    whole_run(bytes, |byte| is_letter(byte) | (byte == b'-'))
+}
+
+/// How many field value bytes stand at the front; `None` likewise.
+#[inline(always)]
+pub(super) fn value(bytes: &[u8]) -> Option<usize> {
+    whole_run(bytes, |byte| (byte >= b' ') & (byte != 0x7f) | (byte == b'\t'))
+}
+
+/// How many bytes that are `fine` stand at the front, if those that are left behind the last of them fill a block.
+#[inline(always)]
+fn whole_run(bytes: &[u8], fine: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk::<16>() {
+        if let Some(at) = first_stop(block, &fine) {
+            return Some(bytes.len() - rest.len() + at);
+        }
+        rest = behind;
+    }
+    None
+}
+
 /// Where the run of bytes of a class that begins at `at` ends; `fine` has no branch, and may leave out some of the class.
 #[inline(always)]
 fn run_end<const CLASS: u8>(bytes: &[u8], mut at: usize, fine: impl Fn(u8) -> bool) -> usize {
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        let mut stops = [0; 16];
-        for (stop, &byte) in stops.iter_mut().zip(block) {
-            *stop = if fine(byte) { 0 } else { 0xff };
-        }
-        // Found as numbers, by the lowest bit that is set. The compiler must not look through: it would take the vector apart byte by byte.
-        let stops = u128::from_le_bytes(core::hint::black_box(stops));
-        let (first, second) = (stops as u64, (stops >> 64) as u64);
-        if first != 0 {
-            return at + first.trailing_zeros() as usize / 8;
-        }
-        if second != 0 {
-            return at + 8 + second.trailing_zeros() as usize / 8;
+        if let Some(stop) = first_stop(block, &fine) {
+            return at + stop;
         }
         at += block.len();
     }
     rest_end::<CLASS>(bytes, at)
+}
+
+/// Where the first byte of a block stands that is not `fine`.
+#[inline(always)]
+fn first_stop(block: &[u8; 16], fine: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut stops = [0; 16];
+    for (stop, &byte) in stops.iter_mut().zip(block) {
+        *stop = if fine(byte) { 0 } else { 0xff };
+    }
+    // Found as numbers, by the lowest bit that is set. The compiler must not look through: it would take the vector apart byte by byte.
+    let stops = u128::from_le_bytes(core::hint::black_box(stops));
+    let (first, second) = (stops as u64, (stops >> 64) as u64);
+    if first != 0 {
+        return Some(first.trailing_zeros() as usize / 8);
+    }
+    if second != 0 {
+        return Some(8 + second.trailing_zeros() as usize / 8);
+    }
+    None
 }
 
 /// The same, byte by byte.

@@ -2,10 +2,10 @@
 
 use crate::error::Cause;
 use crate::framing;
-use crate::head::Version;
+use crate::head::{ResponseHead, Version};
 use crate::leniency::Leniency;
 use crate::limits::Limits;
-use crate::parse::{Asked, Bad, Lines, Part, ResponseStart, StartLine, part, scan};
+use crate::parse::{Asked, Bad, Lines, Part, ResponseFacts, ResponseStart, StartLine, part, scan};
 use crate::status::StatusCode;
 
 /// A status line: positions in the head.
@@ -20,10 +20,16 @@ const REASON: usize = 13;
 
 impl StartLine for StatusLine {
     type Start = ResponseStart;
+    type Facts = ResponseFacts;
     type Asked = Asked;
 
     #[inline(always)]
     fn plain(bytes: &[u8], _limits: &Limits) -> Option<(Self, usize)> {
+        // What nearly all say.
+        if bytes.first_chunk::<17>() == Some(b"HTTP/1.1 200 OK\r\n") {
+            let reason = part(REASON, REASON + "OK".len());
+            return Some((Self { version: Version::Http11, status: StatusCode::OK, reason }, 17));
+        }
         let (b"HTTP/1.", rest) = bytes.split_first_chunk::<7>()? else { return None };
         let &[minor, b' ', a @ b'1'..=b'9', b, c, b' '] = rest.first_chunk::<6>()? else { return None };
         if ![minor, b, c].iter().all(u8::is_ascii_digit) {
@@ -74,8 +80,12 @@ impl StartLine for StatusLine {
     }
 
     #[inline(always)]
-    fn judge(self, head: &Lines<'_>, asked: Asked) -> Result<ResponseStart, Bad> {
+    fn judge(&self, head: &Lines<'_>, asked: Asked) -> Result<ResponseFacts, Bad> {
         framing::response(head, self, asked)
+    }
+
+    fn start(self, head: &Lines<'_>, facts: ResponseFacts) -> ResponseStart {
+        ResponseStart { head: ResponseHead::new(head.bytes, head.section, &self), facts, wire_len: head.wire_len }
     }
 }
 

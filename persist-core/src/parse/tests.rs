@@ -66,11 +66,11 @@ fn request_text(start: &RequestStart) -> String {
         head.target(),
         head.version(),
         head.authority(),
-        start.body,
-        start.persist,
-        start.expects_continue,
-        start.asks_keep_alive,
-        start.upgrade,
+        start.facts.body,
+        start.facts.persist,
+        start.facts.expects_continue,
+        start.facts.asks_keep_alive,
+        start.facts.upgrade,
         start.wire_len
     )
     .expect("a string takes everything");
@@ -104,7 +104,7 @@ fn response_verdict(bytes: &[u8], leniency: Leniency) -> String {
                 "{} {:?} {:?} {fields:?}",
                 start.head.status(),
                 start.head.reason().escape_ascii().collect::<Vec<_>>(),
-                start.body
+                start.facts.body
             )
         }
         Ok(None) => String::from("incomplete"),
@@ -146,7 +146,7 @@ fn more_fields_than_fit_on_the_stack_are_kept_and_judged() {
     bytes.extend(b"Host: a\r\nContent-Length: 7\r\n\r\n");
     let (found, _) = request_cut(&bytes, bytes.len(), &limits());
     let start = found.expect("well-formed").expect("complete");
-    assert_eq!((start.head.fields().count(), start.body), (82, BodyLen::Length(7)));
+    assert_eq!((start.head.fields().count(), start.facts.body), (82, BodyLen::Length(7)));
     assert_eq!(start.head.field("x-79").and_then(|value| value.to_str()), Some("79"));
 }
 
