@@ -22,9 +22,10 @@ impl Instant {
     pub const ZERO: Self = Self(0);
 
     /// The instant that lies `since_epoch` after the epoch; saturates after 584 years.
+    #[inline]
     pub const fn from_duration(since_epoch: Duration) -> Self {
-        let nanos = since_epoch.as_nanos();
-        Self(if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 })
+        let seconds = since_epoch.as_secs().saturating_mul(1_000_000_000);
+        Self(seconds.saturating_add(since_epoch.subsec_nanos() as u64))
     }
 
     /// How far from the epoch this instant lies.

@@ -1,7 +1,7 @@
 //! The end of a connection: graceful, at once, or forced by the stream; and taking a machine apart.
 
 use super::event::{ExchangeId, Parts};
-use super::exchange::Last;
+use super::exchange::{Exchange, Last};
 use super::half::{Half, Phase};
 use super::trace::tell;
 use super::{Conn, Inbound, Role};
@@ -167,7 +167,7 @@ impl<R: Role> Conn<R> {
         let first = self.due.rare.as_ref().map_or(0, |rare| rare.ended.len());
         while self.queue.len() > index {
             let Some(exchange) = self.queue.pop_back() else { break };
-            self.parked_bytes -= exchange.parked.len();
+            self.parked.take(exchange.id);
             if exchange.is_answered::<R>() {
                 self.completed += 1;
                 if !exchange.sending.is_over() {
@@ -213,42 +213,59 @@ impl<R: Role> Conn<R> {
         while let Some(front) = self.queue.front()
             && R::is_over(self, front)
         {
-            let (id, last) = (front.id, front.last);
-            let (given_up, switched) = (front.is_given_up::<R>(), front.switched);
-            let ended = front.ended || given_up;
-            if given_up {
+            let is_odd = front.ended || front.switched || front.last.is_some() || front.is_given_up::<R>();
+            let odd = is_odd.then_some(*front);
+            if odd.is_some_and(|front| front.is_given_up::<R>()) {
                 self.end_exchange(0, CloseReason::Aborted);
             }
             self.queue.drop_front();
             self.turn = self.turn.saturating_sub(1);
             self.cursor = self.cursor.saturating_sub(1);
-            if !ended {
-                self.completed += 1;
-            }
             // The next message's head is due from now on.
             self.times.head = self.times.now;
-            if switched {
-                self.inbound = Inbound::Switched;
-                self.say(|rare| rare.switched = Some(id));
-            }
-            self.say_slots();
-            if let Some(last) = last {
-                self.finish(last.into());
+            match odd {
+                None => {
+                    self.completed += 1;
+                    self.say_slots();
+                }
+                Some(front) => self.let_go_oddly(&front),
             }
         }
         if self.queue.is_empty() {
-            self.queue.shrink();
-            // What speaks another protocol from here on is not ours to end, however many requests it has carried and whatever we were told before.
-            let is_ours = !matches!(self.inbound, Inbound::Switched);
-            if self.outbox.is_empty() {
-                self.outbox.free();
-                if is_ours {
-                    self.spent_age();
-                }
+            self.all_gone();
+        }
+    }
+
+    /// An exchange was let go of that is not just complete.
+    #[cold]
+    fn let_go_oddly(&mut self, front: &Exchange) {
+        if !front.ended && !front.is_given_up::<R>() {
+            self.completed += 1;
+        }
+        if front.switched {
+            self.inbound = Inbound::Switched;
+            self.say(|rare| rare.switched = Some(front.id));
+        }
+        self.say_slots();
+        if let Some(last) = front.last {
+            self.finish(last.into());
+        }
+    }
+
+    /// No exchange is pending.
+    #[inline(always)]
+    fn all_gone(&mut self) {
+        self.queue.shrink();
+        // What speaks another protocol from here on is not ours to end, however many requests it has carried and whatever we were told before.
+        let is_ours = !matches!(self.inbound, Inbound::Switched);
+        if self.outbox.is_empty() {
+            self.outbox.free();
+            if is_ours {
+                self.spent_age();
             }
-            if self.phase == Phase::Finishing && is_ours {
-                R::finish(self);
-            }
+        }
+        if self.phase == Phase::Finishing && is_ours {
+            R::finish(self);
         }
     }
 

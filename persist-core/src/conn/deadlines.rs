@@ -24,6 +24,7 @@ pub enum Timer {
 pub struct Nearest(Option<(Instant, Timer)>);
 
 impl Nearest {
+    #[inline]
     pub(super) fn offer(&mut self, since: Instant, after: Option<Duration>, timer: Timer) {
         let Some(after) = after else { return };
         let at = since + after;
@@ -79,7 +80,9 @@ impl<R: Role> Conn<R> {
             Phase::Open => {
                 found.offer(self.times.created, timeouts.max_age, Timer::MaxAge);
                 if self.is_idle() {
+                    // Nothing else can be late then.
                     found.offer(self.times.head, self.idle_after(), Timer::Idle);
+                    return found.0;
                 }
             }
             Phase::Finishing => {}
@@ -124,6 +127,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// The connection is old enough for its configuration: [`finish`](Self::finish) it.
+    #[inline]
     pub(super) fn spent_age(&mut self) {
         if self.config.requests_max.is_some_and(|max| self.completed >= max) {
             self.finish(CloseReason::MaxRequests);

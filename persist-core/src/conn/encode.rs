@@ -1,6 +1,7 @@
 //! Writing heads: start lines, and the framing fields that are ours alone to write.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::error::SendError;
 use crate::head::BodyLen;
@@ -50,13 +51,33 @@ pub(crate) fn request_framing(out: &mut Vec<u8>, method: Known, body: BodyLen) {
     }
 }
 
-/// The framing field of a response (RFC 9112 §6), given whether content of that length follows, is only announced, or must not be.
-pub(crate) fn response_framing(out: &mut Vec<u8>, body: BodyLen) {
+/// How the head of a response ends: with the framing field (RFC 9112 §6), if there is one, and the empty line.
+#[inline(always)]
+pub(crate) fn response_end(out: &mut Vec<u8>, body: BodyLen) {
     match body {
-        BodyLen::Empty => content_length(out, 0),
+        // Short numbers, which most are, with one append.
+        BodyLen::Length(length @ 10..100) => {
+            let mut line = *b"Content-Length: 00\r\n\r\n";
+            line[16] += (length / 10) as u8;
+            line[17] += (length % 10) as u8;
+            return out.extend_from_slice(&line);
+        }
+        BodyLen::Empty => return out.extend_from_slice(b"Content-Length: 0\r\n\r\n"),
         BodyLen::Length(length) => content_length(out, length),
         BodyLen::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         BodyLen::UntilClose => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What an HTTP/1.0 client asked for, and for how long.
+#[cold]
+pub(crate) fn keep_alive(out: &mut Vec<u8>, idle: Option<Duration>) {
+    out.extend_from_slice(b"Connection: keep-alive\r\n");
+    if let Some(idle) = idle {
+        out.extend_from_slice(b"Keep-Alive: timeout=");
+        decimal(out, idle.as_secs());
+        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -1,6 +1,5 @@
 //! One exchange, and the queue that joins the two halves of a connection.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -56,7 +55,7 @@ impl From<Last> for CloseReason {
 }
 
 /// A request and its responses, as far as the connection cares.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     pub(crate) id: ExchangeId,
     pub(crate) method: Known,
@@ -98,8 +97,6 @@ pub struct Exchange {
     pub(crate) started: Instant,
     /// Client: so many milliseconds after its start it must be over; `NEVER` if it may take its time. In few bytes, since an idle machine has the place, too.
     pub(crate) due_after: u32,
-    /// Server: a response that was given before its turn.
-    pub(crate) parked: Vec<u8>,
 }
 
 impl Exchange {
@@ -127,7 +124,6 @@ impl Exchange {
             dropped: 0,
             started,
             due_after: NEVER,
-            parked: Vec::new(),
         }
     }
 
@@ -177,89 +173,147 @@ impl Exchange {
 /// How many exchanges room is made for when a second one joins the first: one burst of a usual depth.
 const BURST: usize = 15;
 
-/// The exchanges that are not complete, oldest first. The first is inline: most connections have no other.
-#[derive(Debug, Default)]
+/// The exchanges that are not complete, oldest first.
+///
+/// They stay where they were put until all of them are gone: the first inline, for most connections have no other, the others behind each other.
+#[derive(Debug)]
 pub(crate) struct Queue {
-    first: Option<Exchange>,
-    rest: VecDeque<Exchange>,
+    first: Exchange,
+    rest: Vec<Exchange>,
+    /// The place of the oldest: 0 is `first`, 1 is the first of `rest`.
+    front: usize,
+    len: usize,
     next_id: u64,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        let first = Exchange::new(ExchangeId(0), Known::Other, Instant::ZERO);
+        Self { first, rest: Vec::new(), front: 0, len: 0, next_id: 0 }
+    }
+}
+
 impl Queue {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        self.len
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.len == 0
     }
 
     /// Adds an exchange and numbers it. Numbers are never given twice, not even after [`pop_back`](Self::pop_back).
+    #[inline]
     pub(crate) fn push(&mut self, method: Known, started: Instant) -> &mut Exchange {
         let exchange = Exchange::new(ExchangeId(self.next_id), method, started);
         self.next_id += 1;
-        if self.first.is_none() {
-            return self.first.insert(exchange);
+        self.len += 1;
+        if self.len == 1 {
+            self.first = exchange;
+            return &mut self.first;
         }
-        if self.rest.capacity() == 0 {
-            self.rest.reserve(BURST);
+        if self.rest.len() == self.rest.capacity() {
+            self.make_room();
         }
-        self.rest.push_back(exchange);
-        self.rest.back_mut().expect("just pushed")
+        self.rest.push(exchange);
+        self.rest.last_mut().expect("just pushed")
     }
 
+    /// Cuts off the places of those that are gone, if they are at least as many as the others, so that steady pipelining neither grows nor moves much.
+    #[cold]
+    fn make_room(&mut self) {
+        let gone = self.front.saturating_sub(1);
+        if gone >= self.len.max(1) {
+            self.rest.drain(..gone);
+            self.front = 1;
+        } else {
+            self.rest.reserve(BURST);
+        }
+    }
+
+    #[inline]
     pub(crate) fn drop_front(&mut self) {
-        self.first = None;
-        if !self.rest.is_empty() {
-            self.first = self.rest.pop_front();
+        self.front += 1;
+        self.len -= 1;
+        if self.len == 0 {
+            self.front = 0;
+            self.rest.clear();
         }
     }
 
     pub(crate) fn pop_back(&mut self) -> Option<Exchange> {
-        self.rest.pop_back().or_else(|| self.first.take())
+        let last = *self.back()?;
+        self.len -= 1;
+        self.rest.pop();
+        if self.len == 0 {
+            self.front = 0;
+            self.rest.clear();
+        }
+        Some(last)
     }
 
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Exchange> {
-        if index == 0 {
-            let front = self.first.take();
+    pub(crate) fn remove(&mut self, index: usize) {
+        if index == 0 && self.len > 0 {
             self.drop_front();
-            front
-        } else {
-            self.rest.remove(index - 1)
+        } else if index < self.len {
+            self.rest.remove(self.front + index - 1);
+            self.len -= 1;
         }
     }
 
+    #[inline]
     pub(crate) fn front(&self) -> Option<&Exchange> {
-        self.first.as_ref()
+        self.get(0)
     }
 
+    #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut Exchange> {
-        self.first.as_mut()
+        self.get_mut(0)
     }
 
+    #[inline]
     pub(crate) fn back(&self) -> Option<&Exchange> {
-        self.rest.back().or(self.first.as_ref())
+        if self.len == 0 { None } else { Some(self.rest.last().unwrap_or(&self.first)) }
     }
 
+    #[inline]
     pub(crate) fn back_mut(&mut self) -> Option<&mut Exchange> {
-        self.rest.back_mut().or(self.first.as_mut())
+        if self.len == 0 { None } else { Some(self.rest.last_mut().unwrap_or(&mut self.first)) }
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&Exchange> {
-        if index == 0 { self.first.as_ref() } else { self.rest.get(index - 1) }
+        if index >= self.len {
+            return None;
+        }
+        match self.front + index {
+            0 => Some(&self.first),
+            place => self.rest.get(place - 1),
+        }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Exchange> {
-        if index == 0 { self.first.as_mut() } else { self.rest.get_mut(index - 1) }
+        if index >= self.len {
+            return None;
+        }
+        match self.front + index {
+            0 => Some(&mut self.first),
+            place => self.rest.get_mut(place - 1),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Exchange> {
-        self.first.iter().chain(&self.rest)
+        let first = if self.front == 0 && self.len > 0 { core::slice::from_ref(&self.first) } else { &[] };
+        first.iter().chain(&self.rest[self.front.saturating_sub(1).min(self.rest.len())..])
     }
 
     /// Where an exchange stands. Ids grow along the queue with few gaps, so the guess is right or just past it.
+    #[inline]
     pub(crate) fn index_of(&self, id: ExchangeId) -> Option<usize> {
-        let first = self.first.as_ref()?.id;
+        let first = self.front()?.id;
         if first == id {
             return Some(0);
         }
@@ -279,9 +333,17 @@ impl Queue {
     }
 
     /// Gives back the memory of a burst that is over.
+    #[inline]
     pub(crate) fn shrink(&mut self) {
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        if self.rest.capacity() > 0 {
+            self.free();
+        }
+    }
+
+    #[inline(never)]
+    fn free(&mut self) {
+        if self.rest.is_empty() {
+            self.rest = Vec::new();
         }
     }
 }
@@ -301,5 +363,38 @@ mod tests {
         assert_eq!(queue.index_of(ids[3]), None);
         queue.drop_front();
         assert_eq!((queue.index_of(ids[0]), queue.index_of(ids[2]), queue.index_of(fresh)), (None, Some(1), Some(2)));
+    }
+
+    #[test]
+    fn it_behaves_as_a_plain_list_and_does_not_grow_with_what_has_passed_through() {
+        let mut random = 7u32;
+        let mut queue = Queue::default();
+        let mut model: Vec<u64> = Vec::new();
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (what, at) = (random >> 28, (random >> 16) as usize % (model.len() + 1));
+            match what {
+                0..8 if model.len() < 20 => model.push(queue.push(Known::Get, Instant::ZERO).id.0),
+                8..13 if !model.is_empty() => {
+                    queue.drop_front();
+                    model.remove(0);
+                }
+                13 => assert_eq!(queue.pop_back().map(|exchange| exchange.id.0), model.pop()),
+                14 => {
+                    queue.remove(at);
+                    if at < model.len() {
+                        model.remove(at);
+                    }
+                }
+                _ if model.is_empty() => queue.shrink(),
+                _ => {}
+            }
+            assert_eq!(queue.iter().map(|exchange| exchange.id.0).collect::<Vec<_>>(), model);
+            assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
+            assert_eq!(queue.front().map(|exchange| exchange.id.0), model.first().copied());
+            assert_eq!(queue.back_mut().map(|exchange| exchange.id.0), model.last().copied());
+            assert_eq!(queue.get_mut(at).map(|exchange| exchange.id.0), model.get(at).copied());
+            assert!(queue.rest.capacity() <= 4 * 20, "{} places for {}", queue.rest.capacity(), model.len());
+        }
     }
 }

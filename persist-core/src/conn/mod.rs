@@ -56,6 +56,7 @@ mod expiry;
 mod gates;
 mod half;
 mod outbox;
+mod parked;
 mod receive;
 mod respond;
 mod send;
@@ -69,6 +70,7 @@ pub use transmit::Transmit;
 use exchange::Queue;
 use half::Phase;
 use outbox::Outbox;
+use parked::Parked;
 
 #[cfg(test)]
 mod tests;
@@ -185,8 +187,8 @@ pub struct Conn<R: Role> {
     cursor: usize,
     /// Client: places reserved. Server: nothing.
     reserved: usize,
-    /// Server: bytes in parked responses.
-    parked_bytes: usize,
+    /// Server: responses that were given before their turn.
+    parked: Parked,
     completed: u64,
     /// Bytes dropped after our side was shut down.
     lingered: u64,
@@ -225,7 +227,7 @@ impl<R: Role> Conn<R> {
             turn: 0,
             cursor: 0,
             reserved: 0,
-            parked_bytes: 0,
+            parked: Parked::default(),
             completed: 0,
             lingered: 0,
             phase: Phase::Open,

@@ -81,7 +81,7 @@ impl Outbox {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.buffer.len() == self.spent && self.tail.as_ref().is_none_or(|tail| tail.len == 0)
     }
 
     /// Appends what `write` puts at the end of the buffer it is given, and says how much that was; nothing, if it fails.
@@ -166,7 +166,15 @@ impl Outbox {
     }
 
     /// Frees what it owns, once empty.
+    #[inline]
     pub(crate) fn free(&mut self) {
+        if !self.lent || self.tail.is_some() {
+            self.free_own();
+        }
+    }
+
+    #[inline(never)]
+    fn free_own(&mut self) {
         if self.is_empty() {
             if !self.lent {
                 self.buffer = Vec::new();

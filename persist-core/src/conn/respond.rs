@@ -4,11 +4,13 @@ use super::encode;
 use super::event::{ExchangeId, Ticket};
 use super::exchange::{Exchange, Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
+use super::outbox::append;
 use super::trace::tell;
 use super::{Conn, Inbound, Server};
 use crate::close::CloseReason;
 use crate::error::{Refused, SendError};
 use crate::head::BodyLen;
+use crate::limits::Limits;
 use crate::lines::{HeadFields, Notes};
 use crate::method::Known;
 use crate::status::StatusCode;
@@ -112,11 +114,7 @@ impl Conn<Server> {
 
     /// Whether bytes of this exchange may be taken, be it before its turn.
     fn room_to_park(&self, index: usize) -> Result<(), SendError> {
-        let limit = u64::from(self.config.limits.parked_bytes_max);
-        if index != self.turn && self.parked_bytes as u64 >= limit {
-            return Err(SendError::ParkedFull { limit });
-        }
-        Ok(())
+        if index == self.turn { Ok(()) } else { self.parked.room(&self.config.limits) }
     }
 
     fn answerable(&self, id: ExchangeId) -> Result<(usize, &Exchange), SendError> {
@@ -127,6 +125,7 @@ impl Conn<Server> {
         }
     }
 
+    /// One look-up of the exchange for all of it.
     fn respond(
         &mut self,
         id: ExchangeId,
@@ -135,13 +134,15 @@ impl Conn<Server> {
         body: BodyLen,
         content: &[u8],
     ) -> Result<(), SendError> {
-        let (index, exchange) = self.answerable(id)?;
+        let index = self.queue.index_of(id).ok_or(SendError::NoSuchExchange)?;
+        let Self { config, queue, outbox, parked, times, inbound, .. } = self;
+        let answerable = queue.get_mut(index).filter(|exchange| exchange.sending == Half::Idle && !exchange.ended);
+        let exchange = answerable.ok_or(SendError::NoSuchExchange)?;
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         let tunnel = exchange.method == Known::Connect && status.is_success();
         if switches && (!exchange.may_switch || exchange.method == Known::Connect) || status.is_interim() && !switches {
             return Err(SendError::InvalidStatus(status));
         }
-        self.room_to_park(index)?;
         let head = exchange.method == Known::Head;
         let bare = status.is_without_content() || tunnel;
         // RFC 9112 §6.1: no chunked coding to HTTP/1.0.
@@ -149,14 +150,21 @@ impl Conn<Server> {
         let bodiless = head || bare || matches!(body, BodyLen::Empty | BodyLen::Length(0));
         let content = if bodiless { &[] } else { content };
         let complete = bodiless || !content.is_empty();
-        let mut last = exchange.last.or(self.last_for(exchange, complete));
+        let mut last = exchange.last.or_else(|| last_for(exchange, inbound, &config.limits, complete));
         if body == BodyLen::UntilClose && !bodiless {
             last = last.or(Some(Last::OurClose));
         }
-        let keep_alive_asked = exchange.asks_keep_alive;
-        let announce = self.config.timeouts.idle.filter(|_| self.config.announce_keep_alive);
-        let head_max = u64::from(self.config.limits.head_bytes_max);
-        self.try_write(index, |out| {
+        let in_turn = index == self.turn;
+        let out = if in_turn {
+            if outbox.is_empty() {
+                times.wrote = times.now;
+            }
+            outbox.end()
+        } else {
+            parked.end(id, &config.limits)?
+        };
+        let head_max = u64::from(config.limits.head_bytes_max);
+        let added = append(out, |out| {
             let start = out.len();
             encode::status_line(out, status);
             let said = fields.write(out).without_framing()?;
@@ -174,32 +182,37 @@ impl Conn<Server> {
                 if !said.say(Notes::CLOSE) {
                     out.extend_from_slice(b"Connection: close\r\n");
                 }
-            } else if keep_alive_asked && !said.say(Notes::KEEP_ALIVE) && !tunnel {
-                out.extend_from_slice(b"Connection: keep-alive\r\n");
-                if let Some(idle) = announce {
-                    out.extend_from_slice(b"Keep-Alive: timeout=");
-                    encode::decimal(out, idle.as_secs());
-                    out.extend_from_slice(b"\r\n");
-                }
+            } else if exchange.asks_keep_alive && !said.say(Notes::KEEP_ALIVE) && !tunnel {
+                encode::keep_alive(out, config.timeouts.idle.filter(|_| config.announce_keep_alive));
             }
             // RFC 9110 §8.6: no Content-Length in 1xx, 204 and 2xx to CONNECT; to HEAD and in 304 only what GET would have had.
             let framed = match body {
                 BodyLen::Empty => !bare && !head,
                 _ => !bare || status == StatusCode::NOT_MODIFIED && matches!(body, BodyLen::Length(_)),
             };
-            if framed {
-                encode::response_framing(out, body);
-            }
-            out.extend_from_slice(b"\r\n");
+            encode::response_end(out, if framed { body } else { BodyLen::UntilClose });
             if (out.len() - start) as u64 > head_max {
                 return Err(SendError::HeadTooLarge { limit: head_max });
             }
             out.extend_from_slice(content);
             Ok(())
-        })?;
+        });
+        let added = match added {
+            Ok(added) => added,
+            Err(error) => {
+                parked.tidy(id);
+                return Err(error);
+            }
+        };
+        if in_turn {
+            outbox.grew(added);
+            exchange.queued += added as u64;
+        } else {
+            parked.grew(added);
+        }
         tell!(exchange = id.0, status = status.as_u16(), ?body, close = last.is_some(), "response");
-        let Some(exchange) = self.queue.get_mut(index) else { return Err(SendError::NoSuchExchange) };
-        exchange.sending = exchange.sending.on(Step::Head).unwrap_or(exchange.sending);
+        debug_assert_eq!(exchange.sending.on(Step::Head), Some(Half::Body));
+        exchange.sending = Half::Body;
         exchange.switched = switches || tunnel;
         exchange.remaining = match body {
             BodyLen::Empty => Remaining::Length(0),
@@ -218,21 +231,6 @@ impl Conn<Server> {
             self.sent_whole(index);
         }
         Ok(())
-    }
-
-    /// Whether a response must end the connection, because nobody will read the rest of the request, and it is too long to be drained.
-    fn last_for(&self, exchange: &Exchange, complete: bool) -> Option<Last> {
-        if exchange.receiving == Half::Done {
-            return None;
-        }
-        // RFC 9110 §10.1.1: refused without 100 Continue, the client may or may not send its content: nobody can tell what comes next.
-        let refused = exchange.expect == Expect::Waiting;
-        let long = match &self.inbound {
-            Inbound::Length(left) => *left > self.config.limits.drain_bytes_max,
-            _ => false,
-        };
-        let unread = complete || exchange.unwanted;
-        (refused || unread && long).then_some(Last::Unfinished)
     }
 
     /// A response in the machine's own name, after which the connection ends.
@@ -276,4 +274,17 @@ impl Conn<Server> {
             self.enter(Phase::Finishing);
         }
     }
+}
+
+/// Whether a response must end the connection, because nobody will read the rest of the request, and it is too long to be drained.
+#[inline]
+fn last_for(exchange: &Exchange, inbound: &Inbound, limits: &Limits, complete: bool) -> Option<Last> {
+    if exchange.receiving == Half::Done {
+        return None;
+    }
+    // RFC 9110 §10.1.1: refused without 100 Continue, the client may or may not send its content: nobody can tell what comes next.
+    let refused = exchange.expect == Expect::Waiting;
+    let long = matches!(inbound, Inbound::Length(left) if *left > limits.drain_bytes_max);
+    let unread = complete || exchange.unwanted;
+    (refused || unread && long).then_some(Last::Unfinished)
 }

@@ -9,7 +9,7 @@ use super::encode;
 use super::event::{ExchangeId, Upload};
 use super::exchange::{Expect, Remaining};
 use super::half::{Half, Step};
-use super::outbox::{SHARE_BYTES_MIN, append};
+use super::outbox::SHARE_BYTES_MIN;
 use super::{Conn, Role};
 use crate::error::SendError;
 use crate::field::Fields;
@@ -159,7 +159,7 @@ impl<R: Role> Conn<R> {
         if index == self.turn {
             (limits.outbox_bytes_max as usize).saturating_sub(self.outbox.len())
         } else {
-            (limits.parked_bytes_max as usize).saturating_sub(self.parked_bytes)
+            (limits.parked_bytes_max as usize).saturating_sub(self.parked.bytes())
         }
     }
 
@@ -194,22 +194,13 @@ impl<R: Role> Conn<R> {
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(exchange) = self.queue.get_mut(index) else { return Ok(()) };
-        let in_turn = index == self.turn;
-        let out = if in_turn {
-            if self.outbox.is_empty() {
-                self.times.wrote = self.times.now;
-            }
-            self.outbox.end()
-        } else {
-            &mut exchange.parked
-        };
-        let added = append(out, put)?;
-        if in_turn {
-            self.outbox.grew(added);
-            exchange.queued += added as u64;
-        } else {
-            self.parked_bytes += added;
+        if index != self.turn {
+            return self.parked.append(exchange.id, put);
         }
+        if self.outbox.is_empty() {
+            self.times.wrote = self.times.now;
+        }
+        exchange.queued += self.outbox.append(put)? as u64;
         Ok(())
     }
 
@@ -223,16 +214,19 @@ impl<R: Role> Conn<R> {
     }
 
     /// The message of the exchange at `index` was taken in full.
+    #[inline]
     pub(super) fn sent_whole(&mut self, index: usize) {
-        if let Some(exchange) = self.queue.get_mut(index)
-            && let Some(done) = exchange.sending.on(Step::End)
-        {
-            exchange.sending = done;
-            exchange.expect = Expect::Settled;
-            if !R::IS_CLIENT && exchange.receiving == Half::Body {
-                self.read_for_nobody(index);
-            }
-            self.pass_turn();
+        let Some(exchange) = self.queue.get_mut(index) else { return };
+        let Some(done) = exchange.sending.on(Step::End) else { return };
+        exchange.sending = done;
+        exchange.expect = Expect::Settled;
+        let is_out = exchange.is_sent();
+        if !R::IS_CLIENT && exchange.receiving == Half::Body && !matches!(self.inbound, super::Inbound::End) {
+            self.read_for_nobody(index);
+        }
+        self.pass_turn();
+        // Most often it is still to be written.
+        if is_out {
             self.settle();
         }
     }
@@ -250,23 +244,31 @@ impl<R: Role> Conn<R> {
     }
 
     /// Moves the turn past every message that is over, and unparks what waited for it.
+    #[inline]
     pub(super) fn pass_turn(&mut self) {
         while self.queue.get(self.turn).is_some_and(|exchange| exchange.sending.is_over()) {
             self.turn += 1;
-            let Some(next) = self.queue.get_mut(self.turn) else { break };
-            let mut parked = core::mem::take(&mut next.parked);
-            if parked.is_empty() {
-                continue;
+            if self.turn == self.queue.len() {
+                break;
             }
-            self.parked_bytes -= parked.len();
-            next.queued += parked.len() as u64;
-            if self.outbox.is_empty() {
-                self.times.wrote = self.times.now;
-            }
-            let Ok(_) = self.outbox.append(|out| {
-                out.append(&mut parked);
-                Ok::<(), Infallible>(())
-            });
+            self.unpark();
         }
+    }
+
+    /// What the exchange whose turn it is gave before goes out now.
+    fn unpark(&mut self) {
+        let Some(next) = self.queue.get_mut(self.turn) else { return };
+        let mut parked = self.parked.take(next.id);
+        if parked.is_empty() {
+            return;
+        }
+        next.queued += parked.len() as u64;
+        if self.outbox.is_empty() {
+            self.times.wrote = self.times.now;
+        }
+        let Ok(_) = self.outbox.append(|out| {
+            out.append(&mut parked);
+            Ok::<(), Infallible>(())
+        });
     }
 }

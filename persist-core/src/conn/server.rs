@@ -61,9 +61,13 @@ impl Conn<Server> {
     /// Whether another request may be read now.
     fn may_read(&self) -> bool {
         let limits = &self.config.limits;
+        // Nothing can be parked, and nothing can be in the way but what is not written yet.
+        if self.queue.is_empty() && self.outbox.is_empty() {
+            return true;
+        }
         let pipelining = &self.config.pipelining;
         if self.queue.len() >= pipelining.depth.max(1) as usize
-            || self.parked_bytes >= limits.parked_bytes_max as usize
+            || self.parked.bytes() >= limits.parked_bytes_max as usize
             || self.outbox.len() > limits.outbox_bytes_max as usize
         {
             return false;

@@ -4,11 +4,11 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
-use crate::parse::{RequestStart, ResponseStart};
 use crate::error::ProtocolError;
 use crate::leniency::Leniency;
 use crate::limits::Limits;
 use crate::parse::{self, Partial};
+use crate::parse::{RequestStart, ResponseStart};
 
 fn request_start(head: &str) -> Result<RequestStart, ProtocolError> {
     let found =
