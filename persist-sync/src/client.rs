@@ -275,7 +275,7 @@ impl Client {
         // What became of it before: a retry takes nothing back.
         let mut earlier: Option<Error> = None;
         loop {
-            let Taken { lease, reused } = match first.take() {
+            let Taken { lease, reused, at } = match first.take() {
                 Some(taken) => taken,
                 None => match self.shared.acquire(way.route(), want, until) {
                     Ok(taken) => taken,
@@ -284,7 +284,7 @@ impl Client {
             };
             // Row 20 of the promise: one look at the socket before a connection is used again.
             let look = if reused { Look::Pooled } else { Look::Not };
-            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until }) {
+            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until, at }) {
                 Ok(Some((reply, after))) => return Ok(Answered { reply, lease, after }),
                 Ok(None) => {
                     self.shared.stale(lease);

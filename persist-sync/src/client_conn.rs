@@ -80,6 +80,8 @@ enum Follows {
 pub(crate) struct Terms {
     pub(crate) look: Look,
     pub(crate) until: Option<Instant>,
+    /// The time, if somebody has just asked for it.
+    pub(crate) at: Option<Instant>,
 }
 
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
@@ -198,7 +200,7 @@ impl ClientConn {
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        let terms = Terms { look: Look::First, until: None };
+        let terms = Terms { look: Look::First, until: None, at: None };
         match self.exchange(request.borrow().into(), &mut Some(body.into()), terms)? {
             Some((reply, _)) => Ok(reply),
             None => Err(self.refused(SendError::Closed)),
@@ -214,7 +216,7 @@ impl ClientConn {
         mut terms: Terms,
     ) -> Result<Option<(Reply, After)>> {
         if body.as_ref().is_none_or(Body::is_in_memory) {
-            match self.link.round_trip(request, body, terms.look, terms.until) {
+            match self.link.round_trip(request, body, &terms) {
                 Ok(home) => return Ok(Some(home)),
                 Err(Detour::Sent(id, outgoing, span)) => {
                     let reply = Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?;

@@ -65,6 +65,8 @@ pub(super) struct Taken {
     pub(super) lease: Lease,
     /// It was used before, so that it must be looked at first.
     pub(super) reused: bool,
+    /// When it was taken, if it had not to be waited for.
+    pub(super) at: Option<Instant>,
 }
 
 /// A connection, and whether it was used before; or why there is none.
@@ -144,7 +146,7 @@ impl Shared {
             let (id, reused) = state.pool.take(&way.route().pool_key, now)?;
             state.conns.get(&id).map(|open| (id, open.conn.clone(), reused))
         });
-        taken.map(|(id, conn, reused)| Taken { lease: Lease::new(self, id, conn), reused })
+        taken.map(|(id, conn, reused)| Taken { lease: Lease::new(self, id, conn), reused, at: Some(now) })
     }
 
     /// A request is over, well or not.
@@ -190,10 +192,14 @@ impl Shared {
     fn tell<T>(self: &Arc<Self>, failed: Option<Error>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
-        let mut todo = Todo::default();
-        if state.carry_out(&mut todo, failed) && state.sleepers > 0 {
-            self.answered.notify_all();
-        }
+        // Most often nothing follows from what was told.
+        let todo = state.pool.poll_action().map(|first| {
+            let mut todo = Todo::default();
+            if state.carry_out(first, &mut todo, failed) && state.sleepers > 0 {
+                self.answered.notify_all();
+            }
+            todo
+        });
         if let Some(due) = state.due() {
             match state.keeper {
                 Keeper::NotStarted => self.start_upkeep(&mut state),
@@ -206,10 +212,12 @@ impl Shared {
             }
         }
         drop(state);
-        for (id, route) in todo.dials {
-            self.dial(id, route);
+        if let Some(todo) = todo {
+            for (id, route) in todo.dials {
+                self.dial(id, route);
+            }
+            self.gone(todo.closed);
         }
-        self.gone(todo.closed);
         result
     }
 
@@ -269,7 +277,7 @@ impl Shared {
         });
         let waiter = waiter.map_err(|error| Error::new(Phase::Wait, error))?;
         let (id, conn, reused) = self.wait_for(waiter, key)?;
-        Ok(Taken { lease: Lease::new(self, id, conn), reused })
+        Ok(Taken { lease: Lease::new(self, id, conn), reused, at: None })
     }
 
     /// The look before its use has found that a connection is over.
@@ -306,8 +314,7 @@ impl Shared {
 
     /// A reply has begun, and the connection is its body's.
     pub(super) fn answered(self: &Arc<Self>, lease: &Lease, after: After) {
-        let now = clock::now();
-        self.tell(None, |state| state.pool.handle_response(lease.id(), after.announced, now));
+        self.tell(None, |state| state.pool.handle_response(lease.id(), after.announced, after.at));
     }
 
     /// A reply is there as a whole.
@@ -316,12 +323,11 @@ impl Shared {
             self.answered(&lease, after);
             return;
         }
-        let now = clock::now();
         lease.hand_over();
         account.close();
         self.tell(None, |state| {
-            state.pool.handle_response(lease.id(), after.announced, now);
-            state.pool.release(lease.id(), Use::Completed, now);
+            state.pool.handle_response(lease.id(), after.announced, after.at);
+            state.pool.release(lease.id(), Use::Completed, after.at);
             state.ledger.end(account.destination());
         });
     }
@@ -391,9 +397,7 @@ fn open(connector: &Connector, route: &Route, router: &dyn Router, config: Confi
 
 impl State {
     /// Says whether anybody was answered.
-    fn carry_out(&mut self, todo: &mut Todo, failed: Option<Error>) -> bool {
-        // Most often nothing follows from what was told.
-        let Some(first) = self.pool.poll_action() else { return false };
+    fn carry_out(&mut self, first: Action, todo: &mut Todo, failed: Option<Error>) -> bool {
         let mut next = Some(first);
         let mut answers = Vec::new();
         let mut unreached = Vec::new();

@@ -51,7 +51,7 @@ impl Link<Client> {
     /// What a pool wants to know once a reply has begun.
     pub(crate) fn after(&self) -> After {
         let state = self.look();
-        After { announced: state.conn().announced(), is_over: state.is_over() }
+        After { announced: state.conn().announced(), is_over: state.is_over(), at: clock::now() }
     }
 
     /// Whether no further exchange can begin.

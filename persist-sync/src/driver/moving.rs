@@ -271,6 +271,33 @@ impl<R: Role> State<R> {
         self.stream.as_deref().is_some_and(Stream::has_unsent)
     }
 
+    /// The same as [`flush`](Self::flush) for a bare stream that is ready, and one piece in the outbox, as a request without a body is.
+    #[inline]
+    pub(super) fn flush_at_once(&mut self, now: Instant) {
+        let waiting = self.machine.unsent_bytes();
+        if let Some(stream) = self.stream.as_deref()
+            && self.ready.write
+            && waiting > 0
+        {
+            let mut outbox = self.machine.transmit(now);
+            let piece = outbox.chunk();
+            if piece.len() == waiting {
+                match stream.try_write(&[IoSlice::new(piece)]) {
+                    Ok(n) => {
+                        outbox.advance(n);
+                        self.sent += n as u64;
+                        self.last_write = Some(now);
+                        self.ready.write = n == waiting;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.write = false,
+                    Err(error) => self.failed(Side::Write, error),
+                }
+                return;
+            }
+        }
+        self.flush(now);
+    }
+
     /// Writes what the outbox holds, as far as the stream takes it; says whether anything happened.
     pub(super) fn flush(&mut self, now: Instant) -> bool {
         let Some(stream) = self.stream.as_deref() else { return false };

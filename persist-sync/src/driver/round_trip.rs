@@ -7,11 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Method, Next, Outline, SendError};
+use persist_core::{
+    BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Look as Closely, Method, Next, Outline, SendError,
+};
 
 use super::{Driver, Link, State, is_no_news};
 use crate::arrived::Whole;
 use crate::body::Body;
+use crate::client_conn::Terms;
 use crate::clock;
 use crate::exchange::Reply;
 use crate::incoming::Incoming;
@@ -49,6 +52,8 @@ pub(crate) struct After {
     pub(crate) announced: Option<KeepAlive>,
     /// No further request can be written.
     pub(crate) is_over: bool,
+    /// When that was so.
+    pub(crate) at: Instant,
 }
 
 /// How long what a read has shown is as good as a look: much less than a reply takes, during which nobody looks either.
@@ -61,10 +66,9 @@ impl Link<Client> {
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
-        look: Look,
-        until: Option<Instant>,
+        terms: &Terms,
     ) -> Result<(Reply, After), Detour> {
-        let (id, stream, deadline) = self.set_out(request, body, look, until)?;
+        let (id, stream, deadline) = self.set_out(request, body, terms)?;
         let span = self.span.exchange(id.number(), request.method.as_str());
         {
             let _entered = span.enter();
@@ -80,15 +84,15 @@ impl Link<Client> {
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
-        look: Look,
-        until: Option<Instant>,
+        terms: &Terms,
     ) -> Result<(ExchangeId, Arc<Stream>, Option<Instant>), Detour> {
         let _entered = self.span.enter();
         let mut state = self.look();
         if !state.is_alone() {
             return Err(Detour::NotAlone);
         }
-        let now = clock::now();
+        let &Terms { look, until, at } = terms;
+        let now = at.unwrap_or_else(clock::now);
         if look != Look::Not {
             if !state.has_just_looked(request.method, now) {
                 state.look_before_use(now);
@@ -121,7 +125,7 @@ impl Link<Client> {
                 outgoing = None;
             }
         }
-        state.flush(now);
+        state.flush_at_once(now);
         let is_away = outgoing.is_none() && state.open.write && state.machine.unsent_bytes() == 0;
         let deadline = if state.is_patient && until.is_none() { None } else { state.machine.poll_timeout() };
         let has_time = deadline.is_none_or(|deadline| deadline - now >= 4 * TICK);
@@ -202,10 +206,10 @@ impl State<Client> {
     /// Whether the read that took in the last reply has shown just now what a look would show: it took all there was. Only for what can be sent again if
     /// the connection proves over after all.
     fn has_just_looked(&self, method: &Method, now: Instant) -> bool {
-        method.is_idempotent()
+        self.machine.look_before_reuse(now) == Closely::Readiness
+            && method.is_idempotent()
             && !self.ready.read
             && self.last_read.is_some_and(|read| now - read < LOOKED_AT)
-            && self.machine.completed() > 0
     }
 
     /// Whether no further exchange can begin.
@@ -256,7 +260,7 @@ impl State<Client> {
             }
             self.news = true;
             self.arrived.arrive();
-            let after = After { announced: self.machine.announced(), is_over: self.is_over() };
+            let after = After { announced: self.machine.announced(), is_over: self.is_over(), at: now };
             let reused = id.number() > 0 || self.is_continued();
             let body = Incoming::whole(whole, len);
             *home = Some((Reply { head, interim: Vec::new(), body, connection, reused }, after));
