@@ -18,7 +18,8 @@ use tokio::io::ReadBuf;
 use crate::link::{Drive, Readable, State, Transport, Writable};
 use crate::look::Asked;
 use crate::part::Part;
-use crate::scratch::{self, READ_BYTES, Scratch};
+use crate::scratch::{self, READ_BYTES};
+use crate::stream::quick;
 use crate::trace::tell;
 
 /// A body reader's own buffer: content is put there directly where that is possible.
@@ -49,10 +50,11 @@ const ROUNDS_MAX: u32 = 64;
 const SLICES: usize = 16;
 
 /// Where the machine's wish for input stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Appetite {
     Hungry,
     /// Callers, or the machine, must act before more is read.
+    #[default]
     Sated,
 }
 
@@ -66,19 +68,17 @@ impl<R: Part, S: Transport> State<R, S> {
         direct: &mut Option<Direct<'_, '_>>,
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
-        scratch::with(|scratch| {
-            scratch.lend(&mut self.conn);
-            let result = attempt(self).or_else(|| self.rounds(cx, scratch, direct, attempt));
-            if !self.attended {
-                scratch.reclaim(&mut self.conn);
-            }
-            result
-        })
+        scratch::lend(&mut self.conn);
+        let result = attempt(self).or_else(|| self.rounds(cx, direct, attempt));
+        if !self.attended {
+            scratch::reclaim(&mut self.conn);
+        }
+        result
     }
 
     /// Writes a request that was just begun, and reads once, unless the stream was asked in this very poll. True if nothing came and nothing is left to be done: from
     /// here on the stream and the timer are waited for.
-    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, asked: Asked) -> bool {
+    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, asked: Asked) -> bool {
         let is_plain = |state: &Self| {
             state.write_side == Writable::Open && state.inbox.is_empty() && !state.conn.has_event() && !state.is_due()
         };
@@ -89,7 +89,7 @@ impl<R: Part, S: Transport> State<R, S> {
         if !is_plain(self) || self.conn.wants_write() {
             return false;
         }
-        if asked != Asked::Waits && self.fill(cx, scratch, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
+        if asked != Asked::Waits && self.fill(cx, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;
@@ -100,7 +100,6 @@ impl<R: Part, S: Transport> State<R, S> {
     pub(crate) fn rounds<T>(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &mut Scratch,
         direct: &mut Option<Direct<'_, '_>>,
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
@@ -112,7 +111,7 @@ impl<R: Part, S: Transport> State<R, S> {
             }
             if self.is_due() {
                 hungry = false;
-                self.look_first(cx, scratch, direct);
+                self.look_first(cx, direct);
                 self.conn.handle_timeout(self.now());
             }
             let appetite = if mem::take(&mut hungry) && !self.conn.has_event() && self.inbox.is_empty() {
@@ -130,7 +129,7 @@ impl<R: Part, S: Transport> State<R, S> {
             };
             let pumped = self.pump();
             let wrote = self.flush(cx);
-            let read = if appetite == Appetite::Hungry { self.fill(cx, scratch, direct) } else { None };
+            let read = if appetite == Appetite::Hungry { self.fill(cx, direct) } else { None };
             if let Some(appetite) = read {
                 if direct.as_ref().is_some_and(Direct::has_content) {
                     return None;
@@ -168,11 +167,9 @@ impl<R: Part, S: Transport> State<R, S> {
 
     /// Writes what waits without waiting for more, and gives the buffer back.
     pub(crate) fn write_through(&mut self, cx: &mut Context<'_>) {
-        scratch::with(|scratch| {
-            scratch.lend(&mut self.conn);
-            self.flush(cx);
-            scratch.reclaim(&mut self.conn);
-        });
+        scratch::lend(&mut self.conn);
+        self.flush(cx);
+        scratch::reclaim(&mut self.conn);
     }
 
     /// Hands out the events that a change caused.
@@ -190,14 +187,9 @@ impl<R: Part, S: Transport> State<R, S> {
     /// Reads once, before the machine is told that a deadline may have passed, or that no further request is taken: a connection on which a request
     /// waits is not idle.
     #[cold]
-    pub(crate) fn look_first(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-        direct: &mut Option<Direct<'_, '_>>,
-    ) {
+    pub(crate) fn look_first(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) {
         if self.feed_inbox(direct) == Appetite::Hungry {
-            self.fill(cx, scratch, direct);
+            self.fill(cx, direct);
         }
     }
 
@@ -244,7 +236,7 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Feeds `input` until it is consumed or a caller must act, and hands out the events.
-    fn feed(&mut self, input: &mut &[u8], direct: &mut Option<Direct<'_, '_>>) -> Appetite {
+    pub(crate) fn feed(&mut self, input: &mut &[u8], direct: &mut Option<Direct<'_, '_>>) -> Appetite {
         loop {
             if self.closed.is_some() {
                 return Appetite::Sated;
@@ -272,7 +264,7 @@ impl<R: Part, S: Transport> State<R, S> {
         }
     }
 
-    fn on_event(&mut self, event: Event<'_, R>, direct: &mut Option<Direct<'_, '_>>) {
+    pub(crate) fn on_event(&mut self, event: Event<'_, R>, direct: &mut Option<Direct<'_, '_>>) {
         #[cfg(feature = "tracing")]
         let span = exchange_of(&event).and_then(|id| Some(self.entry(id)?.span.clone())).unwrap_or_default();
         #[cfg(feature = "tracing")]
@@ -371,16 +363,18 @@ impl<R: Part, S: Transport> State<R, S> {
         let mut moved = false;
         while matches!(self.write_side, Writable::Open | Writable::Unflushed) {
             let mut bytes = self.conn.transmit(now);
-            if !bytes.has_remaining() {
+            let total = bytes.remaining();
+            if total == 0 {
                 break;
             }
-            let outcome = if bytes.chunk().len() < bytes.remaining() && stream.is_write_vectored() {
+            let outcome = if bytes.chunk().len() < total && stream.is_write_vectored() {
                 let mut slices = [IoSlice::new(&[]); SLICES];
+                let mut offered = 0;
                 let pieces = slices.iter_mut().zip(bytes.chunks());
-                let count = pieces.map(|(slice, piece)| *slice = IoSlice::new(piece)).count();
-                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])
+                let count = pieces.map(|(slice, piece)| (offered += piece.len(), *slice = IoSlice::new(piece))).count();
+                quick::write_slices(stream, cx, &slices[..count], offered)
             } else {
-                Pin::new(&mut *stream).poll_write(cx, bytes.chunk())
+                quick::write(stream, cx, bytes.chunk())
             };
             let failed = match outcome {
                 Poll::Pending => break,
@@ -388,8 +382,14 @@ impl<R: Part, S: Transport> State<R, S> {
                 Poll::Ready(Ok(n)) => {
                     bytes.advance(n);
                     self.sent += n as u64;
-                    self.write_side = Writable::Unflushed;
                     moved = true;
+                    // A socket holds nothing back.
+                    if quick::tcp(stream).is_none() {
+                        self.write_side = Writable::Unflushed;
+                    }
+                    if n == total {
+                        break;
+                    }
                     continue;
                 }
                 Poll::Ready(Err(error)) => error,
@@ -399,11 +399,16 @@ impl<R: Part, S: Transport> State<R, S> {
         }
         if moved {
             self.last_write = Some(now);
-            // There is room again, and perhaps all has left.
-            self.wake_turn();
-            if !self.conn.wants_write() {
-                self.wake_watcher();
+            if self.waiting.is_some() {
+                // There is room again, and perhaps all has left.
+                self.wake_turn();
+                if !self.conn.wants_write() {
+                    self.wake_watcher();
+                }
             }
+        }
+        if self.write_side == Writable::Open && !self.conn.wants_shutdown() {
+            return moved;
         }
         self.finish_writing(cx) || moved
     }
@@ -444,58 +449,91 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Reads once, straight into the caller's buffer where that pays. If something came, whether the machine is known to want more.
-    pub(crate) fn fill(
+    pub(crate) fn fill(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) -> Option<Appetite> {
+        if self.receiving.is_some()
+            && let Poll::Ready(read) = self.fill_body(cx, direct)
+        {
+            return read;
+        }
+        self.fill_scratch(cx, |state, input| state.feed(input, direct))
+    }
+
+    /// Reads once into this thread's buffer, and lets `feed` take from it; what that leaves is kept.
+    #[inline(always)]
+    pub(crate) fn fill_scratch<T: Default>(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-        direct: &mut Option<Direct<'_, '_>>,
-    ) -> Option<Appetite> {
-        let now = self.now();
+        feed: impl FnOnce(&mut Self, &mut &[u8]) -> T,
+    ) -> Option<T> {
         if self.read_side == Readable::Ended {
             return None;
         }
-        let stream = self.stream.as_mut()?;
-        if let Some(direct) = direct.as_mut().filter(|direct| self.receiving == Some(direct.id)) {
-            let window = self.conn.body_window();
-            let room = direct.buf.remaining() as u64;
-            if window > 0 && room >= window.min(STRAIGHT_MIN as u64) {
-                let room = window.min(room).min(READ_BYTES as u64) as usize;
-                let mut part = ReadBuf::new(direct.buf.initialize_unfilled_to(room));
-                let outcome = Pin::new(stream).poll_read(cx, &mut part);
-                let n = part.filled().len();
-                return match outcome {
-                    Poll::Pending => None,
-                    Poll::Ready(Ok(())) if n > 0 => {
-                        self.last_read = Some(now);
-                        direct.buf.advance(n);
-                        self.conn.handle_body(n as u64, now);
-                        Some(Appetite::Sated)
+        scratch::with(|scratch| {
+            let stream = self.stream.as_mut()?;
+            match quick::read(stream, cx, &mut scratch.input) {
+                Poll::Pending => None,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.last_read = Some(self.now());
+                    let mut input = &scratch.input[..n];
+                    let fed = feed(self, &mut input);
+                    if !input.is_empty() && self.stream.is_some() {
+                        self.inbox = input.to_vec();
+                        self.inbox_at = 0;
                     }
-                    Poll::Ready(outcome) => {
-                        self.read_ended(outcome);
-                        Some(Appetite::Sated)
-                    }
-                };
-            }
-        }
-        let mut buf = ReadBuf::new(&mut scratch.input);
-        match Pin::new(stream).poll_read(cx, &mut buf) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                self.last_read = Some(now);
-                let mut input = buf.filled();
-                let appetite = self.feed(&mut input, direct);
-                if !input.is_empty() && self.stream.is_some() {
-                    self.inbox = input.to_vec();
-                    self.inbox_at = 0;
+                    Some(fed)
                 }
-                Some(appetite)
+                Poll::Ready(outcome) => {
+                    self.read_ended(outcome.map(drop));
+                    Some(T::default())
+                }
             }
-            Poll::Ready(outcome) => {
-                self.read_ended(outcome);
+        })
+    }
+
+    /// Reads content straight to where it is wanted, if it may be read so: into the caller's buffer, or else into that of its exchange. What came of that.
+    fn fill_body(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) -> Poll<Option<Appetite>> {
+        let Some(id) = self.receiving.filter(|_| self.read_side == Readable::Open) else { return Poll::Pending };
+        let (window, now) = (self.conn.body_window(), self.now());
+        if window == 0 {
+            return Poll::Pending;
+        }
+        let Some(stream) = self.stream.as_mut() else { return Poll::Pending };
+        let outcome = if let Some(direct) = direct.as_mut().filter(|direct| direct.id == id) {
+            let room = direct.buf.remaining() as u64;
+            if room < window.min(STRAIGHT_MIN as u64) {
+                return Poll::Pending;
+            }
+            let room = window.min(room).min(READ_BYTES as u64) as usize;
+            let outcome = quick::read(stream, cx, direct.buf.initialize_unfilled_to(room));
+            if let Poll::Ready(Ok(n)) = outcome {
+                direct.buf.advance(n);
+            }
+            outcome
+        } else {
+            let entry = self.entries.iter_mut().find(|entry| entry.id == id);
+            let Some(entry) = entry.filter(|entry| entry.inbound_held && window >= STRAIGHT_MIN as u64) else {
+                return Poll::Pending;
+            };
+            let outcome = entry.read_content(stream, cx, window);
+            if let Poll::Ready(Ok(n)) = outcome {
+                self.buffered += n;
+                let waiter = entry.waiter.take_if(|_| n > 0);
+                self.wake_slot(waiter);
+            }
+            outcome
+        };
+        Poll::Ready(match outcome {
+            Poll::Pending => None,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.last_read = Some(now);
+                self.conn.handle_body(n as u64, now);
                 Some(Appetite::Sated)
             }
-        }
+            Poll::Ready(outcome) => {
+                self.read_ended(outcome.map(drop));
+                Some(Appetite::Sated)
+            }
+        })
     }
 
     /// The stream gives nothing more.

@@ -2,11 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use persist_core::{BodyLen, ExchangeId, Failure, Fields, Role};
 
+use tokio::io::AsyncReadExt;
+
+use crate::link::Transport;
 use crate::part::Part;
 use crate::pump::Outgoing;
 use crate::trace::Span;
@@ -19,6 +24,8 @@ pub(crate) struct Entry<R: Role> {
     /// A client's: the reply's head, until it is taken.
     pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
     pub(crate) content: BytesMut,
+    /// How large a buffer its content is read into: it grows while reads fill it.
+    pub(crate) read_bytes: usize,
     /// The peer's message is complete; its trailers until they are taken.
     pub(crate) end: Option<Option<Fields>>,
     pub(crate) failure: Option<Box<Failure>>,
@@ -51,6 +58,7 @@ impl<R: Role> Entry<R> {
             interim: VecDeque::new(),
             head: None,
             content: BytesMut::new(),
+            read_bytes: READ_BYTES.0,
             end: None,
             failure: None,
             outgoing: None,
@@ -64,7 +72,35 @@ impl<R: Role> Entry<R> {
     }
 }
 
+/// Content is read into buffers of so many bytes, at first and at most.
+const READ_BYTES: (usize, usize) = (16 * 1024, 128 * 1024);
+
+/// Less room than that at the end of a buffer is not worth a read.
+const SPARE_MIN: usize = 16 * 1024;
+
 impl<R: Part> Entry<R> {
+    /// Reads content, at most `window` bytes, into the buffer behind what is there; 0 at the stream's end. A buffer whose pieces were all let go of is used again.
+    pub(crate) fn read_content<S: Transport>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+        window: u64,
+    ) -> Poll<io::Result<usize>> {
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        let size = self.read_bytes.min(window);
+        let spare = self.content.capacity() - self.content.len();
+        // Pieces that somebody keeps hold their buffer: what is left of it is used up before another is allocated.
+        if spare < size && !self.content.try_reclaim(size) && spare < size.min(SPARE_MIN) {
+            self.content.reserve(size);
+        }
+        let room = (self.content.capacity() - self.content.len()).min(window);
+        let read = pin!(stream.read_buf(&mut (&mut self.content).limit(window))).poll(cx);
+        if matches!(read, Poll::Ready(Ok(n)) if n == room) {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES.1);
+        }
+        read
+    }
+
     /// Whether the reader of the peer's message may be told of its end.
     pub(crate) fn is_told_complete(&self) -> bool {
         self.end.is_some() && !(R::END_AWAITS_UPLOAD && self.outgoing.is_some())

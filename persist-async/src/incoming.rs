@@ -396,11 +396,8 @@ fn take<R: Part, S>(state: &mut State<R, S>, id: ExchangeId, most: usize) -> Opt
     let Some(entry) = state.entry(id) else { return state.ended(Phase::Body).map(Err) };
     if !entry.content.is_empty() {
         let n = entry.content.len().min(most);
-        let content = if n == entry.content.len() {
-            std::mem::take(&mut entry.content).freeze()
-        } else {
-            entry.content.split_to(n).freeze()
-        };
+        let content =
+            if n == entry.content.len() { entry.content.split().freeze() } else { entry.content.split_to(n).freeze() };
         state.buffered -= n;
         return Some(Ok(Piece::Content(content)));
     }

@@ -79,7 +79,7 @@ pub(crate) struct State<R: Role, S> {
     /// while there is something to be kept of them: content, a failure, or somebody who waits.
     pub(crate) entries: VecDeque<Entry<R>>,
     /// A server's next request, until it is taken.
-    pub(crate) arrived: Option<Arrived<R>>,
+    pub(crate) arrived: Option<Box<Arrived<R>>>,
     /// Bytes that were read and could not be taken yet; `inbox_at` of them are consumed.
     pub(crate) inbox: Vec<u8>,
     pub(crate) inbox_at: usize,
@@ -182,8 +182,14 @@ impl<R: Role, S> State<R, S> {
     }
 
     /// Forgets an exchange that nobody holds and whose body is sent. Call after either changed.
+    #[inline]
     pub(crate) fn tidy(&mut self, id: ExchangeId) {
-        let Some(at) = self.place_of(id) else { return };
+        if let Some(at) = self.place_of(id) {
+            self.tidy_at(at);
+        }
+    }
+
+    fn tidy_at(&mut self, at: usize) {
         let entry = &self.entries[at];
         if entry.inbound_held || entry.outbound_held || entry.outgoing.is_some() {
             return;
@@ -511,7 +517,17 @@ impl<R: Role, S> DerefMut for Locked<'_, R, S> {
 }
 
 impl<R: Role, S> Drop for Locked<'_, R, S> {
+    #[inline(always)]
     fn drop(&mut self) {
+        if self.guard.as_ref().is_some_and(|state| state.after || state.waiting.is_some()) {
+            self.deliver();
+        }
+    }
+}
+
+impl<R: Role, S> Locked<'_, R, S> {
+    #[inline(never)]
+    fn deliver(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
         if state.waiting.is_some() {
             state.wake_listeners();

@@ -76,7 +76,7 @@ impl Part for Server {
             entry.outbound_held = true;
             state.enter(entry);
         }
-        state.arrived = Some(Arrived { id, head, ticket, len });
+        state.arrived = Some(Box::new(Arrived { id, head, ticket, len }));
         state.wake_watcher();
     }
 

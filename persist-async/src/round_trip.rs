@@ -137,19 +137,17 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
                     Err(error) => Some(Err(error)),
                 }
             };
-            scratch::with(|scratch| {
-                scratch.lend(&mut state.conn);
-                let waited = begun.get().is_some();
-                let mut result = attempt(state);
-                let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx, scratch, asked);
-                if result.is_none() && !is_out {
-                    result = state.rounds(cx, scratch, &mut None, &mut attempt);
-                }
-                if !state.attended {
-                    scratch.reclaim(&mut state.conn);
-                }
-                result
-            })
+            scratch::lend(&mut state.conn);
+            let waited = begun.get().is_some();
+            let mut result = attempt(state);
+            let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx, asked);
+            if result.is_none() && !is_out {
+                result = state.rounds(cx, &mut None, &mut attempt);
+            }
+            if !state.attended {
+                scratch::reclaim(&mut state.conn);
+            }
+            result
         })
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::{
-    BodyLen, CloseReason, Closed, Config, ConnStats, Delivery, KeepAliveProbes, Phase, RequestHead, Response, Server,
+    BodyLen, CloseReason, Closed, Config, ConnStats, Delivery, ExchangeId, KeepAliveProbes, Phase, RequestHead,
+    Response, Server, Ticket,
 };
 
 use crate::address;
@@ -281,11 +282,23 @@ impl<S: Transport> ServerConn<S> {
 
 /// Takes the request that has arrived.
 pub(crate) fn take<S: Transport>(link: &Arc<Link<Server, S>>, state: &mut State<Server, S>) -> Option<Received> {
-    let Arrived { id, head, ticket, len } = state.arrived.take()?;
+    let Arrived { id, head, ticket, len } = *state.arrived.take()?;
     let body = if len == BodyLen::Empty { Incoming::nothing() } else { Incoming::open(link, state, id, len) };
+    Some(received(link, id, head, ticket, body))
+}
+
+/// A request, with all that its handler gets to know of it.
+#[inline(always)]
+pub(crate) fn received<S: Transport>(
+    link: &Arc<Link<Server, S>>,
+    id: ExchangeId,
+    head: RequestHead,
+    ticket: Ticket,
+    body: Incoming,
+) -> Received {
     let span = link.span.exchange(id.number(), head.method().as_str());
     let responder = Responder::new(link.clone(), ticket, span);
-    Some(Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer })
+    Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer }
 }
 
 impl<S: Transport> Link<Server, S> {

@@ -9,15 +9,17 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use persist_core::Server;
+use persist_core::{BodyLen, Event, Server};
 
 use super::crowd::Member;
 use crate::driver::Appetite;
+use crate::incoming::Incoming;
 use crate::link::{Link, Locked, State, Transport};
 use crate::pump::Job;
 use crate::scratch;
 use crate::server_conn::{self, Received};
 use crate::sync::Mutex;
+use crate::trace::tell;
 
 /// Turns before others get theirs, if the peer is always ready.
 const TURNS_MAX: u32 = 64;
@@ -66,6 +68,14 @@ enum Turn {
     Parked(Appetite),
     /// Nothing will ever move again.
     Over,
+}
+
+/// Where the next request is put, so that it is not handed from function to function.
+struct Next<'a, S: Transport> {
+    link: &'a Arc<Link<Server, S>>,
+    request: &'a mut Option<Received>,
+    /// Whether there is room for another handler.
+    room: bool,
 }
 
 impl<H, F> Service<H, F>
@@ -193,6 +203,7 @@ where
         let (mut state, mut hungry) = link.lock_as_left();
         state.attended = true;
         state.tick();
+        scratch::lend(&mut state.conn);
         if state.is_due() || state.ending {
             hungry = false;
             state.end_what_is_idle(cx);
@@ -201,10 +212,12 @@ where
             hungry = false;
             state = beside(link, state, || running.poll(cx));
         }
+        let mut request = None;
         for _ in 0..TURNS_MAX {
-            match state.turn(cx, running.len() < service.handlers_max, std::mem::take(&mut hungry)) {
+            let room = running.len() < service.handlers_max;
+            match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
-                    let Some(received) = server_conn::take(link, &mut state) else { continue };
+                    let Some(received) = request.take() else { continue };
                     state = beside(link, state, || running.begin(service, received, cx));
                 }
                 Turn::Body(job) => {
@@ -252,16 +265,13 @@ impl<S: Transport> State<Server, S> {
     fn leave_alone(&mut self) {
         self.attended = false;
         self.reader_waits = false;
-        scratch::with(|scratch| scratch.reclaim(&mut self.conn));
+        scratch::reclaim(&mut self.conn);
     }
 
     /// A deadline may have passed, or the server is about to end.
     #[cold]
     fn end_what_is_idle(&mut self, cx: &mut Context<'_>) {
-        scratch::with(|scratch| {
-            scratch.lend(&mut self.conn);
-            self.look_first(cx, scratch, &mut None);
-        });
+        self.look_first(cx, &mut None);
         let now = self.now();
         if self.is_due() {
             self.conn.handle_timeout(now);
@@ -271,55 +281,110 @@ impl<S: Transport> State<Server, S> {
         }
     }
 
-    /// Moves what can be moved until a request can be begun (if there is `room` for a handler), or nothing moves. `hungry` if the machine is known to
-    /// want input, and to have nothing to say.
-    fn turn(&mut self, cx: &mut Context<'_>, room: bool, mut hungry: bool) -> Turn {
-        // Requests that were read already come first: their answers leave together.
-        if self.feeds_request(room) {
-            return Turn::Request;
-        }
-        scratch::with(|scratch| {
-            scratch.lend(&mut self.conn);
-            loop {
-                let pumped = !self.entries.is_empty() && self.pump();
-                let wrote = self.flush(cx);
-                let appetite = if std::mem::take(&mut hungry) { Appetite::Hungry } else { self.feed_inbox(&mut None) };
-                if self.closed.is_some() || self.stream.is_none() || self.switched {
-                    return Turn::Over;
-                }
-                if room && self.arrived.is_some() {
+    /// Moves what can be moved until a request can be begun, or nothing moves. `hungry` if the machine is known to want input, and to have nothing to say.
+    fn turn(&mut self, cx: &mut Context<'_>, next: &mut Next<'_, S>, mut hungry: bool) -> Turn {
+        loop {
+            // Requests that were read already come first: their answers leave together.
+            if !self.inbox.is_empty() {
+                self.feed_kept(next);
+                if next.request.is_some() {
                     return Turn::Request;
-                }
-                let read = appetite == Appetite::Hungry && self.fill(cx, scratch, &mut None).is_some();
-                if room && self.arrived.is_some() {
-                    return Turn::Request;
-                }
-                if pumped || read || wrote && (!self.inbox.is_empty() || self.conn.wants_write()) {
-                    if self.feeds_request(room) {
-                        return Turn::Request;
-                    }
-                    continue;
-                }
-                if !self.entries.is_empty()
-                    && !self.reader_waits
-                    && let Some(job) = self.take_job()
-                {
-                    return Turn::Body(job);
-                }
-                if !self.arm(cx) {
-                    return Turn::Parked(appetite);
                 }
             }
-        })
+            let pumped = !self.entries.is_empty() && self.pump();
+            let wrote = self.flush(cx);
+            let appetite =
+                if std::mem::take(&mut hungry) || self.is_at_rest() { Appetite::Hungry } else { self.feed_kept(next) };
+            if next.request.is_some() {
+                return Turn::Request;
+            }
+            if self.closed.is_some() || self.stream.is_none() || self.switched {
+                return Turn::Over;
+            }
+            let read = appetite == Appetite::Hungry && self.read_on(cx, next);
+            if next.request.is_some() {
+                return Turn::Request;
+            }
+            if pumped || read || wrote && (!self.inbox.is_empty() || self.conn.wants_write()) {
+                continue;
+            }
+            if !self.entries.is_empty()
+                && !self.reader_waits
+                && let Some(job) = self.take_job()
+            {
+                return Turn::Body(job);
+            }
+            if !self.arm(cx) {
+                return Turn::Parked(appetite);
+            }
+        }
     }
 
-    /// Whether the next request stands in what was read.
-    fn feeds_request(&mut self, room: bool) -> bool {
-        if self.inbox.is_empty() {
-            return false;
+    /// Whether nothing is under way, and nothing is to be told: the machine can but want input.
+    fn is_at_rest(&self) -> bool {
+        self.inbox.is_empty()
+            && self.entries.is_empty()
+            && self.arrived.is_none()
+            && self.conn.is_idle()
+            && !self.conn.has_event()
+            && !self.conn.is_closing()
+    }
+
+    /// Reads once. True if something came.
+    fn read_on(&mut self, cx: &mut Context<'_>, next: &mut Next<'_, S>) -> bool {
+        if self.receiving.is_none() {
+            return self.fill_scratch(cx, |state, input| state.feed_requests(input, next)).is_some();
         }
-        self.feed_inbox(&mut None);
-        room && self.arrived.is_some() && self.closed.is_none()
+        let read = self.fill(cx, &mut None).is_some();
+        if read {
+            self.take_arrived(next);
+        }
+        read
+    }
+
+    /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
+    fn feed_kept(&mut self, next: &mut Next<'_, S>) -> Appetite {
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut input = &inbox[self.inbox_at..];
+        let appetite = self.feed_requests(&mut input, next);
+        if input.is_empty() || self.stream.is_none() {
+            self.inbox_at = 0; // and the buffer is freed
+            return appetite;
+        }
+        self.inbox_at = inbox.len() - input.len();
+        self.inbox = inbox;
+        Appetite::Sated
+    }
+
+    /// Feeds `input` until a request can be begun, or as far as that can be done.
+    fn feed_requests(&mut self, input: &mut &[u8], next: &mut Next<'_, S>) -> Appetite {
+        let now = self.now();
+        while next.room && self.arrived.is_none() && self.entries.is_empty() && self.closed.is_none() {
+            match self.conn.next(input, now) {
+                // The shortest way, and the most common: complete with its head, and begun at once.
+                Ok(persist_core::Next::Event(Event::Head { id, ticket, head, body: BodyLen::Empty }))
+                    if self.conn.take_end() =>
+                {
+                    tell!("received");
+                    *next.request = Some(server_conn::received(next.link, id, head, ticket, Incoming::nothing()));
+                    return Appetite::Sated;
+                }
+                Ok(persist_core::Next::Event(event)) => self.on_event(event, &mut None),
+                Ok(persist_core::Next::NeedRead) => return Appetite::Hungry,
+                Ok(persist_core::Next::Paused) => return Appetite::Sated,
+                Err(_) => break,
+            }
+        }
+        let appetite = self.feed(input, &mut None);
+        self.take_arrived(next);
+        appetite
+    }
+
+    /// Takes the request that waits for its handler, if there is room for that.
+    fn take_arrived(&mut self, next: &mut Next<'_, S>) {
+        if next.room && self.arrived.is_some() && self.closed.is_none() && !self.switched {
+            *next.request = server_conn::take(next.link, self);
+        }
     }
 }
 

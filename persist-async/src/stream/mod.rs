@@ -17,6 +17,7 @@ use crate::link::Transport;
 #[cfg(feature = "tls")]
 use crate::tls::Session;
 
+pub(crate) mod quick;
 #[cfg(feature = "tls")]
 mod secured;
 

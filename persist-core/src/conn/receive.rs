@@ -173,6 +173,12 @@ impl<R: Role> Conn<R> {
         }
     }
 
+    /// Right after a head without content: takes the end of its message, which [`Event::End`] would tell else. False if that is yet to come.
+    #[inline]
+    pub fn take_end(&mut self) -> bool {
+        !self.due.any && matches!(self.inbound, Inbound::End) && self.end().is_some()
+    }
+
     #[inline(always)]
     fn tell<'i>(&mut self, event: Event<'i, R>) -> Result<Next<'i, R>, ProtocolError> {
         self.times.waiting = None;

@@ -31,6 +31,25 @@ fn a_whole_response_is_the_same_as_its_parts_and_has_no_content_where_none_may_b
 }
 
 #[test]
+fn the_end_of_a_request_without_content_can_be_taken_with_its_head() {
+    let post = "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
+    let mut rig = Rig::server();
+    for (text, is_whole) in [(GET, true), (post, false)] {
+        let mut input = text.as_bytes();
+        assert!(!rig.conn.take_end(), "there is no head yet");
+        let Ok(Next::Event(Event::Head { ticket, .. })) = rig.conn.next(&mut input, rig.now) else { panic!("a head") };
+        assert_eq!(rig.conn.take_end(), is_whole);
+        assert!(!rig.conn.take_end(), "once");
+        if !is_whole {
+            assert_eq!(rig.feed("hi"), ["1 data hi", "1 end", "pause"]);
+        }
+        rig.conn.send_whole_response(ticket, StatusCode::OK, [], b"", rig.now).expect("a response");
+        rig.sent();
+        assert!(rig.conn.is_idle() && rig.feed("") == ["read"], "nothing is told twice");
+    }
+}
+
+#[test]
 fn replies_given_out_of_order_leave_in_order() {
     let mut rig = Rig::server();
     let input =
