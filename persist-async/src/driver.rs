@@ -79,6 +79,8 @@ impl<R: Part, S: Transport> State<R, S> {
     /// Writes a request that was just begun, and reads once, unless the stream was asked in this very poll. True if nothing came and nothing is left to be done: from
     /// here on the stream and the timer are waited for.
     pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, asked: Asked) -> bool {
+        // What is read here may be the reply: whoever goes on must look for it before it reads more.
+        self.hungry = false;
         let is_plain = |state: &Self| {
             state.write_side == Writable::Open && state.inbox.is_empty() && !state.conn.has_event() && !state.is_due()
         };
