@@ -96,7 +96,7 @@ impl Body {
     /// What `next` gives until that is `None`: pieces that bring their own memory. Those of more than 8 KiB go out from where they are, uncopied. `len` bytes in all, or
     /// chunked if that is `None`.
     ///
-    /// `next` is polled as a reader is, and only when there is room: one piece is held at a time. If it fails, or gives fewer or more bytes than declared,
+    /// `next` is polled as a reader is, and only when there is room: what is there at once is held until it is written, up to 512 KiB or 16 pieces. If it fails, or gives fewer or more bytes than declared,
     /// the exchange fails with that error and the connection closes.
     ///
     /// ```

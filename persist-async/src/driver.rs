@@ -47,7 +47,7 @@ const STRAIGHT_MIN: usize = 16 * 1024;
 const ROUNDS_MAX: u32 = 64;
 
 /// Slices offered to one vectored write.
-const SLICES: usize = 16;
+const SLICES: usize = 36;
 
 /// Where the machine's wish for input stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Sends bodies: gives their content to the machine as fast as it takes it. Readers are polled without the connection's lock.
 
 use std::io;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,36 +17,57 @@ use crate::part::Part;
 /// At most so many bytes are copied into the machine's outbox; longer pieces go out from where they are.
 pub(crate) const COPY_MAX: usize = 8 * 1024;
 
-/// A reader is asked for so many bytes at once.
-const PIECE: usize = 64 * 1024;
+/// A reader is asked for so many bytes at once: at first, and at most, if it fills what it is given.
+const READ_BYTES: (usize, usize) = (64 * 1024, 256 * 1024);
+
+/// Pieces that are there at once are gathered for one write: so many bytes, and so many pieces, give or take the last.
+const GATHERED: (usize, usize) = (512 * 1024, 16);
 
 /// A body on its way out.
 pub(crate) struct Outgoing {
     source: Source,
-    /// Content that the machine has not taken yet.
+    /// Content that the machine has not taken yet,
     piece: Bytes,
+    /// or several pieces of it.
+    pieces: Vec<Bytes>,
     trailers: Option<Fields>,
 }
 
 enum Source {
-    /// All content is in `piece`.
+    /// All content is at hand.
     Exhausted,
-    Reader {
-        reader: Reader,
-        left: Option<u64>,
-        spare: BytesMut,
-    },
+    Reader(Feed),
+    /// It failed behind what is at hand.
+    Failed(io::Error),
     /// The reader is being polled by somebody.
     Away,
+}
+
+/// A reader, and how it is read.
+struct Feed {
+    reader: Reader,
+    /// How much of the declared length is still to come.
+    left: Option<u64>,
+    /// What is read into.
+    spare: BytesMut,
+    read_bytes: usize,
 }
 
 /// A reader that is to be polled.
 pub(crate) struct Job {
     id: ExchangeId,
-    reader: Reader,
-    left: Option<u64>,
-    spare: BytesMut,
-    outcome: Poll<io::Result<Piece>>,
+    feed: Feed,
+    /// What it gave, in order; never empty pieces.
+    given: Vec<Bytes>,
+    /// What came behind that.
+    then: Then,
+}
+
+enum Then {
+    /// There may be more: it was not asked, or has to be waited for.
+    More,
+    End(Option<Fields>),
+    Failed(io::Error),
 }
 
 impl Outgoing {
@@ -59,43 +81,62 @@ impl Outgoing {
             Content::Bytes(bytes) => (Source::Exhausted, bytes),
             Content::Reader { reader, len } => {
                 let left = if let BodyLen::Length(len) = len { Some(len) } else { None };
-                (Source::Reader { reader, left, spare: BytesMut::new() }, Bytes::new())
+                let feed = Feed { reader, left, spare: BytesMut::new(), read_bytes: READ_BYTES.0 };
+                (Source::Reader(feed), Bytes::new())
             }
         };
-        Some(Self { source, piece, trailers: body.trailers })
+        Some(Self { source, piece, pieces: Vec::new(), trailers: body.trailers })
     }
 }
 
 impl Job {
-    /// Polls the reader once. Not under the lock: it is the user's code.
+    /// Polls the reader until there is enough for one write, or it has to be waited for. Not under the lock: it is the user's code.
     pub(crate) fn run(mut self, cx: &mut Context<'_>) -> Self {
-        let limit = self.left.map_or(PIECE, |left| left.min(PIECE as u64) as usize);
-        let reader = match &mut self.reader {
-            Reader::Read(reader) => reader,
-            Reader::Pieces(pieces) => {
-                self.outcome = pieces.as_mut().poll_piece(cx);
-                if let Poll::Ready(Ok(Piece::Content(piece))) = &self.outcome {
-                    // One that is too long is the machine's to refuse.
-                    self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
-                }
-                return self;
-            }
-        };
-        if self.spare.capacity() == 0 {
-            self.spare.reserve(limit);
-        } else {
-            self.spare.reserve(limit.min(COPY_MAX));
+        match &mut self.feed.reader {
+            Reader::Read(_) => self.read(cx),
+            Reader::Pieces(_) => self.gather(cx),
         }
-        self.outcome = match pin!(reader.take(limit as u64).read_buf(&mut self.spare)).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(0)) => Poll::Ready(Ok(Piece::End(None))),
-            Poll::Ready(Ok(read)) => {
-                self.left = self.left.map(|left| left - read as u64);
-                Poll::Ready(Ok(Piece::Content(self.spare.split().freeze())))
-            }
-        };
         self
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) {
+        let Feed { reader: Reader::Read(reader), left, spare, read_bytes } = &mut self.feed else { return };
+        let limit = left.map_or(*read_bytes, |left| left.min(*read_bytes as u64) as usize);
+        // The last piece's memory, if that is written; what is left of it, if that is enough.
+        if !spare.try_reclaim(limit) && spare.capacity() < COPY_MAX.min(limit) {
+            spare.reserve(limit);
+        }
+        match pin!(reader.take(limit as u64).read_buf(spare)).poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => self.then = Then::Failed(error),
+            Poll::Ready(Ok(0)) => self.then = Then::End(None),
+            Poll::Ready(Ok(read)) => {
+                if read == *read_bytes {
+                    *read_bytes = (2 * read).min(READ_BYTES.1);
+                }
+                *left = left.map(|left| left - read as u64);
+                self.given.push(spare.split().freeze());
+            }
+        }
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        let Feed { reader: Reader::Pieces(pieces), left, .. } = &mut self.feed else { return };
+        let mut gathered = 0;
+        // What follows the declared length is not ours to ask for: waiting for it could take for ever.
+        while gathered < GATHERED.0 && self.given.len() < GATHERED.1 && *left != Some(0) {
+            match pieces.as_mut().poll_piece(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(Piece::Content(piece))) => {
+                    gathered += piece.len();
+                    // One that is too long is the machine's to refuse.
+                    *left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                    self.given.push(piece);
+                }
+                Poll::Ready(Ok(Piece::End(trailers))) => return self.then = Then::End(trailers),
+                Poll::Ready(Err(error)) => return self.then = Then::Failed(error),
+            }
+        }
     }
 }
 
@@ -128,11 +169,16 @@ impl<R: Part, S> State<R, S> {
                 entry.outgoing = Some(outgoing);
             }
             match given {
+                Ok(Pumped::Failed(cause)) => {
+                    any = true;
+                    self.fail_body(id, Some(cause));
+                }
                 Ok(Pumped::All) => {
                     any = true;
                     self.end_body(id);
                 }
-                Ok(Pumped::Some) => any = true,
+                // What it gave is written first; what follows it may be an error.
+                Ok(Pumped::Some) => return true,
                 Ok(Pumped::Nothing) => return any,
                 Err(error) => {
                     // The machine has news of it, which must come out even if nothing else moves.
@@ -162,7 +208,14 @@ impl<R: Part, S> State<R, S> {
             Upload::Finished => return Ok(Pumped::All),
         }
         let before = outgoing.piece.len();
-        if before > COPY_MAX {
+        let mut moved = before > 0;
+        if !outgoing.pieces.is_empty() {
+            if !self.conn.send_body_pieces(id, &outgoing.pieces, now)? {
+                return Ok(Pumped::Nothing);
+            }
+            outgoing.pieces.clear();
+            moved = true;
+        } else if before > COPY_MAX {
             if !self.conn.send_body_shared(id, &outgoing.piece, now)? {
                 return Ok(Pumped::Nothing);
             }
@@ -174,13 +227,17 @@ impl<R: Part, S> State<R, S> {
         if !outgoing.piece.is_empty() {
             return Ok(if outgoing.piece.len() < before { Pumped::Some } else { Pumped::Nothing });
         }
-        match &outgoing.source {
-            Source::Exhausted | Source::Reader { left: Some(0), .. } => {
+        match &mut outgoing.source {
+            Source::Exhausted | Source::Reader(Feed { left: Some(0), .. }) => {
                 self.conn.finish_body(id, outgoing.trailers.as_ref(), now)?;
                 Ok(Pumped::All)
             }
-            Source::Reader { .. } | Source::Away if before > 0 => Ok(Pumped::Some),
-            Source::Reader { .. } | Source::Away => Ok(Pumped::Nothing),
+            _ if moved => Ok(Pumped::Some),
+            source @ Source::Failed(_) => match mem::replace(source, Source::Exhausted) {
+                Source::Failed(cause) => Ok(Pumped::Failed(cause)),
+                _ => Ok(Pumped::Nothing),
+            },
+            Source::Reader(_) | Source::Away => Ok(Pumped::Nothing),
         }
     }
 
@@ -214,11 +271,11 @@ impl<R: Part, S> State<R, S> {
             return None;
         }
         let outgoing = self.entries[at].outgoing.as_mut()?;
-        if !outgoing.piece.is_empty() {
+        if !outgoing.piece.is_empty() || !outgoing.pieces.is_empty() {
             return None;
         }
-        match std::mem::replace(&mut outgoing.source, Source::Away) {
-            Source::Reader { reader, left, spare } => Some(Job { id, reader, left, spare, outcome: Poll::Pending }),
+        match mem::replace(&mut outgoing.source, Source::Away) {
+            Source::Reader(feed) => Some(Job { id, feed, given: mem::take(&mut outgoing.pieces), then: Then::More }),
             other => {
                 outgoing.source = other;
                 None
@@ -228,23 +285,32 @@ impl<R: Part, S> State<R, S> {
 
     /// Takes the reader back. True if there is something to go on with.
     pub(crate) fn put_back(&mut self, job: Job) -> bool {
-        let Job { id, reader, left, spare, outcome } = job;
-        let source = Source::Reader { reader, left, spare };
+        let Job { id, feed, mut given, then } = job;
+        let left = feed.left;
         let Some(outgoing) = self.entry(id).and_then(|entry| entry.outgoing.as_mut()) else {
-            self.discard(Some(Box::new(Outgoing { source, piece: Bytes::new(), trailers: None })));
+            let source = Source::Reader(feed);
+            self.discard(Some(Box::new(Outgoing { source, piece: Bytes::new(), pieces: given, trailers: None })));
             return true;
         };
-        outgoing.source = source;
-        match outcome {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(Piece::Content(piece))) => outgoing.piece = piece,
-            Poll::Ready(Ok(Piece::End(trailers))) => {
-                outgoing.source = Source::Exhausted;
+        let came = !given.is_empty();
+        if given.len() == 1 {
+            outgoing.piece = given.pop().unwrap_or_default();
+        }
+        outgoing.pieces = given;
+        outgoing.source = match then {
+            Then::More => {
+                outgoing.source = Source::Reader(feed);
+                return came;
+            }
+            Then::End(trailers) => {
                 // Only a chunked body can end with them (RFC 9112 §7.1.2).
                 outgoing.trailers = trailers.filter(|_| left.is_none()).or(outgoing.trailers.take());
+                Source::Exhausted
             }
-            Poll::Ready(Err(error)) => self.fail_body(id, Some(error)),
-        }
+            Then::Failed(error) => Source::Failed(error),
+        };
+        let source = Source::Reader(feed);
+        self.discard(Some(Box::new(Outgoing { source, piece: Bytes::new(), pieces: Vec::new(), trailers: None })));
         true
     }
 }
@@ -253,4 +319,6 @@ enum Pumped {
     Nothing,
     Some,
     All,
+    /// The reader, behind all that it gave.
+    Failed(io::Error),
 }

@@ -1,5 +1,6 @@
 //! Bodies both ways: large ones, slow readers, trailers, early replies, `100-continue`; nothing deadlocks, nothing is buffered without a limit.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -240,9 +241,9 @@ async fn pieces_are_asked_for_only_when_there_is_room_and_must_be_as_long_as_dec
     };
     let exchange = conn.write(post("/"), Body::pieces(endless, None)).await.expect("written");
     assert!(poll_once(std::pin::pin!(conn.read(exchange))).await.is_none(), "nobody reads it");
-    // 64 KiB of the outbox, and one piece beyond.
+    // What goes into one write; none beyond.
     let held = asked.load(std::sync::atomic::Ordering::Relaxed);
-    assert!((1..=8).contains(&held), "{held} pieces are held");
+    assert!((1..=16).contains(&held), "{held} pieces are held");
     drop((conn, far));
 
     for (declared, given) in [(9, 5), (4, 5)] {
@@ -255,6 +256,27 @@ async fn pieces_are_asked_for_only_when_there_is_room_and_must_be_as_long_as_dec
         assert_eq!(error.blame(), persist_async::Blame::Caller, "{error}");
         drop(conn);
         serving.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
+async fn what_a_body_gave_before_it_failed_is_sent() {
+    for failing in [false, true] {
+        let spy = Spy::default();
+        let conn = ClientConn::new(spy.clone());
+        let failure = if failing { Some(Err(std::io::Error::other("the disk is gone"))) } else { None };
+        let pieces = [Bytes::from(vec![b'a'; 9_000]), Bytes::from(vec![b'b'; 9_000])];
+        let mut given = pieces.clone().map(Ok).into_iter().chain(failure);
+        let body = Body::pieces(move |_| given.next().map_or(Poll::Pending, |next| Poll::Ready(Some(next))), None);
+        let exchange = conn.write(post("/"), body).await.expect("written");
+        let outcome = poll_once(std::pin::pin!(conn.read(exchange))).await;
+        assert_eq!(outcome.is_some(), failing, "it waits, or fails");
+        if let Some(outcome) = outcome {
+            let error = outcome.expect_err("there is no reply");
+            assert!(error.source().is_some_and(|cause| cause.to_string().contains("the disk is gone")), "{error:?}");
+        }
+        let taken = spy.0.lock().expect("no panic");
+        assert!(pieces.iter().all(|piece| taken.contains(&(piece.as_ptr() as usize, piece.len()))), "{taken:?}");
     }
 }
 

@@ -48,25 +48,22 @@ impl<R: Role> Conn<R> {
         if self.room(index) == 0 {
             return Ok(false);
         }
-        if data.len() < SHARE_BYTES_MIN || index != self.turn {
-            self.write_content(index, remaining, data);
-        } else {
-            let chunked = remaining == Remaining::Chunked;
-            if chunked {
-                self.write(index, |out| encode::chunk_size(out, data.len()));
-            }
-            if self.outbox.is_empty() {
-                self.times.wrote = self.times.now;
-            }
-            self.outbox.push_shared(data.clone());
-            if let Some(exchange) = self.queue.get_mut(index) {
-                exchange.queued += data.len() as u64;
-            }
-            if chunked {
-                self.write(index, |out| out.extend_from_slice(b"\r\n"));
-            }
+        self.share(index, remaining, data);
+        Ok(true)
+    }
+
+    /// The same for several pieces, so that they can leave in one write: takes all of them or, when the outbox is full, none (`false`). A chunk for each, if the body
+    /// is chunked. How much the outbox exceeds its limit by is the caller's choice.
+    ///
+    /// # Errors
+    /// As [`send_body`](Self::send_body).
+    pub fn send_body_pieces(&mut self, id: ExchangeId, pieces: &[Bytes], now: Instant) -> Result<bool, SendError> {
+        self.tick(now);
+        let (index, remaining) = self.check_body(id, pieces.iter().map(Bytes::len).sum())?;
+        if self.room(index) == 0 {
+            return Ok(pieces.iter().all(Bytes::is_empty));
         }
-        self.spend(index, data.len());
+        pieces.iter().filter(|piece| !piece.is_empty()).for_each(|piece| self.share(index, remaining, piece));
         Ok(true)
     }
 
@@ -175,6 +172,29 @@ impl<R: Role> Conn<R> {
                 out.extend_from_slice(data);
             }
         });
+    }
+
+    /// Queues content, by reference if it is large and its turn has come.
+    fn share(&mut self, index: usize, remaining: Remaining, data: &Bytes) {
+        if data.len() < SHARE_BYTES_MIN || index != self.turn {
+            self.write_content(index, remaining, data);
+        } else {
+            let chunked = remaining == Remaining::Chunked;
+            if chunked {
+                self.write(index, |out| encode::chunk_size(out, data.len()));
+            }
+            if self.outbox.is_empty() {
+                self.times.wrote = self.times.now;
+            }
+            self.outbox.push_shared(data.clone());
+            if let Some(exchange) = self.queue.get_mut(index) {
+                exchange.queued += data.len() as u64;
+            }
+            if chunked {
+                self.write(index, |out| out.extend_from_slice(b"\r\n"));
+            }
+        }
+        self.spend(index, data.len());
     }
 
     fn spend(&mut self, index: usize, n: usize) {

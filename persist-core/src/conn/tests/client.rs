@@ -157,6 +157,34 @@ fn large_content_is_shared_and_stays_in_order() {
 }
 
 #[test]
+fn pieces_of_a_body_are_taken_together_or_not_at_all() {
+    let (long, short) = (bytes::Bytes::from("x".repeat(10_000)), bytes::Bytes::from_static(b"ab"));
+    let pieces = [long.clone(), short, bytes::Bytes::new()];
+    let text = "x".repeat(10_000);
+    for (len, body) in [
+        (BodyLen::Length(20_004), alloc::format!("{text}ab{text}ab")),
+        (BodyLen::Chunked, alloc::format!("2710\r\n{text}\r\n2\r\nab\r\n2710\r\n{text}\r\n2\r\nab\r\n0\r\n\r\n")),
+    ] {
+        let mut config = Config::client();
+        config.limits.outbox_bytes_max = 5_000;
+        let mut rig = Rig::<Client>::with(config);
+        let id = rig.request(Method::PUT, "/", len).expect("sent");
+        assert_eq!(rig.conn.send_body_pieces(id, &pieces, rig.now), Ok(true), "there is room, however little");
+        assert_eq!(rig.conn.send_body_pieces(id, &pieces, rig.now), Ok(false), "there is none");
+        let first = rig.sent();
+        assert_eq!(rig.conn.send_body_pieces(id, &pieces, rig.now), Ok(true));
+        if let BodyLen::Length(_) = len {
+            let excess = rig.conn.send_body_pieces(id, &pieces[..2], rig.now);
+            assert_eq!(excess, Err(SendError::TooLong { excess: 10_002 }));
+        }
+        rig.conn.finish_body(id, None, rig.now).expect("the end");
+        let sent = first + &rig.sent();
+        assert_eq!(sent.split_once("\r\n\r\n").expect("a head").1, body);
+        assert_eq!(rig.conn.unsent_bytes(), 0);
+    }
+}
+
+#[test]
 fn a_full_outbox_takes_no_more_until_it_is_sent() {
     let mut config = Config::client();
     config.limits.outbox_bytes_max = 100;
