@@ -174,6 +174,19 @@ pub(crate) const fn invalid_value_byte(value: &[u8]) -> Option<usize> {
     }
 }
 
+/// Whether it is a field value of visible ASCII and spaces, checked by words; false for what may or may not be one all the same.
+fn is_plain_value(value: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A byte's highest bit is set in one of the three if it is above ASCII, below SP, or DEL. A borrow can only come from a byte that fails itself.
+    let marks = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word | word.wrapping_sub(EACH * 0x20) | word.wrapping_add(EACH)
+    };
+    let (Some(last), [b'!'..=b'~', .., b'!'..=b'~']) = (value.last_chunk::<8>(), value) else { return false };
+    let (words, _) = value.as_chunks::<8>();
+    words.iter().fold(marks(last), |seen, word| seen | marks(word)) & (EACH * 0x80) == 0
+}
+
 impl PartialEq for FieldName<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.is(other.0)
@@ -228,7 +241,8 @@ impl Fields {
     /// # Errors
     /// [`InvalidField`] unless `name` is a token and `value` a field value.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        let value = FieldValue::new(value.as_ref())?;
+        let value = value.as_ref();
+        let value = if is_plain_value(value) { FieldValue(value) } else { FieldValue::new(value)? };
         self.push_field(Field { name: FieldName::new(name)?, value });
         Ok(())
     }
@@ -292,5 +306,32 @@ impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lengths = self.iter().map(|field| (field.name, field.value.as_bytes().len()));
         f.debug_map().entries(lengths).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_judged_the_same_by_words_and_by_bytes() {
+        // Every byte at every place, in values of every length about a word or two, beside a neighbour that could hide it.
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=255u8 {
+                    for beside in [b'v', b' ', 0x1f, 0x7f, 0x80] {
+                        let mut value = alloc::vec![b'v'; len];
+                        value[(at + 1) % len] = beside;
+                        value[at] = byte;
+                        let pushed = Fields::new().push("Name", &value);
+                        assert_eq!(pushed.err(), FieldValue::new(&value).err(), "{}", value.escape_ascii());
+                        if (9..19).contains(&len) && is_plain_value(&value) {
+                            assert!(value.iter().all(|byte| (b' '..=b'~').contains(byte)), "{}", value.escape_ascii());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(is_plain_value(b"127.0.0.1:8080"), "nearly all values are plain");
     }
 }

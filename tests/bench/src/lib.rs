@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{
-    BodyLen, Client, Config, Conn, Event, FieldLines, FieldValue, Fields, Instant, Method, Next, Role, Server, Stamp,
-    StatusCode,
+    BodyLen, Client, Config, Conn, Event, FieldLines, FieldValue, Fields, Instant, Method, Next, Request, Role, Server,
+    Stamp, StatusCode,
 };
 
 const CONTENT: &[u8; 13] = b"Hello, World!";
@@ -47,11 +47,16 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "server-pipelined-64", content: 0, make: || ServerCycle::boxed(small_request().repeat(64), 64) },
     Scenario { name: "bytewise-700", content: 0, make: || ServerCycle::bytewise(medium_request()) },
     Scenario { name: "bytewise-7k", content: 0, make: || ServerCycle::bytewise(long_request()) },
-    Scenario { name: "client-small", content: 13, make: || ClientCycle::boxed(small_response()) },
-    Scenario { name: "client-medium", content: 13, make: || ClientCycle::boxed(medium_response()) },
-    Scenario { name: "client-big", content: 13, make: || ClientCycle::boxed(big_response()) },
-    Scenario { name: "chunks-64", content: 64 << 10, make: || ClientCycle::boxed(chunked_response(1024, 64)) },
-    Scenario { name: "chunks-16k", content: 1 << 20, make: || ClientCycle::boxed(chunked_response(64, 16 << 10)) },
+    Scenario { name: "client-small", content: 13, make: || ClientCycle::boxed(small_response(), None) },
+    Scenario { name: "client-medium", content: 13, make: || ClientCycle::boxed(medium_response(), None) },
+    Scenario { name: "client-big", content: 13, make: || ClientCycle::boxed(big_response(), None) },
+    Scenario { name: "client-made", content: 13, make: || ClientCycle::boxed(small_response(), Some("/plaintext")) },
+    Scenario { name: "chunks-64", content: 64 << 10, make: || ClientCycle::boxed(chunked_response(1024, 64), None) },
+    Scenario {
+        name: "chunks-16k",
+        content: 1 << 20,
+        make: || ClientCycle::boxed(chunked_response(64, 16 << 10), None),
+    },
 ];
 
 impl Scenario {
@@ -170,14 +175,16 @@ struct ClientCycle {
     driven: Driven<Client>,
     /// `Host`, which a client says in every request to one place.
     host: Fields,
+    /// The target of a [`Request`] that is made for each exchange and dropped after it, if one is.
+    made: Option<&'static str>,
     input: Vec<u8>,
 }
 
 impl ClientCycle {
-    fn boxed(input: Vec<u8>) -> Box<dyn Cycle> {
+    fn boxed(input: Vec<u8>, made: Option<&'static str>) -> Box<dyn Cycle> {
         let mut host = Fields::new();
         host.push("Host", "127.0.0.1:8080").expect("it is a field");
-        Box::new(Self { driven: Driven::new(Conn::new(Config::client(), Instant::ZERO)), host, input })
+        Box::new(Self { driven: Driven::new(Conn::new(Config::client(), Instant::ZERO)), host, made, input })
     }
 }
 
@@ -186,8 +193,15 @@ impl Cycle for ClientCycle {
         let Driven { conn, now, scratch, .. } = &mut self.driven;
         *now = *now + Duration::from_micros(10);
         conn.lend(scratch);
-        conn.send_request(&Method::GET, "/plaintext", &self.host, BodyLen::Empty, *now)
-            .expect("the connection is idle");
+        let request = self.made.map(|target| {
+            let request = Request::get(black_box(target)).field(black_box("Host"), black_box("127.0.0.1:8080"));
+            request.expect("it is a field")
+        });
+        let (method, target, fields) = match &request {
+            Some(request) => (&request.method, request.target.as_str(), &request.fields),
+            None => (&Method::GET, black_box("/plaintext"), &self.host),
+        };
+        conn.send_request(method, target, fields, BodyLen::Empty, *now).expect("the connection is idle");
         self.driven.flush();
         let Driven { conn, now, .. } = &mut self.driven;
         let mut input = black_box(self.input.as_slice());
