@@ -87,8 +87,6 @@ impl<R: Part, S: Transport> State<R, S> {
         if !is_plain(self) || self.entries.iter().any(|entry| entry.outgoing.is_some()) {
             return false;
         }
-        // What comes from here on is told before more is asked for.
-        self.hungry = false;
         self.flush(cx);
         if !is_plain(self) || self.conn.wants_write() {
             return false;
