@@ -1,7 +1,7 @@
 //! One request and its reply by one thread, with nobody else about: the short way, which most exchanges of most connections go.
 //!
 //! It leaves out the steps that have nothing to do then, and decides nothing: whatever is out of the ordinary ends the trip, and from there
-//! on the exchange goes the way of any other. The lock is taken once to send and once for what came.
+//! on the exchange goes the way of any other. The lock is taken once to send and once for what came; there are two system calls, the write and the read.
 
 use std::io;
 use std::sync::Arc;
