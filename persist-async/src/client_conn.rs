@@ -125,11 +125,16 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// [`SendError::Full`] and [`SendError::AnswerFirst`]: a reply must be read first, perhaps by this very task; `Closed`; and invalid requests.
     pub async fn write(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Exchange> {
+        self.put(request.borrow(), body.into(), Flush::IfAlone).await
+    }
+
+    /// The same; when its bytes leave is the caller's choice.
+    pub(crate) async fn put(&self, request: &Request, body: Body, flush: Flush) -> Result<Exchange> {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
-            return self.write_two(two.try_place()?, request.borrow(), body.into());
+            return self.write_two(two.try_place()?, request, body);
         }
-        let id = self.start(request.borrow().into(), &mut Some(body.into()), &mut None, Gates::Tell).await?;
+        let id = self.start(request.into(), &mut Some(body), &mut None, Gates::Tell, flush).await?;
         Ok(self.hold(id))
     }
 
@@ -151,8 +156,9 @@ impl<S: Transport> ClientConn<S> {
             let Some(place) = place.place.take() else { return Err(error::refused(SendError::NoSuchExchange)) };
             return self.write_two(place, request.borrow(), body.into());
         }
-        let id = self.start(request.borrow().into(), &mut Some(body.into()), &mut place.slot, Gates::Tell).await?;
-        Ok(self.hold(id))
+        let mut body = Some(body.into());
+        let start = self.start(request.borrow().into(), &mut body, &mut place.slot, Gates::Tell, Flush::IfAlone);
+        Ok(self.hold(start.await?))
     }
 
     /// Reads the reply to a request: its head; the body comes with it, to be read by the caller.
@@ -401,10 +407,11 @@ impl<S: Transport> ClientConn<S> {
         body: &mut Option<Body>,
         place: &mut Option<CoreSlot>,
         gates: Gates,
+        flush: Flush,
     ) -> Result<ExchangeId> {
         self.link
             .wait(Interest::Turn, |state, slot| state.start(slot, Start { request, body, place, gates }))
-            .flush(if gates == Gates::Tell { Flush::IfAlone } else { Flush::Later })
+            .flush(flush)
             .await
     }
 

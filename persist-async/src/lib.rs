@@ -66,7 +66,7 @@
 //! # Bounds
 //!
 //! Per connection: 64 KiB of content that nobody has read yet, one read of the socket (64 KiB) behind it, the machine's outbox (64 KiB and one
-//! piece of a body), and one head per request in flight. At these bounds reading stops, and so does the peer.
+//! piece of a body; of a body in pieces, what is written together: 512 KiB that nobody copied), and one head per request in flight. At these bounds reading stops, and so does the peer.
 //!
 //! # Dependencies
 //!
@@ -75,6 +75,7 @@
 
 mod address;
 mod body;
+mod burst;
 mod client;
 mod client_conn;
 mod client_facts;
@@ -123,6 +124,7 @@ mod wakers;
 
 pub use async_trait::async_trait;
 pub use body::Body;
+pub use burst::PartlyWritten;
 pub use client::Client;
 pub use client_conn::{ClientConn, Reservation};
 pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};

@@ -14,7 +14,7 @@ use crate::link::{State, Transport};
 use crate::race::{Either, race};
 use crate::round_trip::{RoundTrip, Standing, Trip};
 use crate::start::Gates;
-use crate::wait::Patience;
+use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
 
 impl<S: Transport> ClientConn<S> {
@@ -59,7 +59,7 @@ impl<S: Transport> ClientConn<S> {
         let asked = Moment::now();
         let started = {
             let mut place = None;
-            let start = pin!(self.start(request, body, &mut place, Gates::Wait));
+            let start = pin!(self.start(request, body, &mut place, Gates::Wait, Flush::Later));
             race(start, tokio::time::sleep_until(until)).await
         };
         let Either::Left(id) = started else {

@@ -25,6 +25,8 @@ pub(crate) enum Flush {
     Later,
     /// At once, unless other exchanges are in flight: somebody then drives soon, and a burst leaves in one write.
     IfAlone,
+    /// At once.
+    Now,
 }
 
 /// A future that waits for something of a connection. Dropping it at any time is fine.
@@ -76,7 +78,7 @@ where
         let (attempt, flush) = (&mut this.attempt, this.flush);
         this.link.poll((&mut this.slot, &Cell::new(this.interest), Hold::Firm), cx, |state, cx, slot| {
             let result = state.drive(cx, &mut None, &mut |state| attempt(state, slot));
-            if result.is_some() && flush == Flush::IfAlone && state.conn.in_flight() <= 1 {
+            if result.is_some() && (flush == Flush::Now || flush == Flush::IfAlone && state.conn.in_flight() <= 1) {
                 state.write_through(cx);
             }
             result

@@ -104,6 +104,7 @@ pub struct AsyncConn {
     conn: persist_async::ClientConn<tokio::net::TcpStream>,
     plan: Arc<Plan>,
     host: String,
+    burst: Vec<(persist_async::Request, persist_async::Body)>,
 }
 
 impl AsyncConn {
@@ -111,24 +112,23 @@ impl AsyncConn {
         let stream = tokio::net::TcpStream::connect(plan.to).await?;
         stream.set_nodelay(true)?;
         let conn = persist_async::ClientConn::with_config(stream, config(&plan));
-        Ok(Self { conn, host: plan.to.to_string(), plan })
+        Ok(Self { conn, host: plan.to.to_string(), burst: Vec::with_capacity(plan.depth), plan })
     }
 }
 
 impl Worker for AsyncConn {
-    async fn run(self, bursts: u64) -> Result<Self, Error> {
+    async fn run(mut self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts {
             if self.plan.depth == 1 {
                 let (request, body) = async_request(&self.plan, &self.plan.target);
                 read_async(self.conn.send(request.field("Host", &*self.host)?, body).await?, &self.plan).await?;
                 continue;
             }
-            let mut exchanges = Vec::with_capacity(self.plan.depth);
             for _ in 0..self.plan.depth {
                 let (request, body) = async_request(&self.plan, &self.plan.target);
-                exchanges.push(self.conn.write(request.field("Host", &*self.host)?, body).await?);
+                self.burst.push((request.field("Host", &*self.host)?, body));
             }
-            for exchange in exchanges {
+            for exchange in self.conn.write_all(self.burst.drain(..)).await? {
                 read_async(self.conn.read(exchange).await?, &self.plan).await?;
             }
         }
