@@ -16,7 +16,6 @@ use persist_core::{Event, ExchangeId, Next, Side};
 use tokio::io::ReadBuf;
 
 use crate::link::{Drive, Readable, State, Transport, Writable};
-use crate::look::Asked;
 use crate::part::Part;
 use crate::scratch::{self, READ_BYTES};
 use crate::stream::quick;
@@ -76,9 +75,9 @@ impl<R: Part, S: Transport> State<R, S> {
         result
     }
 
-    /// Writes a request that was just begun, and reads once, unless the stream was asked in this very poll. True if nothing came and nothing is left to be done: from
+    /// Writes a request that was just begun, and reads once. True if nothing came and nothing is left to be done: from
     /// here on the stream and the timer are waited for.
-    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, asked: Asked) -> bool {
+    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>) -> bool {
         // What is read here may be the reply: whoever goes on must look for it before it reads more.
         self.hungry = false;
         let is_plain = |state: &Self| {
@@ -91,7 +90,7 @@ impl<R: Part, S: Transport> State<R, S> {
         if !is_plain(self) || self.conn.wants_write() {
             return false;
         }
-        if asked != Asked::Waits && self.fill(cx, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
+        if self.fill(cx, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;

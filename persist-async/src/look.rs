@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use persist_core::{Client, Glance, Look, Verdict};
+use persist_core::{Client, Glance, Verdict};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -14,15 +14,6 @@ use crate::stream::{Stream, poll_now, receive};
 
 /// Line ends that a peer may have sent after its last response, each in a read of its own.
 const LOOKS_MAX: u32 = 4;
-
-/// Whether the stream was asked in a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Not, or not so that it tells of what comes later.
-    Not,
-    /// It has nothing yet, and wakes the connection when it has.
-    Waits,
-}
 
 impl<S: Transport> Link<Client, S> {
     /// Whether nothing is going on, and the look finds a reason why nothing must. One that is in use is its users' to judge.
@@ -43,31 +34,25 @@ impl<S: Transport> Link<Client, S> {
 impl<S: Transport> State<Client, S> {
     fn is_usable(&mut self, waker: &Waker) -> bool {
         self.tick();
-        self.look(&mut Context::from_waker(waker), Look::System);
+        self.look(&mut Context::from_waker(waker));
         self.stream.is_some() && !self.conn.is_closing()
     }
 
-    /// A look as close as the machine finds it necessary, before another exchange begins.
-    pub(crate) fn look_before_reuse(&mut self, cx: &mut Context<'_>) -> Asked {
-        match self.conn.look_before_reuse(self.now()) {
-            Look::Unneeded => Asked::Not,
-            how => self.look(cx, how),
+    /// A look, if the machine finds it necessary, before another exchange begins.
+    pub(crate) fn look_before_reuse(&mut self, cx: &mut Context<'_>) {
+        if self.conn.is_look_due() {
+            self.look(cx);
         }
     }
 
     /// One look, under the lock.
-    fn look(&mut self, cx: &mut Context<'_>, how: Look) -> Asked {
+    fn look(&mut self, cx: &mut Context<'_>) {
         self.pass_deadline();
-        let mut asked = Asked::Not;
         for look in 0.. {
             if !self.conn.is_idle() {
                 break;
             }
-            match self.glance(cx, how) {
-                Verdict::Usable if how == Look::Readiness => {
-                    asked = Asked::Waits;
-                    break;
-                }
+            match self.glance(cx) {
                 Verdict::Usable => break,
                 verdict => {
                     self.settle();
@@ -84,17 +69,12 @@ impl<S: Transport> State<Client, S> {
         if self.conn.has_event() || !self.inbox.is_empty() {
             self.settle();
         }
-        asked
     }
 
     /// One read, whose outcome is the machine's.
-    fn glance(&mut self, cx: &mut Context<'_>, how: Look) -> Verdict {
+    fn glance(&mut self, cx: &mut Context<'_>) -> Verdict {
         let mut buf = [0; 64];
-        let outcome = self.stream.as_mut().map(|stream| match how {
-            Look::Readiness => poll_now(Pin::new(stream), cx, &mut buf),
-            _ => read_now(stream, cx, &mut buf),
-        });
-        match outcome {
+        match self.stream.as_mut().map(|stream| read_now(stream, cx, &mut buf)) {
             None => Glance::Failed.verdict(),
             Some(Ok(0)) => {
                 self.read_ended(Ok(()));

@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Reply};
 use crate::incoming::Inlet;
 use crate::link::{State, Transport};
-use crate::look::Asked;
 use crate::scratch;
 use crate::start::{Gates, Start};
 use crate::waiting::Interest;
@@ -103,14 +102,13 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
         let (conn, request, begun) = (*conn, *request, &*begun);
         let interest = Cell::new(begun.get().map_or(Interest::Turn, Interest::Exchange));
         conn.link.poll((slot, &interest, Hold::Firm), cx, |state, cx, slot| {
-            let asked = match std::mem::replace(looks, Looks::No) {
-                Looks::No => Asked::Not,
-                Looks::First => state.look_before_reuse(cx),
-                Looks::FirstForPool => match state.look_before_reuse(cx) {
-                    asked if state.stream.is_some() && !state.conn.is_closing() => asked,
-                    _ => return Some(Ok(Trip::Stale)),
-                },
-            };
+            let looks = std::mem::replace(looks, Looks::No);
+            if looks != Looks::No {
+                state.look_before_reuse(cx);
+                if looks == Looks::FirstForPool && (state.stream.is_none() || state.conn.is_closing()) {
+                    return Some(Ok(Trip::Stale));
+                }
+            }
             let mut attempt = |state: &mut State<Client, S>| {
                 let id = match begun.get() {
                     Some(id) => id,
@@ -140,7 +138,7 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
             scratch::lend(&mut state.conn);
             let waited = begun.get().is_some();
             let mut result = attempt(state);
-            let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx, asked);
+            let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx);
             if result.is_none() && !is_out {
                 result = state.rounds(cx, &mut None, &mut attempt);
             }

@@ -497,3 +497,19 @@ async fn a_peer_that_leaves_while_requests_are_written_together_is_told_by_the_r
     fn is_shared_error<T: std::error::Error + Send + Sync + 'static>() {}
     is_shared_error::<PartlyWritten>();
 }
+
+#[tokio::test]
+async fn what_comes_right_behind_a_reply_poisons_the_connection_before_the_reactor_has_heard_of_it() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let near = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("the kernel takes it");
+    let (mut far, _) = listener.accept().expect("there it is");
+    let conn = ClientConn::new(near);
+    let exchange = conn.write(get("/"), ()).await.expect("written");
+    assert!(far.read(&mut [0; 1_000]).expect("a request") > 0);
+    far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("written");
+    conn.read(exchange).await.expect("a reply");
+    far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").expect("written");
+    let error = conn.send(get("/next"), ()).await.expect_err("it is not its reply");
+    assert_eq!(error.disposition(), Some(Disposition::NotSent));
+}

@@ -172,7 +172,7 @@ pub use status::{InvalidStatus, StatusCode};
 pub use time::Instant;
 pub use timeouts::Timeouts;
 pub use tunnel::{Tunnel, TunnelStep};
-pub use upkeep::{Check, Checking, Glance, Look, Upkeep, UpkeepConfig, Verdict};
+pub use upkeep::{Check, Checking, Glance, Upkeep, UpkeepConfig, Verdict};
 pub use url::{UrlError, UrlParts};
 pub use way::{Outline, Way, Ways};
 

@@ -1,7 +1,7 @@
 //! Looking after idle connections: when each is checked, and what a look at one means.
 //!
 //! A look is one non-blocking read (through TLS where there is TLS, for a TLS 1.3 socket is readable from session tickets alone). The
-//! same look is taken right before a connection is reused, unless that was busy until just now.
+//! same look is taken right before a connection is reused.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -40,17 +40,6 @@ pub enum Check {
     Look,
     /// An `OPTIONS *` request; then `release(Use::Probed)` or `handle_closed`.
     Probe,
-}
-
-/// How closely to look at a connection before it carries another exchange: [`Conn::look_before_reuse`](crate::Conn::look_before_reuse).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Look {
-    /// Not at all: exchanges are under way, which will meet whatever comes, or it has carried none.
-    Unneeded,
-    /// As closely as a reactor that has turned since the last exchange can: a read that it has no news for costs no system call.
-    Readiness,
-    /// One non-blocking read of the socket.
-    System,
 }
 
 /// What one non-blocking read on an idle connection gave.
@@ -116,12 +105,6 @@ impl Glance<'_> {
 /// At most two line ends: a body that was longer than it said by a CRLF, as old servers wrote it. More is something else.
 fn is_stray_line_end(bytes: &[u8]) -> bool {
     matches!(bytes, b"\r\n" | b"\n" | b"\r\n\r\n" | b"\n\n")
-}
-
-impl Look {
-    /// For so long after an exchange a reactor's word is as good as the system's. 1 ms: less than it takes a request to reach a peer that is far away, so that a
-    /// peer that closes meanwhile would win the race whoever were asked.
-    pub const READINESS_LASTS: Duration = Duration::from_millis(1);
 }
 
 impl UpkeepConfig {

@@ -193,8 +193,7 @@ impl ClientConn {
     /// Writes a request and reads its reply.
     ///
     /// Before a connection is used again, one look at the socket makes sure that the peer has not closed it meanwhile, and that no bytes came
-    /// which would pass for the reply to this request. Where a request that can be repeated (of an idempotent method) follows the last reply within 100 µs,
-    /// the read that took in that reply, and found nothing behind it, is the look. If the reply begins before the whole body was sent, it is given at once, and the rest
+    /// which would pass for the reply to this request. If the reply begins before the whole body was sent, it is given at once, and the rest
     /// of the body is sent while the reply's is read.
     ///
     /// # Errors

@@ -5,8 +5,6 @@ use super::half::{Half, Phase};
 use super::{Client, Conn, Inbound};
 use crate::config::Gate;
 use crate::error::SendError;
-use crate::time::Instant;
-use crate::upkeep::Look;
 
 impl Conn<Client> {
     /// Whether a request could be sent now.
@@ -42,33 +40,28 @@ impl Conn<Client> {
         self.open().is_ok()
     }
 
-    /// How closely to look at the stream before the next request, now that the connection is to be used again.
+    /// Whether to look at the stream before the next request: one non-blocking read, whose outcome is a [`Glance`](crate::Glance). Not while exchanges are under way, which will
+    /// meet whatever comes, nor before the first.
     ///
     /// ```
-    /// use persist_core::{BodyLen, Client, Config, Conn, Instant, Look, Method, Next};
+    /// use persist_core::{BodyLen, Client, Config, Conn, Instant, Method, Next};
     /// use bytes::Buf;
     ///
-    /// let mut now = Instant::ZERO;
+    /// let now = Instant::ZERO;
     /// let mut conn = Conn::<Client>::new(Config::client(), now);
-    /// assert_eq!(conn.look_before_reuse(now), Look::Unneeded);
+    /// assert!(!conn.is_look_due());
     /// # let host = persist_core::Field { name: persist_core::FieldName::from_static("Host"), value: persist_core::FieldValue::from_static("h") };
     /// conn.send_request(&Method::GET, "/", [host], BodyLen::Empty, now)?;
     /// let mut out = conn.transmit(now);
     /// out.advance(out.remaining());
+    /// assert!(!conn.is_look_due());
     /// let mut input: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
     /// while let Next::Event(_) = conn.next(&mut input, now)? {}
-    /// assert_eq!(conn.look_before_reuse(now), Look::Readiness);
-    /// assert_eq!(conn.look_before_reuse(now + Look::READINESS_LASTS), Look::System);
+    /// assert!(conn.is_look_due());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn look_before_reuse(&self, now: Instant) -> Look {
-        if self.completed == 0 || !self.is_idle() {
-            Look::Unneeded
-        } else if now.saturating_since(self.times.head) < Look::READINESS_LASTS {
-            Look::Readiness
-        } else {
-            Look::System
-        }
+    pub fn is_look_due(&self) -> bool {
+        self.completed > 0 && self.is_idle()
     }
 
     fn open(&self) -> Result<(), SendError> {

@@ -1,15 +1,12 @@
 //! One request and its reply by one thread, with nobody else about: the short way, which most exchanges of most connections go.
 //!
 //! It leaves out the steps that have nothing to do then, and decides nothing: whatever is out of the ordinary ends the trip, and from there
-//! on the exchange goes the way of any other. The lock is taken once to send and once for what came; there are two system calls, the write and the read.
+//! on the exchange goes the way of any other. The lock is taken once to send and once for what came; there are three system calls, the look, the write and the read.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use persist_core::{
-    BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Look as Closely, Method, Next, Outline, SendError,
-};
+use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Next, Outline, SendError};
 
 use super::{Driver, Link, State, is_no_news};
 use crate::arrived::Whole;
@@ -56,9 +53,6 @@ pub(crate) struct After {
     pub(crate) at: Instant,
 }
 
-/// How long what a read has shown is as good as a look: much less than a reply takes, during which nobody looks either.
-const LOOKED_AT: Duration = Duration::from_micros(100);
-
 impl Link<Client> {
     /// Sends a request with a body that is in memory, and reads its reply, if nobody else uses the connection. The body stays where it is unless the
     /// request is sent.
@@ -94,13 +88,11 @@ impl Link<Client> {
         let &Terms { look, until, at } = terms;
         let now = at.unwrap_or_else(clock::now);
         if look != Look::Not {
-            if !state.has_just_looked(request.method, now) {
-                state.look_before_use(now);
-                if !state.is_alone() {
-                    let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
-                    self.leave(state);
-                    return Err(detour);
-                }
+            state.look_before_use(now);
+            if !state.is_alone() {
+                let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
+                self.leave(state);
+                return Err(detour);
             }
             self.passed(look);
         }
@@ -201,15 +193,6 @@ impl State<Client> {
     /// Whether others wait here, or have something left to do when it is their turn.
     fn is_attended(&self) -> bool {
         self.waiting + self.watchers > 0 || self.turn_awaited
-    }
-
-    /// Whether the read that took in the last reply has shown just now what a look would show: it took all there was. Only for what can be sent again if
-    /// the connection proves over after all.
-    fn has_just_looked(&self, method: &Method, now: Instant) -> bool {
-        self.machine.look_before_reuse(now) == Closely::Readiness
-            && method.is_idempotent()
-            && !self.ready.read
-            && self.last_read.is_some_and(|read| now - read < LOOKED_AT)
     }
 
     /// Whether no further exchange can begin.
