@@ -1,13 +1,12 @@
 //! Many requests in one write.
 
 use std::borrow::Borrow;
-use std::fmt;
 
 use persist_core::Request;
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::link::Transport;
 use crate::wait::Flush;
@@ -16,9 +15,7 @@ use crate::waiting::Interest;
 /// Exchanges for which room is made at once; an iterator may promise anything.
 const PROMISED_MAX: usize = 64;
 
-/// A burst of requests of which one was refused: [`ClientConn::write_all`]. Those before it are on their way, those behind it were not looked at.
-///
-/// As an [`Error`], into which it turns where only that is wanted, it is the refused one's, and the others are [cancelled](ClientConn::cancel).
+/// A burst of requests of which one was refused, by [`ClientConn::write_all`]: [what it holds](persist_core::PartlyWritten).
 ///
 /// ```
 /// use persist_async::{ClientConn, Request, Response, SendError, ServerConn};
@@ -43,14 +40,7 @@ const PROMISED_MAX: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct PartlyWritten {
-    /// The requests that were written, in their order. The refused one stood behind the last of them.
-    pub written: Vec<Exchange>,
-    /// Why it was refused, or what became of it: as [`ClientConn::write`] would tell.
-    pub error: Error,
-}
+pub type PartlyWritten = persist_core::PartlyWritten<Exchange>;
 
 impl<S: Transport> ClientConn<S> {
     /// [`write`](Self::write) for many requests: they leave together and at once, in one write to the stream where it takes that much; what it does not take leaves with the
@@ -118,28 +108,7 @@ impl<S: Transport> ClientConn<S> {
         }
         match refused {
             None => Ok(written),
-            Some(error) => Err(PartlyWritten { written, error }),
+            Some(error) => Err(PartlyWritten::new(written, error)),
         }
-    }
-}
-
-impl fmt::Display for PartlyWritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.written.len() {
-            0 => self.error.fmt(f),
-            n => write!(f, "the request behind {n} that were written: {}", self.error),
-        }
-    }
-}
-
-impl std::error::Error for PartlyWritten {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl From<PartlyWritten> for Error {
-    fn from(partly: PartlyWritten) -> Self {
-        partly.error
     }
 }

@@ -1,25 +1,22 @@
-//! The driver loop: moves bytes between the stream and the machine, and tells the machine the time.
+//! The driver loop: bytes, events and time, in rounds until what was asked for is there or nothing moves.
 //!
 //! The machine's contract is *mutate → drain → wait*. One round of [`State::drive`] is: deadlines, events, bodies out, bytes out, bytes in.
 //! Rounds go on until the attempt that was asked for succeeds, or until nothing moves; then the stream and the timer hold the connection's
 //! waker, and the caller may sleep. It runs in the poll of whichever future waits (see `wakers.rs`), under the connection's lock, and calls
 //! nothing there but the machine and the stream.
 
-use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use bytes::Buf;
-use persist_core::{Event, ExchangeId, Next, Side};
+use persist_core::{Event, ExchangeId, Next};
 use tokio::io::ReadBuf;
 
-use crate::link::{Drive, Readable, State, Transport, Writable};
+use crate::link::{Drive, State, Transport, Writable};
 use crate::part::Part;
-use crate::scratch::{self, READ_BYTES};
-use crate::stream::quick;
+use crate::scratch;
 use crate::trace::tell;
+
+mod moving;
 
 /// A body reader's own buffer: content is put there directly where that is possible.
 pub(crate) struct Direct<'a, 'b> {
@@ -39,14 +36,8 @@ impl<'a, 'b> Direct<'a, 'b> {
     }
 }
 
-/// Below so many bytes of room, reading through the scratch buffer costs fewer calls than reading straight.
-const STRAIGHT_MIN: usize = 16 * 1024;
-
 /// Rounds before others get their turn, if a stream is always ready.
 const ROUNDS_MAX: u32 = 64;
-
-/// Slices offered to one vectored write.
-const SLICES: usize = 36;
 
 /// Where the machine's wish for input stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -351,202 +342,6 @@ impl<R: Part, S: Transport> State<R, S> {
             let waiter = entry.waiter.take();
             self.buffered += data.len();
             self.wake_slot(waiter);
-        }
-    }
-
-    /// Writes what waits. True if something moved.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.write_side == Writable::Open && !self.conn.wants_write() && !self.conn.wants_shutdown() {
-            return false;
-        }
-        let now = self.now();
-        let Some(stream) = self.stream.as_mut() else { return false };
-        let mut moved = false;
-        while matches!(self.write_side, Writable::Open | Writable::Unflushed) {
-            let mut bytes = self.conn.transmit(now);
-            let total = bytes.remaining();
-            if total == 0 {
-                break;
-            }
-            let outcome = if bytes.chunk().len() < total && stream.is_write_vectored() {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let mut offered = 0;
-                let pieces = slices.iter_mut().zip(bytes.chunks());
-                let count = pieces.map(|(slice, piece)| (offered += piece.len(), *slice = IoSlice::new(piece))).count();
-                quick::write_slices(stream, cx, &slices[..count], offered)
-            } else {
-                quick::write(stream, cx, bytes.chunk())
-            };
-            let failed = match outcome {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => io::ErrorKind::WriteZero.into(),
-                Poll::Ready(Ok(n)) => {
-                    bytes.advance(n);
-                    self.sent += n as u64;
-                    moved = true;
-                    // A socket holds nothing back.
-                    if quick::tcp(stream).is_none() {
-                        self.write_side = Writable::Unflushed;
-                    }
-                    if n == total {
-                        break;
-                    }
-                    continue;
-                }
-                Poll::Ready(Err(error)) => error,
-            };
-            self.write_failed(failed);
-            return true;
-        }
-        if moved {
-            self.last_write = Some(now);
-            if self.waiting.is_some() {
-                // There is room again, and perhaps all has left.
-                self.wake_turn();
-                if !self.conn.wants_write() {
-                    self.wake_watcher();
-                }
-            }
-        }
-        if self.write_side == Writable::Open && !self.conn.wants_shutdown() {
-            return moved;
-        }
-        self.finish_writing(cx) || moved
-    }
-
-    /// Flushes the stream's own buffer, and shuts our side down once the machine asks for it. True if the machine heard of something.
-    fn finish_writing(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.write_side != Writable::Ended && self.conn.poll_shutdown() {
-            self.write_side = Writable::ShuttingDown;
-        }
-        let Some(stream) = self.stream.as_mut() else { return false };
-        let (outcome, next) = match self.write_side {
-            Writable::Unflushed => (Pin::new(stream).poll_flush(cx), Writable::Open),
-            Writable::ShuttingDown => (Pin::new(stream).poll_shutdown(cx), Writable::Ended),
-            Writable::Open | Writable::Ended => return false,
-        };
-        match outcome {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                self.write_side = next;
-                if next == Writable::Ended {
-                    // Whoever closes looks from here on whether all has arrived.
-                    self.wake_watcher();
-                }
-                next == Writable::Ended
-            }
-            Poll::Ready(Err(error)) => {
-                self.write_failed(error);
-                true
-            }
-        }
-    }
-
-    fn write_failed(&mut self, error: io::Error) {
-        let now = self.now();
-        self.write_side = Writable::Ended;
-        self.io_error.get_or_insert_with(|| Arc::new(error));
-        self.conn.handle_io_error(Side::Write, now);
-    }
-
-    /// Reads once, straight into the caller's buffer where that pays. If something came, whether the machine is known to want more.
-    pub(crate) fn fill(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) -> Option<Appetite> {
-        if self.receiving.is_some()
-            && let Poll::Ready(read) = self.fill_body(cx, direct)
-        {
-            return read;
-        }
-        self.fill_scratch(cx, |state, input| state.feed(input, direct))
-    }
-
-    /// Reads once into this thread's buffer, and lets `feed` take from it; what that leaves is kept.
-    #[inline(always)]
-    pub(crate) fn fill_scratch<T: Default>(
-        &mut self,
-        cx: &mut Context<'_>,
-        feed: impl FnOnce(&mut Self, &mut &[u8]) -> T,
-    ) -> Option<T> {
-        if self.read_side == Readable::Ended {
-            return None;
-        }
-        scratch::with(|scratch| {
-            let stream = self.stream.as_mut()?;
-            match quick::read(stream, cx, &mut scratch.input) {
-                Poll::Pending => None,
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    self.last_read = Some(self.now());
-                    let mut input = &scratch.input[..n];
-                    let fed = feed(self, &mut input);
-                    if !input.is_empty() && self.stream.is_some() {
-                        self.inbox = input.to_vec();
-                        self.inbox_at = 0;
-                    }
-                    Some(fed)
-                }
-                Poll::Ready(outcome) => {
-                    self.read_ended(outcome.map(drop));
-                    Some(T::default())
-                }
-            }
-        })
-    }
-
-    /// Reads content straight to where it is wanted, if it may be read so: into the caller's buffer, or else into that of its exchange. What came of that.
-    fn fill_body(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) -> Poll<Option<Appetite>> {
-        let Some(id) = self.receiving.filter(|_| self.read_side == Readable::Open) else { return Poll::Pending };
-        let (window, now) = (self.conn.body_window(), self.now());
-        if window == 0 {
-            return Poll::Pending;
-        }
-        let Some(stream) = self.stream.as_mut() else { return Poll::Pending };
-        let outcome = if let Some(direct) = direct.as_mut().filter(|direct| direct.id == id) {
-            let room = direct.buf.remaining() as u64;
-            if room < window.min(STRAIGHT_MIN as u64) {
-                return Poll::Pending;
-            }
-            let room = window.min(room).min(READ_BYTES as u64) as usize;
-            let outcome = quick::read(stream, cx, direct.buf.initialize_unfilled_to(room));
-            if let Poll::Ready(Ok(n)) = outcome {
-                direct.buf.advance(n);
-            }
-            outcome
-        } else {
-            let entry = self.entries.iter_mut().find(|entry| entry.id == id);
-            let Some(entry) = entry.filter(|entry| entry.inbound_held && window >= STRAIGHT_MIN as u64) else {
-                return Poll::Pending;
-            };
-            let outcome = entry.read_content(stream, cx, window);
-            if let Poll::Ready(Ok(n)) = outcome {
-                self.buffered += n;
-                let waiter = entry.waiter.take_if(|_| n > 0);
-                self.wake_slot(waiter);
-            }
-            outcome
-        };
-        Poll::Ready(match outcome {
-            Poll::Pending => None,
-            Poll::Ready(Ok(n)) if n > 0 => {
-                self.last_read = Some(now);
-                self.conn.handle_body(n as u64, now);
-                Some(Appetite::Sated)
-            }
-            Poll::Ready(outcome) => {
-                self.read_ended(outcome.map(drop));
-                Some(Appetite::Sated)
-            }
-        })
-    }
-
-    /// The stream gives nothing more.
-    pub(crate) fn read_ended(&mut self, outcome: io::Result<()>) {
-        let now = self.now();
-        self.read_side = Readable::Ended;
-        match outcome {
-            Ok(()) => self.conn.handle_eof(now),
-            Err(error) => {
-                self.io_error.get_or_insert_with(|| Arc::new(error));
-                self.conn.handle_io_error(Side::Read, now);
-            }
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use persist_async::persist_core::{Deadline, Gate, SendError};
+use persist_async::persist_core::{Deadline, SendError};
 use persist_async::{
-    Blame, Body, ClientConn, CloseReason, Config, Disposition, Error, Method, PartlyWritten, Received, Request,
-    Response, Server, ServerConfig, ServerConn, StatusCode,
+    ClientConn, CloseReason, Config, Disposition, Received, Request, Response, Server, ServerConfig, ServerConn,
+    StatusCode,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -413,10 +413,6 @@ fn echo_targets(server: ServerConn<impl AsyncRead + AsyncWrite + Unpin + Send + 
     });
 }
 
-fn cause(error: &Error) -> Option<&SendError> {
-    std::error::Error::source(error).and_then(|cause| cause.downcast_ref())
-}
-
 #[tokio::test]
 async fn requests_written_together_leave_in_one_write_and_each_reply_finds_its_own() {
     let (client, server) = tokio::io::duplex(1 << 16);
@@ -434,68 +430,6 @@ async fn requests_written_together_leave_in_one_write_and_each_reply_finds_its_o
         assert_eq!(conn.read(exchange).await.expect("a reply").body.bytes(10).await.expect("content"), path);
     }
     assert!(conn.write_all::<Request, ()>([]).await.expect("nothing to write").is_empty());
-}
-
-#[tokio::test]
-async fn bodies_in_the_middle_of_requests_written_together_arrive_each_behind_its_head() {
-    let (client, server) = tokio::io::duplex(1_000);
-    echo_targets(ServerConn::new(server));
-    let mut config = deep(8);
-    (config.pipelining.behind_non_idempotent, config.pipelining.behind_first) = (Gate::Open, Gate::Open);
-    let conn = ClientConn::with_config(client, config);
-    let long = Body::reader(tokio::io::repeat(b'r').take(30_000), Some(30_000));
-    let bodies = [Body::empty(), Body::from("memory"), long, Body::empty(), Body::reader(&b"chunked"[..], None)];
-    let requests = bodies.into_iter().enumerate().map(|(n, body)| {
-        let request = Request::new(Method::POST, format!("/{n}")).field("Host", "test").expect("a valid field");
-        (request, body)
-    });
-    let mut replies = Vec::new();
-    for exchange in conn.write_all(requests).await.expect("written") {
-        replies.push(conn.read(exchange).await.expect("a reply").body.bytes(1 << 20).await.expect("content"));
-    }
-    assert_eq!((&replies[0][..], &replies[1][..], &replies[3][..]), (&b"/0"[..], &b"/1memory"[..], &b"/3"[..]));
-    assert_eq!((replies[2].len(), &replies[4][..]), (30_002, &b"/4chunked"[..]));
-}
-
-#[tokio::test]
-async fn the_first_request_that_is_refused_ends_what_is_written_together() {
-    let (client, server) = tokio::io::duplex(1 << 16);
-    echo_targets(ServerConn::new(server));
-    let conn = ClientConn::with_config(client, deep(2));
-    for (second, wrong) in [("/two words", false), ("/2", true)] {
-        let mut requests = ["/1", second, "/3", "/4"].map(|path| (get(path), ())).into_iter();
-        let mut partly = conn.write_all(&mut requests).await.expect_err("one is refused");
-        assert_eq!((partly.written.len(), requests.len()), if wrong { (2, 1) } else { (1, 2) });
-        assert_eq!(cause(&partly.error) == Some(&SendError::Full { in_flight: 2 }), wrong, "{partly}");
-        assert!(partly.to_string().starts_with("the request behind "), "{partly}");
-        let first = partly.written.remove(0);
-        assert_eq!(conn.read(first).await.expect("a reply").body.bytes(10).await.expect("content"), "/1");
-        let cancelled: Error = partly.into(); // and what is left of it
-        assert_eq!(cancelled.blame(), Blame::Caller);
-    }
-    let mut reply = conn.send(get("/5"), ()).await.expect("the pairing did not shift");
-    assert_eq!(reply.body.bytes(10).await.expect("content"), "/5");
-}
-
-#[tokio::test]
-async fn a_peer_that_leaves_while_requests_are_written_together_is_told_by_the_replies() {
-    let (client, far) = tokio::io::duplex(1 << 16);
-    let conn = ClientConn::with_config(client, deep(8));
-    let mut far = Some(far);
-    let requests = (1..=4).map(|n| {
-        if n == 3 {
-            drop(far.take());
-        }
-        (get(&format!("/{n}")), ())
-    });
-    for exchange in conn.write_all(requests).await.expect("gathered before anybody could know") {
-        let error = conn.read(exchange).await.expect_err("no reply");
-        assert_eq!(error.disposition(), Some(Disposition::NotSent));
-    }
-    let error = conn.write_all([(get("/5"), ())]).await.expect_err("closed").error;
-    assert_eq!(error.disposition(), Some(Disposition::NotSent));
-    fn is_shared_error<T: std::error::Error + Send + Sync + 'static>() {}
-    is_shared_error::<PartlyWritten>();
 }
 
 #[tokio::test]

@@ -1,22 +1,19 @@
 //! Many requests in one write.
 
 use std::borrow::Borrow;
-use std::fmt;
 
 use persist_core::Request;
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
 use crate::driver::Gathered;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::Exchange;
 
 /// Exchanges for which room is made at once; an iterator may promise anything.
 const PROMISED_MAX: usize = 64;
 
-/// A burst of requests of which one was refused: [`ClientConn::write_all`]. Those before it are on their way, those behind it were not looked at.
-///
-/// As an [`Error`], into which it turns where only that is wanted, it is the refused one's, and the others are [cancelled](ClientConn::cancel).
+/// A burst of requests of which one was refused, by [`ClientConn::write_all`]: [what it holds](persist_core::PartlyWritten).
 ///
 /// ```
 /// use std::net::{TcpListener, TcpStream};
@@ -39,14 +36,7 @@ const PROMISED_MAX: usize = 64;
 /// assert_eq!(conn.read(first)?.body.bytes(100)?, "first");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct PartlyWritten {
-    /// The requests that were written, in their order. The refused one stood behind the last of them.
-    pub written: Vec<Exchange>,
-    /// Why it was refused, or what became of it: as [`ClientConn::write`] would tell.
-    pub error: Error,
-}
+pub type PartlyWritten = persist_core::PartlyWritten<Exchange>;
 
 impl ClientConn {
     /// [`write`](Self::write) for many requests: they leave together, in one write to the socket where it takes that much, and it returns when all of them are with
@@ -112,7 +102,7 @@ impl ClientConn {
         }
         match refused {
             None => Ok(written),
-            Some(error) => Err(PartlyWritten { written, error }),
+            Some(error) => Err(PartlyWritten::new(written, error)),
         }
     }
 
@@ -126,26 +116,5 @@ impl ClientConn {
         };
         exchange.send_body(|_| None::<()>)?;
         Ok(exchange)
-    }
-}
-
-impl fmt::Display for PartlyWritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.written.len() {
-            0 => self.error.fmt(f),
-            n => write!(f, "the request behind {n} that were written: {}", self.error),
-        }
-    }
-}
-
-impl std::error::Error for PartlyWritten {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl From<PartlyWritten> for Error {
-    fn from(partly: PartlyWritten) -> Self {
-        partly.error
     }
 }

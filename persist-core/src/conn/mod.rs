@@ -58,6 +58,7 @@ mod half;
 mod outbox;
 mod parked;
 mod receive;
+mod replies;
 mod respond;
 mod send;
 mod server;
