@@ -5,14 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use persist_async::persist_core::Gate;
+use persist_async::persist_core::{Deadline, Gate};
 use persist_async::{
-    Body, BodyLen, ClientConn, CloseReason, Config, Disposition, Fields, Incoming, Method, Received, Request, Response,
-    Server, ServerConn, StatusCode,
+    Blame, Body, BodyLen, ClientConn, CloseReason, Config, Disposition, Error, Fields, Incoming, Method, Received,
+    Request, Response, Server, ServerConn, StatusCode,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 fn post(target: &str) -> Request {
@@ -421,5 +422,123 @@ async fn content_beyond_the_callers_limit_is_an_error_of_its_own() {
         let mut reply = conn.send(post("/"), body).await.expect("a reply");
         let error = reply.body.bytes(9).await.expect_err("one byte more than the limit");
         assert!(error.to_string().contains("more than 9 bytes"), "{error}");
+    }
+}
+
+/// Reads pieces, each with its place in the pattern, until there are no more or the content breaks off; `keep` them all till then.
+async fn pieces(body: &mut Incoming, keep: bool) -> (u64, Result<(), Error>) {
+    let (mut at, mut kept) = (0, Vec::new());
+    let right = |at: u64, piece: &[u8]| piece.iter().zip(at..).all(|(byte, at)| *byte == pattern_byte(at));
+    let ended = loop {
+        match body.chunk().await {
+            Ok(Some(piece)) => {
+                assert!(right(at, &piece), "wrong bytes behind {at}");
+                at += piece.len() as u64;
+                kept.extend(keep.then_some((at - piece.len() as u64, piece)));
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(kept.iter().all(|(at, piece)| right(*at, piece)), "what was read later was put upon it");
+    (at, ended)
+}
+
+#[tokio::test]
+async fn content_that_is_kept_stays_as_it_came_while_more_is_read() {
+    const LEN: u64 = 3_000_001;
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("tcp");
+    let serving = server.serve(|mut received: Received| async move {
+        let keep = received.head.target() == "/keep";
+        let (len, ended) = pieces(&mut received.body, keep).await;
+        ended?;
+        received.responder.send(Response::ok(), len.to_string()).await
+    });
+    let serving = tokio::spawn(serving);
+    let conn = ClientConn::new(TcpStream::connect(address).await.expect("it listens"));
+    for target in ["/keep", "/drop", "/keep"] {
+        for declared in [Some(LEN), None] {
+            let mut reply = conn.send(post(target), Body::reader(pattern(LEN), declared)).await.expect("a reply");
+            assert_eq!(reply.body.bytes(20).await.expect("a number"), LEN.to_string());
+        }
+    }
+    serving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_gives_what_came_and_then_says_why() {
+    const CAME: u64 = 300_000;
+    let mut content = Vec::new();
+    pattern(CAME).read_to_end(&mut content).await.expect("it does not fail");
+    for (framing, chunked) in [("Content-Length: 1000000", false), ("Transfer-Encoding: chunked", true)] {
+        for stalls in [false, true] {
+            let (near, mut far) = tokio::io::duplex(1 << 20);
+            let mut config = Config::server();
+            config.timeouts.body_idle = Some(Duration::from_secs(5));
+            let conn = ServerConn::with_config(near, config);
+            let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n");
+            far.write_all(head.as_bytes()).await.expect("there is room");
+            if chunked {
+                far.write_all(b"F4240\r\n").await.expect("there is room");
+            }
+            far.write_all(&content).await.expect("there is room");
+            let far = stalls.then_some(far);
+            let mut received = conn.read().await.expect("a request").expect("a request");
+            let (len, ended) = pieces(&mut received.body, true).await;
+            assert_eq!(len, CAME, "{framing}");
+            let error = ended.expect_err("it is not complete");
+            let reason = error.failure().map(|failure| failure.reason.clone());
+            let late = Some(CloseReason::Timeout(Deadline::BodyIdle));
+            assert_eq!(reason == late, stalls, "{framing}, stalls: {stalls}: {error:?}");
+            assert_eq!(error.blame(), if stalls { Blame::Network } else { Blame::Peer }, "{error}");
+            assert!(
+                error.to_string().starts_with("cannot complete the exchange: ") && error.hint().is_none(),
+                "{error}"
+            );
+            drop(far);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_reset_fails_and_one_that_nobody_reads_harms_nobody() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut far = TcpStream::connect(listener.local_addr().expect("tcp")).await.expect("it listens");
+    let conn = ServerConn::new(listener.accept().await.expect("there it is").0);
+    far.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n").await.expect("written");
+    far.write_all(&[0; 50_000]).await.expect("written");
+    let mut received = conn.read().await.expect("a request").expect("a request");
+    assert!(received.body.chunk().await.expect("content").is_some());
+    socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).expect("set");
+    drop(far);
+    let (len, ended) = pieces_of_zeros(&mut received.body).await;
+    assert!(len < 50_000);
+    assert!(ended.expect_err("it is not complete").failure().is_some());
+
+    // A body that is let go of in the middle is drained, and the connection used again.
+    let (near, far) = tokio::io::duplex(1_000);
+    let serving = serve(far, |mut received: Received| async move {
+        assert!(received.body.chunk().await.expect("content").is_some());
+        drop(received.body);
+        received.responder.send(Response::ok(), "enough").await.expect("taken");
+    });
+    let conn = ClientConn::new(near);
+    for _ in 0..3 {
+        let mut reply = conn.send(post("/"), Body::reader(pattern(40_000), Some(40_000))).await.expect("a reply");
+        assert_eq!(reply.body.bytes(10).await.expect("content"), "enough");
+    }
+    conn.close().await.expect("a graceful end");
+    serving.await.expect("no panic");
+}
+
+async fn pieces_of_zeros(body: &mut Incoming) -> (u64, Result<(), Error>) {
+    let mut len = 0;
+    loop {
+        match body.chunk().await {
+            Ok(Some(piece)) => len += piece.len() as u64,
+            Ok(None) => return (len, Ok(())),
+            Err(error) => return (len, Err(error)),
+        }
     }
 }

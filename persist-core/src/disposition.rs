@@ -46,13 +46,16 @@ pub struct Failure {
     pub reused: bool,
     /// How long the connection had existed.
     pub age: Duration,
+    /// Whether the request came in here, to a server: then `disposition` is what became of the response.
+    pub served: bool,
 }
 
 impl Failure {
     /// A failure on a fresh connection, with nothing counted. For adapters of other protocols (HTTP/2) and for tests: fill in what is known.
     pub fn new(disposition: Disposition, reason: CloseReason, method: &Method) -> Self {
         let idempotent = method.is_idempotent();
-        Self { disposition, reason, sent: 0, received: 0, idempotent, reused: false, age: Duration::ZERO }
+        let (reused, age) = (false, Duration::ZERO);
+        Self { disposition, reason, sent: 0, received: 0, idempotent, reused, age, served: false }
     }
 
     /// The same on a connection of this age that had completed an exchange.
@@ -81,7 +84,10 @@ impl fmt::Display for Disposition {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({} bytes sent, {} received", self.disposition, self.reason, self.sent, self.received)?;
+        if !self.served {
+            write!(f, "{}: ", self.disposition)?;
+        }
+        write!(f, "{} ({} bytes sent, {} received", self.reason, self.sent, self.received)?;
         f.write_str(if self.reused { ", on a reused connection)" } else { ", on a fresh connection)" })
     }
 }

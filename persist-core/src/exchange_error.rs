@@ -40,6 +40,8 @@ pub enum Phase {
     Body,
     /// Closing, and learning whether everything was acknowledged.
     Close,
+    /// At a server: reading a request's content, or sending its response.
+    Serve,
 }
 
 /// An exchange failed.
@@ -94,9 +96,20 @@ impl ExchangeError {
         }))
     }
 
-    /// An exchange that its connection ended: the phase follows from the disposition.
+    /// An exchange that its connection ended: the phase follows from the disposition, or is `Serve` where the request came in.
+    ///
+    /// ```
+    /// use persist_core::{CloseReason, Disposition, ExchangeError, Failure, Method, Phase};
+    ///
+    /// let mut failure = Failure::new(Disposition::NotSent, CloseReason::PeerClosedEarly, &Method::PUT);
+    /// (failure.served, failure.received) = (true, 99);
+    /// let error = ExchangeError::from_failure(failure.into());
+    /// assert_eq!((error.phase(), error.hint()), (Phase::Serve, None));
+    /// assert!(error.to_string().starts_with("cannot complete the exchange: "), "{error}");
+    /// ```
     pub fn from_failure(failure: Box<Failure>) -> Self {
         let phase = match failure.disposition {
+            _ if failure.served => Phase::Serve,
             Disposition::NotSent | Disposition::PartlySent { .. } => Phase::Send,
             Disposition::SentNoReply | Disposition::Declined => Phase::Receive,
             Disposition::ReplyPartial => Phase::Body,
@@ -249,6 +262,7 @@ impl Phase {
             Self::Receive => "got no response",
             Self::Body => "the response broke off",
             Self::Close => "closing failed",
+            Self::Serve => "cannot complete the exchange",
         }
     }
 
@@ -256,7 +270,7 @@ impl Phase {
         match self {
             Self::Receive | Self::Body => "from",
             Self::Resolve => "of",
-            Self::Handshake | Self::Close => "with",
+            Self::Handshake | Self::Close | Self::Serve => "with",
             _ => "to",
         }
     }
@@ -292,6 +306,7 @@ fn reach(disposition: Option<Disposition>) -> u32 {
 
 fn usual_hint_of(failure: &Failure) -> Option<&'static str> {
     match failure.disposition {
+        _ if failure.served => None,
         Disposition::NotSent | Disposition::Declined => Some("it was not processed and may be sent again"),
         Disposition::PartlySent { .. } | Disposition::SentNoReply if failure.idempotent => {
             Some("it may have been processed; its method is idempotent, so it may be sent again")

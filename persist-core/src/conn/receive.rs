@@ -444,6 +444,7 @@ impl<R: Role> Conn<R> {
             idempotent: exchange.method.is_idempotent(),
             reused: exchange.id.0 > 0 && self.completed > 0,
             age: self.times.now - self.times.created,
+            served: !R::IS_CLIENT,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::error::Blame;
 
 fn failure(disposition: Disposition, reason: CloseReason, idempotent: bool) -> Box<Failure> {
     let age = Duration::from_secs(3);
-    Box::new(Failure { disposition, reason, sent: 120, received: 0, idempotent, reused: true, age })
+    Box::new(Failure { disposition, reason, sent: 120, received: 0, idempotent, reused: true, age, served: false })
 }
 
 fn there() -> Destination {
