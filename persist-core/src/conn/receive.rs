@@ -174,6 +174,17 @@ impl<R: Role> Conn<R> {
     }
 
     /// Right after a head without content: takes the end of its message, which [`Event::End`] would tell else. False if that is yet to come.
+    ///
+    /// ```
+    /// use persist_core::{Config, Conn, Event, Instant, Next, Server};
+    ///
+    /// let mut conn = Conn::<Server>::new(Config::server(), Instant::ZERO);
+    /// let mut input: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    /// let Next::Event(Event::Head { ticket, .. }) = conn.next(&mut input, Instant::ZERO)? else { panic!("a head") };
+    /// assert!(conn.take_end() && !conn.take_end()); // and no event tells it any more
+    /// # let _ = ticket;
+    /// # Ok::<(), persist_core::ProtocolError>(())
+    /// ```
     #[inline]
     pub fn take_end(&mut self) -> bool {
         !self.due.any && matches!(self.inbound, Inbound::End) && self.end().is_some()

@@ -55,6 +55,22 @@ impl<R: Role> Conn<R> {
     /// The same for several pieces, so that they can leave in one write: takes all of them or, when the outbox is full, none (`false`). A chunk for each, if the body
     /// is chunked. How much the outbox exceeds its limit by is the caller's choice.
     ///
+    /// ```
+    /// use bytes::{Buf, Bytes};
+    /// use persist_core::{BodyLen, Client, Config, Conn, Instant, Method};
+    /// # use persist_core::{Field, FieldName, FieldValue};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut conn = Conn::<Client>::new(Config::client(), now);
+    /// # let host = Field { name: FieldName::from_static("Host"), value: FieldValue::from_static("h") };
+    /// let id = conn.send_request(&Method::PUT, "/", [host], BodyLen::Length(60_000), now)?;
+    /// let piece = Bytes::from(vec![b'x'; 20_000]);
+    /// assert!(conn.send_body_pieces(id, &[piece.clone(), piece.clone(), piece], now)?);
+    /// conn.finish_body(id, None, now)?;
+    /// assert_eq!(conn.transmit(now).chunks().count(), 4); // the head, and each piece where it lies
+    /// # Ok::<(), persist_core::SendError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`send_body`](Self::send_body).
     pub fn send_body_pieces(&mut self, id: ExchangeId, pieces: &[Bytes], now: Instant) -> Result<bool, SendError> {
