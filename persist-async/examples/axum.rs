@@ -132,5 +132,5 @@ pub async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let server = Server::bind(address).await?.with_http2(Http2Config::server());
     println!("http://{}", server.local_addr().expect("a TCP socket"));
-    server.serve_service(app()).await.map(drop)
+    server.serve_service(app().with_state(())).await.map(drop)
 }

@@ -183,11 +183,14 @@ async fn a_length_that_the_body_does_not_keep_fails_the_exchange() {
         "{error}"
     );
 
-    let request =
-        Request::post("http://h/").header("content-length", "+3").body(Empty::<Bytes>::new()).expect("a request");
-    let (stream, _peer) = tokio::io::duplex(4096);
-    let error = ClientConn::new(stream).send_http(request).await.expect_err("no number");
-    assert_eq!((error.phase(), error.blame()), (Phase::Prepare, Blame::Caller));
+    for lengths in [&["+3"][..], &[""], &["3", "4"], &["3", "3", "x"], &["18446744073709551616"]] {
+        let request =
+            lengths.iter().fold(Request::post("http://h/"), |request, len| request.header("content-length", *len));
+        let (stream, _peer) = tokio::io::duplex(4096);
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
+        let error = ClientConn::new(stream).send_http(request).await.expect_err("no number, or more than one");
+        assert_eq!((error.phase(), error.blame()), (Phase::Prepare, Blame::Caller), "{lengths:?}");
+    }
 }
 
 #[tokio::test]

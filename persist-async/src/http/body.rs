@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use persist_core::BodyLen;
 
-use super::fields::{from_fields, to_fields};
+use super::fields::{Said, from_fields, to_fields};
 use crate::body::{Body, Piece, Pieces};
 use crate::error::Error;
 use crate::incoming::Incoming;
@@ -55,21 +55,14 @@ pub fn body<B>(body: B) -> Body
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let len = length(&body, None, Announced::Nothing);
+    let len = length(&body, &Said::default());
     with_length(body, len)
 }
 
-/// Whether the head says that trailers will follow.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Announced {
-    Nothing,
-    Trailers,
-}
-
-/// How a body is framed: as its head declares, else as long as it says itself.
-pub(super) fn length<B: http_body::Body>(body: &B, declared: Option<u64>, announced: Announced) -> BodyLen {
-    match declared.or_else(|| body.size_hint().exact().filter(|_| announced == Announced::Nothing)) {
-        Some(0) if declared.is_none() => BodyLen::Empty,
+/// How a body is framed: as its head declares, else as long as it says itself, unless trailers are to follow.
+pub(super) fn length<B: http_body::Body>(body: &B, said: &Said) -> BodyLen {
+    match said.length.or_else(|| body.size_hint().exact().filter(|_| !said.trailers)) {
+        Some(0) if said.length.is_none() => BodyLen::Empty,
         Some(len) => BodyLen::Length(len),
         None if body.is_end_stream() => BodyLen::Empty,
         None => BodyLen::Chunked,

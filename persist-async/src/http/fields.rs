@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use persist_core::{Field, FieldName, FieldValue, Fields, Phase, RequestHead, ResponseHead};
+use persist_core::{Blame, Field, Fields, Phase, RequestHead, ResponseHead};
 
 use crate::error::{Error, Result};
 
@@ -140,22 +140,38 @@ fn push(fields: &mut Fields, spelled: &str, name: &HeaderName, value: &HeaderVal
     if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
         return;
     }
-    // Surrounding white space is no part of a value (RFC 9110 §5.5), though the map allows it.
-    let value = FieldValue::new(value.as_bytes().trim_ascii());
-    if let (Ok(name), Ok(value)) = (FieldName::new(spelled), value) {
-        fields.push_field(Field { name, value });
+    // Surrounding white space is no part of a value (RFC 9110 §5.5), though the map allows it. All else that a map holds is well-formed.
+    let _ = fields.push(spelled, value.as_bytes().trim_ascii());
+}
+
+/// What the head of a message that is sent says of its content.
+#[derive(Default)]
+pub(super) struct Said {
+    /// `Content-Length`.
+    pub(super) length: Option<u64>,
+    /// Whether `Trailer` announces trailers.
+    pub(super) trailers: bool,
+}
+
+impl Said {
+    /// One walk: maps are small, and looking each name up costs more.
+    pub(super) fn by(map: &HeaderMap) -> Result<Self> {
+        let mut said = Self::default();
+        for (name, value) in map {
+            if name == CONTENT_LENGTH {
+                let length = number(value).filter(|length| said.length.is_none_or(|other| other == *length));
+                said.length = Some(length.ok_or_else(|| {
+                    Error::new(Phase::Prepare, "content-length is not one number of bytes").blaming(Blame::Caller)
+                })?);
+            } else if name == TRAILER {
+                said.trailers = true;
+            }
+        }
+        Ok(said)
     }
 }
 
-/// What `Content-Length` says, if it is there.
-pub(super) fn declared_length(map: &HeaderMap) -> Result<Option<u64>> {
-    let mut values = map.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    let digits = first.as_bytes();
-    let length = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit));
-    match length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()) {
-        Some(length) if values.all(|other| other == first) => Ok(Some(length)),
-        _ => Err(Error::new(Phase::Prepare, "content-length is not one number of bytes")
-            .blaming(persist_core::Blame::Caller)),
-    }
+fn number(value: &HeaderValue) -> Option<u64> {
+    let digits = Some(value.as_bytes()).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

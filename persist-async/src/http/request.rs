@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use http::header::{HOST, TRAILER};
+use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{Uri, request};
 use persist_core::{Blame, BoxError, Method, Phase, Request, RequestHead, Response, StatusCode, Version};
 
 use super::Via;
-use super::body::{Announced, at_hand, length};
-use super::fields::{OriginalFields, declared_length, from_fields, to_fields};
+use super::body::{at_hand, length};
+use super::fields::{OriginalFields, Said, from_fields, to_fields};
 use crate::body::Body;
 use crate::client::Client;
 use crate::client_conn::{ClientConn, Reservation};
@@ -112,8 +112,7 @@ where
 {
     let invalid = |what: BoxError| Error::new(Phase::Prepare, what).blaming(Blame::Caller);
     let method = Method::new(parts.method.as_str()).map_err(|error| invalid(error.into()))?;
-    let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
-    let len = length(&body, declared_length(&parts.headers)?, announced);
+    let len = length(&body, &Said::by(&parts.headers)?);
     let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
     Ok((Request { method, target, fields }, at_hand(body, len).await))
 }

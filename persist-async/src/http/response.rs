@@ -1,11 +1,10 @@
 //! Responses as the `http` crate has them.
 
-use http::header::TRAILER;
 use http::response::Parts;
 use persist_core::{Blame, BoxError, Phase, Response, ResponseHead, StatusCode};
 
-use super::body::{Announced, at_hand, length};
-use super::fields::{OriginalFields, declared_length, from_fields, to_fields};
+use super::body::{at_hand, length};
+use super::fields::{OriginalFields, Said, from_fields, to_fields};
 use super::{Via, request};
 use crate::body::Body;
 use crate::error::{Error, Result};
@@ -87,8 +86,7 @@ impl Responder {
         let (parts, body) = response.into_parts();
         #[cfg(feature = "http2")]
         if let Some(answerer) = self.take_http2() {
-            let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
-            let len = length(&body, declared_length(&parts.headers)?, announced);
+            let len = length(&body, &Said::by(&parts.headers)?);
             return answerer.send_http(parts, at_hand(body, len).await);
         }
         let (response, body) = outgoing(&parts, body).await?;
@@ -110,8 +108,7 @@ pub(crate) async fn outgoing<B>(parts: &Parts, body: B) -> Result<(Response, Bod
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let announced = if parts.headers.contains_key(TRAILER) { Announced::Trailers } else { Announced::Nothing };
-    let len = length(&body, declared_length(&parts.headers)?, announced);
+    let len = length(&body, &Said::by(&parts.headers)?);
     let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
     Ok((Response { status: status(parts.status)?, fields }, at_hand(body, len).await))
 }

@@ -17,7 +17,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Anything that is a service; with axum: `axum::Router::new().route("/", get(hello))`.
+//! // Anything that is a service; with axum: `axum::Router::new().route("/", get(hello)).with_state(())`.
 //! let echo = tower::service_fn(|request: http::Request<Incoming>| async {
 //!     Ok::<_, Infallible>(http::Response::new(request.into_body()))
 //! });

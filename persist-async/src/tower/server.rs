@@ -22,6 +22,9 @@ impl Server {
     /// Requests have the extensions of [`Received::into_http`] and [`Upgrade`](crate::tower::Upgrade). A target that the `http` crate cannot hold is answered `400`. A service that
     /// fails answers `500` and ends its connection, as a handler does that gives no answer; frameworks make responses of their errors themselves.
     ///
+    /// What a service can prepare once, prepare before: an axum `Router` is best given as `router.with_state(())`, as `axum::serve` does it, or its routes are made
+    /// for each request.
+    ///
     /// # Errors
     /// As [`serve`](Self::serve).
     pub async fn serve_service<T, B>(self, service: T) -> io::Result<Served>

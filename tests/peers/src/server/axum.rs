@@ -31,7 +31,8 @@ pub fn on_ours() -> Result<(), Error> {
     runtime()?.block_on(async {
         let server = Server::bind("127.0.0.1:0").await?.with_http2(Http2Config::server());
         listening(server.local_addr())?;
-        server.serve_service(app()).await?;
+        // As `axum::serve` does it itself: routes are prepared once, not for each request.
+        server.serve_service(app().with_state(())).await?;
         Ok(())
     })
 }
