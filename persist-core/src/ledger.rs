@@ -1,6 +1,6 @@
 //! A client's book of requests, by destination: how many are unfinished, and those that failed, until somebody takes them.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -50,7 +50,10 @@ pub struct FailedRequest {
 /// ```
 #[derive(Debug)]
 pub struct Ledger {
-    accounts: BTreeMap<Destination, Account>,
+    /// In the order of their destinations.
+    accounts: Vec<(Destination, Account)>,
+    /// Where the account stood that was asked for last: mostly it is wanted again.
+    last: usize,
     failed: VecDeque<(Destination, FailedRequest, Instant)>,
     failures_max: usize,
 }
@@ -67,25 +70,41 @@ const ACCOUNTS_KEPT: usize = 64;
 impl Ledger {
     /// An empty book, with room for so many failures.
     pub fn new(failures_max: usize) -> Self {
-        Self { accounts: BTreeMap::new(), failed: VecDeque::new(), failures_max }
+        Self { accounts: Vec::new(), last: 0, failed: VecDeque::new(), failures_max }
     }
 
     /// A request begins. Followed by exactly one [`end`](Self::end).
     pub fn begin(&mut self, destination: &Destination) {
-        match self.accounts.get_mut(destination) {
-            Some(account) => account.unfinished += 1,
-            None => {
-                if self.accounts.len() >= ACCOUNTS_KEPT {
-                    self.accounts.retain(|_, account| account.unfinished > 0 || account.forgotten > 0);
-                }
-                let _ = self.accounts.insert(destination.clone(), Account { unfinished: 1, forgotten: 0 });
-            }
+        if let Some(account) = self.account(destination) {
+            account.unfinished += 1;
+            return;
         }
+        if self.accounts.len() >= ACCOUNTS_KEPT {
+            self.accounts.retain(|(_, account)| account.unfinished > 0 || account.forgotten > 0);
+        }
+        self.open(destination.clone()).unfinished += 1;
+    }
+
+    fn account(&mut self, destination: &Destination) -> Option<&mut Account> {
+        if self.accounts.get(self.last).is_none_or(|(whose, _)| whose != destination) {
+            self.last = self.accounts.binary_search_by(|(whose, _)| whose.cmp(destination)).ok()?;
+        }
+        self.accounts.get_mut(self.last).map(|(_, account)| account)
+    }
+
+    /// The account of a destination that may have had none.
+    fn open(&mut self, destination: Destination) -> &mut Account {
+        let found = self.accounts.binary_search_by(|(whose, _)| whose.cmp(&destination));
+        let at = found.unwrap_or_else(|at| {
+            self.accounts.insert(at, (destination, Account::default()));
+            at
+        });
+        &mut self.accounts[at].1
     }
 
     /// A request is over, well or not.
     pub fn end(&mut self, destination: &Destination) {
-        if let Some(account) = self.accounts.get_mut(destination) {
+        if let Some(account) = self.account(destination) {
             account.unfinished = account.unfinished.saturating_sub(1);
         }
     }
@@ -115,7 +134,7 @@ impl Ledger {
         let mine: VecDeque<_> = mine;
         let failed = mine.into_iter().map(|(_, failed, at)| FailedRequest { ago: now.saturating_since(at), ..failed });
         let failed = failed.collect();
-        let account = self.accounts.get_mut(destination);
+        let account = self.account(destination);
         let (unfinished, forgotten) =
             account.map_or((0, 0), |account| (account.unfinished, core::mem::take(&mut account.forgotten)));
         Pending { unfinished, failed, forgotten }
@@ -123,8 +142,8 @@ impl Ledger {
 
     /// Counts a failure that was dropped, as long as that many destinations can be kept in mind.
     fn forget(&mut self, destination: Destination) {
-        if self.accounts.len() < ACCOUNTS_KEPT || self.accounts.contains_key(&destination) {
-            self.accounts.entry(destination).or_default().forgotten += 1;
+        if self.accounts.len() < ACCOUNTS_KEPT || self.account(&destination).is_some() {
+            self.open(destination).forgotten += 1;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 
 use crate::destination::Destination;
@@ -18,6 +19,8 @@ pub struct Way {
     route: Arc<Route>,
     /// The `Host` line of requests that have none.
     host: Fields,
+    /// Scheme and authority of its URLs, as these are mostly written.
+    start: Box<str>,
 }
 
 /// A request as it is written, its parts wherever they are kept: nothing was copied for it.
@@ -53,6 +56,8 @@ pub struct Outline<'r> {
 #[derive(Debug, Default)]
 pub struct Ways {
     kept: BTreeMap<Box<str>, Arc<Way>>,
+    /// The one that was found last: mostly it is wanted again.
+    last: Option<Arc<Way>>,
 }
 
 /// So many are kept; then all are forgotten, which costs each of them one search.
@@ -64,7 +69,8 @@ impl Way {
         let mut host = Fields::new();
         // Cannot fail: an authority is made of characters that may stand in a value.
         let _ = host.push("Host", destination.authority());
-        Self { destination, route: Arc::new(route), host }
+        let start = destination.to_string().into();
+        Self { destination, route: Arc::new(route), host, start }
     }
 
     /// Where it leads.
@@ -86,7 +92,8 @@ impl Way {
         if !plain || request.method == Method::CONNECT || lines.notes().say(Notes::PROXY) {
             return None;
         }
-        let target = match &request.target[split(&request.target)?..] {
+        let start = if self.starts(&request.target) { self.start.len() } else { split(&request.target)? };
+        let target = match &request.target[start..] {
             "" => "/",
             // RFC 9112 §3.2.1: the path is never empty. A fragment is not sent; what may not stand in a URL is told by whoever takes it apart.
             target
@@ -100,6 +107,12 @@ impl Way {
         let host = if lines.notes().hosts() == 0 { self.host.lines() } else { FieldLines::EMPTY };
         Some(Outline { method: &request.method, target, fields: host.and(lines) })
     }
+
+    /// Whether `url` is one of this way's, written as most are.
+    fn starts(&self, url: &str) -> bool {
+        let (url, start) = (url.as_bytes(), self.start.as_bytes());
+        url.starts_with(start) && matches!(url.get(start.len()), None | Some(b'/' | b'?' | b'#'))
+    }
 }
 
 impl<'r> From<&'r Request> for Outline<'r> {
@@ -111,8 +124,11 @@ impl<'r> From<&'r Request> for Outline<'r> {
 
 impl Ways {
     /// The way that was kept for the scheme and authority of `url`.
-    pub fn find(&self, url: &str) -> Option<&Arc<Way>> {
-        self.kept.get(&url[..split(url)?])
+    pub fn find(&mut self, url: &str) -> Option<&Arc<Way>> {
+        if self.last.as_ref().is_none_or(|way| !way.starts(url)) {
+            self.last = Some(self.kept.get(&url[..split(url)?])?.clone());
+        }
+        self.last.as_ref()
     }
 
     /// Keeps the way of `url`, which was found to be well-formed.

@@ -59,14 +59,11 @@ impl Shared {
     /// Begins a request, if the way of its URL is known: that way, and a connection if one is at hand. The request is in the book from here on.
     pub(super) fn begin(self: &Arc<Self>, url: &str) -> Option<(Account<'_>, Arc<Way>, Option<Handed>)> {
         let now = self.clock.now();
-        let mut todo = Todo::default();
         let mut state = self.state();
         let way = state.book.ways.find(url)?.clone();
         state.book.begin(way.destination());
         let taken = state.take(&way.route().pool_key, now);
-        state.carry_out(&mut todo, None, None);
-        drop(state);
-        self.after(todo);
+        self.carry_out(state, None);
         Some((Account::opened(self, way.destination().clone()), way, taken))
     }
 
@@ -120,20 +117,21 @@ impl Shared {
     pub(super) fn tell<T>(self: &Arc<Self>, failed: Option<&Error>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
-        let mut todo = Todo::default();
-        state.carry_out(&mut todo, failed, None);
-        drop(state);
-        self.after(todo);
+        self.carry_out(state, failed);
         result
     }
 
-    /// What is to be done after the lock, where nobody waits who could dial.
-    fn after(self: &Arc<Self>, mut todo: Todo) {
-        if !todo.is_empty() {
-            let dials = std::mem::take(&mut todo.dials);
-            self.finish(todo);
-            self.leave_to_upkeep(dials.into_iter().map(|(id, route)| Dial::begin(self, id, route)));
+    /// Carries out what the pool has decided, where nobody waits who could dial; and releases the lock.
+    fn carry_out(self: &Arc<Self>, mut state: MutexGuard<'_, State>, failed: Option<&Error>) {
+        if state.is_at_rest() {
+            return;
         }
+        let mut todo = Todo::default();
+        state.carry_out(&mut todo, failed, None);
+        drop(state);
+        let dials = std::mem::take(&mut todo.dials);
+        self.finish(todo);
+        self.leave_to_upkeep(dials.into_iter().map(|(id, route)| Dial::begin(self, id, route)));
     }
 
     fn finish(self: &Arc<Self>, todo: Todo) {
@@ -276,17 +274,15 @@ impl Shared {
         now: Instant,
     ) -> Result<Asked<'a>> {
         let key = &route.pool_key;
-        let mut todo = Todo::default();
         let mut state = self.state();
         // Mostly nobody waits, and something is idle.
         if want == Want::Any
             && let Some(handed) = state.take(key, now)
         {
-            state.carry_out(&mut todo, None, None);
-            drop(state);
-            self.after(todo);
+            self.carry_out(state, None);
             return Ok(Asked::Answered(Ok(handed)));
         }
+        let mut todo = Todo::default();
         let waiter = state.pool.acquire(key, want, deadline, now).map_err(|error| Error::new(Phase::Wait, error))?;
         let mut asking = Asking { waiter, route, outcome: None };
         state.carry_out(&mut todo, None, Some(&mut asking));

@@ -67,12 +67,6 @@ pub(super) enum Call {
     Start,
 }
 
-impl Todo {
-    pub(super) fn is_empty(&self) -> bool {
-        self.dials.is_empty() && self.wakers.is_empty() && self.closed.is_empty() && self.upkeep.is_none()
-    }
-}
-
 impl State {
     pub(super) fn new(pool: Pool, upkeep: Upkeep, book: Book) -> Self {
         Self {
@@ -146,6 +140,12 @@ impl State {
             waiting.outcome = Some(outcome);
             todo.wakers.extend(waiting.waker.take());
         }
+    }
+
+    /// Whether nothing is to be carried out, and the upkeep wakes soon enough: as after most requests.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let is_known = |due| self.keeper.is_some() && self.wakes_at.is_some_and(|at| at <= due);
+        !self.pool.has_action() && self.due().is_none_or(is_known)
     }
 
     /// When time alone changes something.

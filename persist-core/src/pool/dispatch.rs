@@ -2,13 +2,18 @@
 
 use super::action::{Action, ConnId, PoolError, WaiterId, Want};
 use super::arena::Id;
-use super::entry::{Conn, Hunger, Listed, State, Waiter};
+use super::entry::{Conn, Destination, Hunger, Listed, State, Waiter};
 use super::index::Timer;
 use super::{Placing, Pool};
 use crate::close::CloseReason;
 use crate::time::Instant;
 
 impl Pool {
+    /// Whether nobody waits, here or for room: then nothing follows from a change here.
+    pub(super) fn is_calm(&self, destination: Id) -> bool {
+        self.index.hungriest().is_none() && self.destinations.get(destination).is_some_and(Destination::is_calm)
+    }
+
     /// Brings one destination, and through it the pool, to rest: nothing is idle that a waiter could use, nothing is not dialled that could be.
     pub(super) fn settle(&mut self, destination: Id, now: Instant) {
         self.hand_out(destination, now);
@@ -49,7 +54,12 @@ impl Pool {
     /// The connection to be used next, if any. Closes those that have outlived their use, on the way.
     pub(super) fn find(&mut self, destination: Id, want: Want, now: Instant) -> Option<Id> {
         while let Some(conn) = self.destinations.get(destination)?.ready.newest_idle(want) {
-            match self.conns.get(conn)?.expiry(&self.config).filter(|(at, _)| *at <= now) {
+            let entry = self.conns.get(conn)?;
+            // Its timer is never set for later than that.
+            if entry.timer.is_some_and(|timer| now < timer) {
+                return Some(conn);
+            }
+            match entry.expiry(&self.config).filter(|(at, _)| *at <= now) {
                 None => return Some(conn),
                 Some((_, expiry)) => self.drop_conn(conn, Some(expiry.into()), now),
             }
@@ -86,19 +96,19 @@ impl Pool {
     }
 
     pub(super) fn begin_exchange(&mut self, conn: Id, now: Instant) {
-        let Some(entry) = self.conns.get(conn) else { return };
-        let destination = entry.destination;
         self.unlist(conn);
-        if let Some(entry) = self.conns.get_mut(conn) {
-            entry.in_use += 1;
-            entry.handed += 1;
-            entry.announced_left = entry.announced_left.map(|left| left.saturating_sub(1));
-        }
+        let Some(entry) = self.conns.get_mut(conn) else { return };
+        entry.in_use += 1;
+        entry.handed += 1;
+        entry.announced_left = entry.announced_left.map(|left| left.saturating_sub(1));
+        let may_share = entry.in_use < entry.streams;
         self.exchanges += 1;
-        if let Some(entry) = self.destinations.get_mut(destination) {
+        if let Some(entry) = self.destinations.get_mut(entry.destination) {
             entry.exchanges += 1;
         }
-        self.place(conn, Placing::AsBefore, now);
+        if may_share {
+            self.place(conn, Placing::AsBefore, now);
+        }
     }
 
     /// Takes a waiter off the queue.

@@ -55,6 +55,8 @@ use crate::time::Instant;
 pub struct Pool {
     config: PoolConfig,
     keys: BTreeMap<PoolKey, Id>,
+    /// The destination that was asked for last: mostly it is wanted again.
+    last: Id,
     destinations: Arena<Destination>,
     conns: Arena<Conn>,
     waiters: Arena<Waiter>,
@@ -77,6 +79,7 @@ impl Pool {
         Ok(Self {
             config,
             keys: BTreeMap::new(),
+            last: Id::MAX,
             destinations: Arena::new(),
             conns: Arena::new(),
             waiters: Arena::new(),
@@ -141,7 +144,10 @@ impl Pool {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn take(&mut self, key: &PoolKey, now: Instant) -> Option<(ConnId, bool)> {
-        let destination = *self.keys.get(key)?;
+        if self.destinations.get(self.last).is_none_or(|entry| entry.key != *key) {
+            self.last = *self.keys.get(key)?;
+        }
+        let destination = self.last;
         let entry = self.destinations.get(destination)?;
         if self.closed || entry.waiting > 0 {
             return None;
@@ -153,8 +159,10 @@ impl Pool {
             (ConnId(conn), reused)
         });
         // Those that had outlived their use, and were closed on the way, have made room for others.
-        self.reindex(destination, now);
-        self.dial_for_the_hungry(now);
+        if !self.is_calm(destination) {
+            self.reindex(destination, now);
+            self.dial_for_the_hungry(now);
+        }
         taken
     }
 
@@ -236,8 +244,10 @@ impl Pool {
         }
         let placing = if how == Use::Completed { Placing::AsNewest } else { Placing::AsBefore };
         self.place(conn.0, placing, now);
-        self.yield_to_the_starved(conn.0, now);
-        self.settle(destination, now);
+        if !self.is_calm(destination) {
+            self.yield_to_the_starved(conn.0, now);
+            self.settle(destination, now);
+        }
         self.enforce_idle_limits(destination, now);
     }
 
@@ -318,6 +328,11 @@ impl Pool {
     /// The next thing to be done. Call after every method that takes `&mut self`, until there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Whether [`poll_action`](Self::poll_action) has something.
+    pub fn has_action(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before.
