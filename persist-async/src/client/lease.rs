@@ -18,6 +18,8 @@ pub(crate) struct Lease {
     id: ConnId,
     conn: Arc<ClientConn<Stream>>,
     state: Lent,
+    /// Whether many others were under way when it was lent.
+    pub(super) is_of_many: bool,
     /// The request that it is lent for, once its reply is being read.
     account: Option<Box<Kept>>,
 }
@@ -29,8 +31,8 @@ enum Lent {
 }
 
 impl Lease {
-    pub(super) fn new(shared: &Arc<Shared>, (id, conn, _): Handed) -> Self {
-        Self { shared: shared.clone(), id, conn, state: Lent::Out, account: None }
+    pub(super) fn new(shared: &Arc<Shared>, (id, conn, is_of_many): Handed) -> Self {
+        Self { shared: shared.clone(), id, conn, state: Lent::Out, is_of_many, account: None }
     }
 
     pub(super) fn conn(&self) -> &ClientConn<Stream> {

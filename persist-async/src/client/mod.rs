@@ -23,6 +23,7 @@ use crate::trace::tell;
 
 mod account;
 mod dialing;
+mod gather;
 mod jobs;
 mod lease;
 mod shared;
@@ -271,6 +272,9 @@ impl Client {
                     Err(error) => return Err(error.after(earlier)),
                 },
             };
+            if lease.is_of_many {
+                gather::let_others_read().await;
+            }
             // Row 20 of the promise: a look at the socket before a connection is used again.
             let error = match lease.conn().exchange(outline, &mut body, until, reply).await {
                 Ok(Some(standing)) => {

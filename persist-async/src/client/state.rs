@@ -41,8 +41,11 @@ pub(super) struct Waiting {
     pub(super) outcome: Option<Result<Handed>>,
 }
 
-/// A connection that is a waiter's, and whether it was used before.
+/// A connection that is a waiter's, and whether many are under way.
 pub(super) type Handed = (ConnId, Arc<ClientConn<Stream>>, bool);
+
+/// So many exchanges under way are many: their requests leave in bursts (`gather.rs`).
+const MANY: u64 = 4;
 
 /// Somebody who asks for a connection just now, and may have it at once.
 pub(super) struct Asking<'a> {
@@ -85,9 +88,9 @@ impl State {
 
     /// A connection that is at hand, for one exchange.
     pub(super) fn take(&mut self, key: &PoolKey, now: Instant) -> Option<Handed> {
-        while let Some((id, reused)) = self.pool.take(key, now) {
+        while let Some((id, _)) = self.pool.take(key, now) {
             match self.conns.get(&id) {
-                Some(open) => return Some((id, open.conn.clone(), reused)),
+                Some(open) => return Some((id, open.conn.clone(), self.pool.counts().exchanges >= MANY)),
                 None => self.pool.handle_closed(id, Loss::Expected, now, random()),
             }
         }
@@ -104,9 +107,9 @@ impl State {
                         asked.map(|asking| asking.route).or_else(|| self.routes.get(&key).map(|(route, _)| route));
                     todo.dials.extend(route.map(|route| (conn, route.clone())));
                 }
-                Action::Hand { waiter, conn, reused } => {
+                Action::Hand { waiter, conn, .. } => {
                     if let Some(open) = self.conns.get(&conn) {
-                        let outcome = Ok((conn, open.conn.clone(), reused));
+                        let outcome = Ok((conn, open.conn.clone(), self.pool.counts().exchanges >= MANY));
                         self.answer(waiter, outcome, todo, asking.as_deref_mut());
                     }
                 }

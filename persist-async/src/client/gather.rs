@@ -1,0 +1,20 @@
+//! Requests of many tasks at a time leave in bursts.
+//!
+//! When replies come to many tasks at once, each would read its own and send its next request before the next task reads. Every such request meets a
+//! peer that has just gone to sleep, and waking it costs more than the request. So a task that is one of many lets the others read first: then all send.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Lets the tasks that are ready go first, once. At once for futures that are no task of their own: waking what `block_on` runs costs system calls.
+pub(super) async fn let_others_read() {
+    let mut waits = tokio::task::try_id().is_some();
+    poll_fn(|cx| {
+        if std::mem::take(&mut waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
