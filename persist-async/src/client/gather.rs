@@ -18,3 +18,35 @@ pub(super) async fn let_others_read() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_that_are_ready_go_first_and_once() {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let task = |name: &'static str| {
+            let order = order.clone();
+            tokio::spawn(async move {
+                order.lock().unwrap().push(("reads", name));
+                let_others_read().await;
+                order.lock().unwrap().push(("sends", name));
+            })
+        };
+        for task in [task("a"), task("b"), task("c")] {
+            task.await.unwrap();
+        }
+        let expected = ["reads", "sends"].map(|what| ["a", "b", "c"].map(|name| (what, name)));
+        assert_eq!(*order.lock().unwrap(), expected.concat());
+    }
+
+    #[test]
+    fn what_is_no_task_goes_on_at_once() {
+        assert!(pin!(let_others_read()).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }
+}
