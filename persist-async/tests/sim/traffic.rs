@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use persist_async::persist_core::{Destination, Gate};
 use persist_async::{
-    Client, ClientConfig, ClientConn, Config, Connector, DialTimer, Dialer, Disposition, Error, Exchange, Phase, Reply,
-    Request, Stream, async_trait,
+    Client, ClientConfig, ClientConn, Config, Connector, Detached, DialTimer, Dialer, Disposition, Error, Exchange,
+    Phase, Reply, Request, Stream, async_trait,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -227,42 +228,49 @@ async fn upgrade(world: &World, conn: ClientConn<SimStream>, asker: Asker, dice:
     let plan = world.oracle.asks(asker, Plan::plain);
     let n = plan.n;
     let content = content(n, Way::Up, dice.pick(&[0, 10, 5_000, 60_000]));
-    let echoing = async {
+    let asking = async {
         let request = on_the_wire(&plan).field("Upgrade", "echo").expect("a value");
         let request = request.field("Connection", "upgrade").expect("a value");
-        let reply = match conn.send(request, ()).await {
-            Ok(reply) => reply,
-            Err(error) => return failed(world, &error),
-        };
-        if reply.head.status().as_u16() != 101 {
-            return Outcome::Status(reply.head.status().as_u16());
-        }
-        drop(reply);
-        let Ok(stream) = conn.into_stream() else { return Outcome::BrokeOff };
-        let (mut reading, mut writing) = tokio::io::split(stream);
-        let mut check = Check::new(content.clone());
-        let sending = async { writing.write_all(&content).await.is_ok() && writing.shutdown().await.is_ok() };
-        let receiving = async {
-            let mut buf = [0; 900];
-            loop {
-                match reading.read(&mut buf).await {
-                    Ok(0) => return check.end().is_ok(),
-                    Ok(read) => {
-                        if let Err(what) = check.eat(&buf[..read]) {
-                            world.oracle.broken("content", format_args!("echo {n}: {what}"));
-                        }
-                    }
-                    Err(_) => return false,
-                }
-            }
-        };
-        match tokio::join!(sending, receiving) {
-            (true, true) => Outcome::Reply,
-            _ => Outcome::BrokeOff,
+        match conn.send(request, ()).await {
+            Ok(reply) => Outcome::Status(reply.head.status().as_u16()),
+            Err(error) => failed(world, &error),
         }
     };
-    let outcome = within(world, &plan, echoing).await;
-    world.oracle.ends(n, outcome);
+    let answer = within(world, &plan, asking).await;
+    if answer != Outcome::Status(101) {
+        return world.oracle.ends(n, answer);
+    }
+    let Ok(stream) = conn.into_stream() else { return world.oracle.ends(n, Outcome::BrokeOff) };
+    let echoed = timeout(NEVER, echoes(world, n, content, stream)).await.unwrap_or_else(|_| {
+        // What was taken over has no deadlines of ours: it may wait for ever for a host that has vanished.
+        if !world.net.with(|net| net.links[link].harmed) {
+            world.oracle.broken("hang", format_args!("echo {n} does not end"));
+        }
+        false
+    });
+    world.oracle.ends(n, if echoed { Outcome::Reply } else { Outcome::BrokeOff });
+}
+
+/// Whether what is sent comes back, to its end.
+async fn echoes(world: &World, n: u64, content: Bytes, stream: Detached<SimStream>) -> bool {
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let mut check = Check::new(content.clone());
+    let sending = async { writing.write_all(&content).await.is_ok() && writing.shutdown().await.is_ok() };
+    let receiving = async {
+        let mut buf = [0; 900];
+        loop {
+            match reading.read(&mut buf).await {
+                Ok(0) => return check.end().is_ok(),
+                Ok(read) => {
+                    if let Err(what) = check.eat(&buf[..read]) {
+                        world.oracle.broken("content", format_args!("echo {n}: {what}"));
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+    };
+    tokio::join!(sending, receiving) == (true, true)
 }
 
 async fn side_by_side(world: &World, conn: &ClientConn<SimStream>, asker: Asker, dice: &mut Dice) {
