@@ -421,8 +421,15 @@ impl<S: Transport> ClientConn<S> {
             return begun.reply().await;
         }
         let id = self.own(&exchange)?;
-        let reply =
-            self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id)).patience(patience).await;
+        // Mostly, behind the first of a burst, it is here already.
+        let at_hand = self.take_reply(&mut self.link.lock(), id);
+        let reply = match at_hand {
+            Some(reply) => reply,
+            None => {
+                let wait = self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id));
+                wait.patience(patience).await
+            }
+        };
         if reply.is_ok() {
             exchange.disarm(); // the body holds the exchange from here on
         }
@@ -449,7 +456,7 @@ impl<S: Transport> ClientConn<S> {
             }
             return state.failure(id).or_else(|| state.ended(Phase::Receive)).map(Err);
         };
-        let interim = std::mem::take(&mut entry.interim).into();
+        let interim = if entry.interim.is_empty() { Vec::new() } else { std::mem::take(&mut entry.interim).into() };
         let body = Incoming::open(&self.link, state, id, len);
         *reply = Some(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 });
         Some(Ok(()))
