@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use persist_core::{Conn, Role};
+use persist_core::{Conn, Role, Room};
 
 /// Bytes read at once.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -17,8 +17,8 @@ pub(crate) struct Scratch {
 /// An outbox to begin with holds so much, and is not kept for the next if it has grown beyond the second.
 const OUTPUT_BYTES: (usize, usize) = (8 * 1024, 256 * 1024);
 
-/// Outboxes that are kept.
-const OUTPUTS_MAX: usize = 8;
+/// So much room for machines is kept.
+const ROOMS_MAX: usize = 8;
 
 impl Scratch {
     fn new() -> Box<Self> {
@@ -26,33 +26,31 @@ impl Scratch {
     }
 }
 
-/// Gives the machine a buffer to write into, unless it has one.
+/// Gives the machine a buffer to write into, and places for its exchanges, unless it has them.
 #[inline]
 pub(crate) fn lend<R: Role>(conn: &mut Conn<R>) {
-    let mut output = OUTPUTS.try_with(|kept| kept.borrow_mut().pop()).ok().flatten().unwrap_or_default();
-    if output.capacity() == 0 {
-        output.reserve(OUTPUT_BYTES.0);
-    }
-    conn.lend(&mut output);
-    keep(output);
+    let mut room = ROOMS.try_with(|kept| kept.borrow_mut().pop()).ok().flatten().unwrap_or_default();
+    room.reserve(OUTPUT_BYTES.0);
+    conn.lend(&mut room);
+    keep(room);
 }
 
-/// Takes it back, if all in it was written.
+/// Takes back what of it is empty again.
 #[inline]
 pub(crate) fn reclaim<R: Role>(conn: &mut Conn<R>) {
-    let mut output = Vec::new();
-    conn.reclaim(&mut output);
-    keep(output);
+    let mut room = Room::default();
+    conn.reclaim(&mut room);
+    keep(room);
 }
 
 #[inline]
-fn keep(output: Vec<u8>) {
-    if output.capacity() > 0 && output.capacity() <= OUTPUT_BYTES.1 {
+fn keep(room: Room) {
+    if !room.is_empty() && room.capacity() <= OUTPUT_BYTES.1 {
         // A thread that is ending has no place to keep it.
-        let _ = OUTPUTS.try_with(|kept| {
+        let _ = ROOMS.try_with(|kept| {
             let mut kept = kept.borrow_mut();
-            if kept.len() < OUTPUTS_MAX {
-                kept.push(output);
+            if kept.len() < ROOMS_MAX {
+                kept.push(room);
             }
         });
     }
@@ -60,8 +58,8 @@ fn keep(output: Vec<u8>) {
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
-    /// Outboxes for machines: one is enough unless a handler uses another connection.
-    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// Room for machines: for one is enough unless a handler uses another connection.
+    static ROOMS: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `use_it` with this thread's buffers. A stream that drives another connection from inside gets a fresh set.

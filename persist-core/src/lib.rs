@@ -67,7 +67,7 @@
 //! - Errors are the peer's ([`ProtocolError`]), the caller's ([`SendError`]) or none at all ([`CloseReason`]); a request that did not complete
 //!   comes back once, with its [`Disposition`].
 //! - Nothing is buffered without a limit ([`Limits`]), nothing is waited for without a deadline that can be set ([`Timeouts`]).
-//! - An idle machine holds no buffer and has less than 500 bytes.
+//! - An idle machine holds no buffer and has less than 440 bytes.
 //! - Parsing is strict; the few [`Leniency`] flags cannot change where a message ends.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -134,7 +134,7 @@ pub use bytes;
 pub use client_config::ClientConfig;
 pub use close::{CloseReason, Deadline, Side};
 pub use config::{Config, Gate, Overlap, Pipelining};
-pub use conn::{Client, Conn, Event, ExchangeId, Next, Parts, Role, Server, Slot, Ticket, Transmit, Upload};
+pub use conn::{Client, Conn, Event, ExchangeId, Next, Parts, Role, Room, Server, Slot, Ticket, Transmit, Upload};
 pub use contradiction::Contradiction;
 pub use delivery::{Closed, Delivery};
 pub use destination::{Destination, Scheme};

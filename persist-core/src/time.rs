@@ -1,5 +1,7 @@
 //! The core's own instant: a duration since an epoch that the caller chose.
 
+use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
@@ -14,28 +16,45 @@ use core::time::Duration;
 /// let start = Instant::from_duration(Duration::from_secs(5));
 /// assert_eq!((start + Duration::from_secs(2)) - start, Duration::from_secs(2));
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64); // one more than that, so that an instant or none takes no more room
 
 impl Instant {
     /// The epoch itself.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// The instant that lies `since_epoch` after the epoch; saturates after 584 years.
     #[inline]
     pub const fn from_duration(since_epoch: Duration) -> Self {
-        let seconds = since_epoch.as_secs().saturating_mul(1_000_000_000);
-        Self(seconds.saturating_add(since_epoch.subsec_nanos() as u64))
+        Self(NonZeroU64::MIN.saturating_add(nanos(since_epoch)))
     }
 
     /// How far from the epoch this instant lies.
     pub const fn since_epoch(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// The time from `earlier` to here; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+/// Saturates.
+#[inline]
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&(self.0.get() - 1)).finish()
     }
 }
 
@@ -44,7 +63,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates: a deadline further than 584 years away is never reached anyway.
     fn add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(Self::from_duration(by).0))
+        Self(self.0.saturating_add(nanos(by)))
     }
 }
 

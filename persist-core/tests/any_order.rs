@@ -8,7 +8,7 @@ use common::seen::{Line, Log, Seen};
 use common::wire::{damaged, request, response, stream};
 use persist_core::{
     BodyLen, Client, Config, Conn, Event, ExchangeId, Field, FieldName, FieldValue, Gate, Instant, Limits, Method,
-    Next, Overlap, Role, Server, Side, StatusCode, Ticket,
+    Next, Overlap, Role, Room, Server, Side, StatusCode, Ticket,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ struct Abused<R: Role> {
     now: Instant,
     ids: Vec<ExchangeId>,
     tickets: Vec<R::Ticket>,
-    scratch: Vec<u8>,
+    scratch: Room,
 }
 
 impl<R: Role> Abused<R>
@@ -46,7 +46,7 @@ where
     fn new(config: Config) -> Self {
         let now = Instant::ZERO;
         let conn = Conn::new(config, now);
-        Self { conn, log: Log::default(), now, ids: Vec::new(), tickets: Vec::new(), scratch: Vec::with_capacity(64) }
+        Self { conn, log: Log::default(), now, ids: Vec::new(), tickets: Vec::new(), scratch: Room::with_capacity(64) }
     }
 
     /// Some exchange, begun or not, over or not.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use persist_core::{Conn, Role};
+use persist_core::{Conn, Role, Room};
 
 /// One read from a stream.
 const INPUT_BYTES: usize = 64 * 1024;
@@ -12,7 +12,7 @@ const OUTPUT_BYTES: (usize, usize) = (4 * 1024, 256 * 1024);
 
 thread_local! {
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static ROOM: Cell<Option<Room>> = const { Cell::new(None) };
 }
 
 /// Runs `use_it` with this thread's buffer for one read.
@@ -27,23 +27,21 @@ pub(crate) fn with_input<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     result
 }
 
-/// Gives the machine a buffer to write into, if it needs one.
+/// Gives the machine a buffer to write into, and places for its exchanges, if it needs them.
 pub(crate) fn lend<R: Role>(conn: &mut Conn<R>) {
-    let _ = OUTPUT.try_with(|kept| {
-        let mut output = kept.take();
-        if output.capacity() == 0 {
-            output.reserve(OUTPUT_BYTES.0);
-        }
-        conn.lend(&mut output);
-        kept.set(output);
+    let _ = ROOM.try_with(|kept| {
+        let mut room = kept.take().unwrap_or_default();
+        room.reserve(OUTPUT_BYTES.0);
+        conn.lend(&mut room);
+        kept.set(Some(room));
     });
 }
 
 /// Takes it back, if all in it was written.
 pub(crate) fn reclaim<R: Role>(conn: &mut Conn<R>) {
-    let mut output = Vec::new();
-    conn.reclaim(&mut output);
-    if (1..=OUTPUT_BYTES.1).contains(&output.capacity()) {
-        let _ = OUTPUT.try_with(|kept| kept.set(output));
-    }
+    let _ = ROOM.try_with(|kept| {
+        let mut room = kept.take().unwrap_or_default();
+        conn.reclaim(&mut room);
+        kept.set((room.capacity() <= OUTPUT_BYTES.1).then_some(room));
+    });
 }

@@ -93,7 +93,7 @@ impl Conn<Client> {
     pub(super) fn take_back(&mut self, index: usize) {
         let before: u64 = self.queue.iter().take(index).map(|earlier| earlier.queued - earlier.sent).sum();
         let queued = self.queue.get(index).map_or(0, |exchange| exchange.queued);
-        self.outbox.take_back((self.foreign + before) as usize, queued as usize);
+        self.outbox.take_back((self.foreign() + before) as usize, queued as usize);
         self.queue.remove(index);
         self.turn -= usize::from(index < self.turn);
         self.cursor -= usize::from(index < self.cursor);
@@ -172,7 +172,7 @@ impl Conn<Client> {
     pub(super) fn decline_rest(&mut self, reason: &CloseReason) {
         self.fail_behind(1, reason);
         self.outbox.clear();
-        self.foreign = 0;
+        self.forget_foreign();
         if let Some(front) = self.queue.front_mut()
             && !front.is_sent()
         {

@@ -95,7 +95,7 @@ impl<R: Role> Conn<R> {
             Some(held) => held.head.into_wire(),
             None => self.partial.take(),
         };
-        leftover.append(&mut self.kept);
+        leftover.append(&mut self.take_kept());
         let mut parts = Parts::new(leftover, self.outbox.into_bytes());
         parts.failures = failures;
         parts
@@ -155,7 +155,7 @@ impl<R: Role> Conn<R> {
         tell!(completed = self.completed, reason = self.reason.as_deref().map(tracing::field::display), "closed");
         self.inbound = Inbound::Dropped;
         self.outbox.clear();
-        self.foreign = 0;
+        self.forget_foreign();
         self.held = None;
         self.partial.take();
         self.due.closed = true;
@@ -255,7 +255,10 @@ impl<R: Role> Conn<R> {
     /// No exchange is pending.
     #[inline(always)]
     fn all_gone(&mut self) {
-        self.queue.shrink();
+        // What was lent is taken back soon.
+        if !self.outbox.is_lent() {
+            self.queue.shrink();
+        }
         // What speaks another protocol from here on is not ours to end, however many requests it has carried and whatever we were told before.
         let is_ours = !matches!(self.inbound, Inbound::Switched);
         if self.outbox.is_empty() {

@@ -173,35 +173,30 @@ impl Exchange {
 /// How many exchanges room is made for when a second one joins the first: one burst of a usual depth.
 const BURST: usize = 15;
 
+/// Room for more than that is given back to no thread.
+const KEPT_MAX: usize = 64;
+
 /// The exchanges that are not complete, oldest first.
 ///
-/// They stay where they were put until all of them are gone: the first inline, for most connections have no other, the others behind each other.
-#[derive(Debug)]
+/// They stay where they were put until all of them are gone. The room for them is lent with the outbox's: an idle machine has none.
+#[derive(Debug, Default)]
 pub(crate) struct Queue {
-    first: Exchange,
-    rest: Vec<Exchange>,
-    /// The place of the oldest: 0 is `first`, 1 is the first of `rest`.
+    /// Those that are gone come first.
+    list: Vec<Exchange>,
+    /// The place of the oldest; 0 if there is none.
     front: usize,
-    len: usize,
     next_id: u64,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let first = Exchange::new(ExchangeId(0), Known::Other, Instant::ZERO);
-        Self { first, rest: Vec::new(), front: 0, len: 0, next_id: 0 }
-    }
 }
 
 impl Queue {
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.list.len() - self.front
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.list.is_empty()
     }
 
     /// Adds an exchange and numbers it. Numbers are never given twice, not even after [`pop_back`](Self::pop_back).
@@ -209,105 +204,88 @@ impl Queue {
     pub(crate) fn push(&mut self, method: Known, started: Instant) -> &mut Exchange {
         let exchange = Exchange::new(ExchangeId(self.next_id), method, started);
         self.next_id += 1;
-        self.len += 1;
-        if self.len == 1 {
-            self.first = exchange;
-            return &mut self.first;
-        }
-        if self.rest.len() == self.rest.capacity() {
+        if self.list.len() == self.list.capacity() {
             self.make_room();
         }
-        self.rest.push(exchange);
-        self.rest.last_mut().expect("just pushed")
+        self.list.push(exchange);
+        self.list.last_mut().expect("just pushed")
     }
 
     /// Cuts off the places of those that are gone, if they are at least as many as the others, so that steady pipelining neither grows nor moves much.
     #[cold]
     fn make_room(&mut self) {
-        let gone = self.front.saturating_sub(1);
-        if gone >= self.len.max(1) {
-            self.rest.drain(..gone);
-            self.front = 1;
+        if self.front >= self.len().max(1) {
+            self.list.drain(..self.front);
+            self.front = 0;
+        } else if self.list.is_empty() {
+            self.list.reserve_exact(1); // most connections have one at a time
         } else {
-            self.rest.reserve(BURST);
+            self.list.reserve(BURST);
         }
     }
 
     #[inline]
     pub(crate) fn drop_front(&mut self) {
         self.front += 1;
-        self.len -= 1;
-        if self.len == 0 {
+        self.begin_anew();
+    }
+
+    /// All places are free again once all exchanges are gone.
+    #[inline]
+    fn begin_anew(&mut self) {
+        if self.front == self.list.len() {
             self.front = 0;
-            self.rest.clear();
+            self.list.clear();
         }
     }
 
     pub(crate) fn pop_back(&mut self) -> Option<Exchange> {
-        let last = *self.back()?;
-        self.len -= 1;
-        self.rest.pop();
-        if self.len == 0 {
-            self.front = 0;
-            self.rest.clear();
-        }
+        let last = self.list.pop()?;
+        self.begin_anew();
         Some(last)
     }
 
     pub(crate) fn remove(&mut self, index: usize) {
-        if index == 0 && self.len > 0 {
+        if index == 0 && !self.is_empty() {
             self.drop_front();
-        } else if index < self.len {
-            self.rest.remove(self.front + index - 1);
-            self.len -= 1;
+        } else if index < self.len() {
+            self.list.remove(self.front + index);
         }
     }
 
     #[inline]
     pub(crate) fn front(&self) -> Option<&Exchange> {
-        self.get(0)
+        self.list.get(self.front)
     }
 
     #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut Exchange> {
-        self.get_mut(0)
+        self.list.get_mut(self.front)
     }
 
     #[inline]
     pub(crate) fn back(&self) -> Option<&Exchange> {
-        if self.len == 0 { None } else { Some(self.rest.last().unwrap_or(&self.first)) }
+        self.list.last()
     }
 
     #[inline]
     pub(crate) fn back_mut(&mut self) -> Option<&mut Exchange> {
-        if self.len == 0 { None } else { Some(self.rest.last_mut().unwrap_or(&mut self.first)) }
+        self.list.last_mut()
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&Exchange> {
-        if index >= self.len {
-            return None;
-        }
-        match self.front + index {
-            0 => Some(&self.first),
-            place => self.rest.get(place - 1),
-        }
+        self.list.get(self.front + index)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Exchange> {
-        if index >= self.len {
-            return None;
-        }
-        match self.front + index {
-            0 => Some(&mut self.first),
-            place => self.rest.get_mut(place - 1),
-        }
+        self.list.get_mut(self.front + index)
     }
 
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Exchange> {
-        let first = if self.front == 0 && self.len > 0 { core::slice::from_ref(&self.first) } else { &[] };
-        first.iter().chain(&self.rest[self.front.saturating_sub(1).min(self.rest.len())..])
+        self.list[self.front..].iter()
     }
 
     /// Where an exchange stands. Ids grow along the queue with few gaps, so the guess is right or just past it.
@@ -335,15 +313,34 @@ impl Queue {
     /// Gives back the memory of a burst that is over.
     #[inline]
     pub(crate) fn shrink(&mut self) {
-        if self.rest.capacity() > 0 {
+        if self.list.capacity() > 1 {
             self.free();
         }
     }
 
     #[inline(never)]
     fn free(&mut self) {
-        if self.rest.is_empty() {
-            self.rest = Vec::new();
+        if self.is_empty() {
+            self.list = Vec::new();
+        }
+    }
+
+    /// Takes over the caller's room, if it has none of its own.
+    #[inline]
+    pub(crate) fn lend(&mut self, room: &mut Vec<Exchange>) {
+        if self.list.capacity() == 0 {
+            core::mem::swap(&mut self.list, room);
+        }
+    }
+
+    /// Gives the room back, if there is nobody in it.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, room: &mut Vec<Exchange>) {
+        if self.list.is_empty() && self.list.capacity() > 0 {
+            let list = core::mem::take(&mut self.list);
+            if list.capacity() <= KEPT_MAX {
+                *room = list;
+            }
         }
     }
 }
@@ -394,7 +391,7 @@ mod tests {
             assert_eq!(queue.front().map(|exchange| exchange.id.0), model.first().copied());
             assert_eq!(queue.back_mut().map(|exchange| exchange.id.0), model.last().copied());
             assert_eq!(queue.get_mut(at).map(|exchange| exchange.id.0), model.get(at).copied());
-            assert!(queue.rest.capacity() <= 4 * 20, "{} places for {}", queue.rest.capacity(), model.len());
+            assert!(queue.list.capacity() <= 4 * 20, "{} places for {}", queue.list.capacity(), model.len());
         }
     }
 }

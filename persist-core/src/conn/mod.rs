@@ -66,7 +66,7 @@ mod trace;
 mod transmit;
 
 pub use event::{Event, ExchangeId, Next, Parts, Slot, Ticket, Upload};
-pub use transmit::Transmit;
+pub use transmit::{Room, Transmit};
 
 use exchange::Queue;
 use half::Phase;
@@ -167,6 +167,17 @@ struct Times {
     closing: Instant,
 }
 
+/// What few machines have.
+#[derive(Debug, Default)]
+struct Uncommon {
+    /// Input that was read and cannot be used yet.
+    kept: Vec<u8>,
+    /// Bytes at the front of the outbox that belong to no exchange here.
+    foreign: u64,
+    /// Bytes dropped after our side was shut down.
+    lingered: u64,
+}
+
 /// The machine of one HTTP/1.1 connection.
 pub struct Conn<R: Role> {
     config: Arc<Config>,
@@ -175,12 +186,10 @@ pub struct Conn<R: Role> {
     partial: Partial,
     /// Server: a request that was read before its turn.
     held: Option<Box<RequestStart>>,
-    kept: Vec<u8>,
     /// Bytes of input that were consumed.
     consumed: u64,
     outbox: Outbox,
-    /// Bytes at the front of the outbox that belong to no exchange here.
-    foreign: u64,
+    uncommon: Option<Box<Uncommon>>,
     queue: Queue,
     /// Index of the first exchange whose message to the peer is not over: only that one may write to the outbox.
     turn: usize,
@@ -191,8 +200,6 @@ pub struct Conn<R: Role> {
     /// Server: responses that were given before their turn.
     parked: Parked,
     completed: u64,
-    /// Bytes dropped after our side was shut down.
-    lingered: u64,
     phase: Phase,
     /// The peer closed its side: there will be no more input.
     eof: bool,
@@ -220,17 +227,15 @@ impl<R: Role> Conn<R> {
             inbound: Inbound::Between,
             partial: Partial::default(),
             held: None,
-            kept: Vec::new(),
             consumed: 0,
             outbox: Outbox::default(),
-            foreign: 0,
+            uncommon: None,
             queue: Queue::default(),
             turn: 0,
             cursor: 0,
             reserved: 0,
             parked: Parked::default(),
             completed: 0,
-            lingered: 0,
             phase: Phase::Open,
             eof: false,
             write_failed: false,
@@ -248,8 +253,8 @@ impl<R: Role> Conn<R> {
     /// A machine that goes on where something else stopped: `parts.leftover` is [kept](Self::take_kept), `parts.unsent` is sent first.
     pub fn from_parts(config: impl Into<Arc<Config>>, parts: Parts, now: Instant) -> Self {
         let mut conn = Self::new(config, now);
-        conn.kept = parts.leftover;
-        conn.foreign = parts.unsent.len() as u64;
+        let foreign = parts.unsent.len() as u64;
+        conn.uncommon = Some(Box::new(Uncommon { kept: parts.leftover, foreign, lingered: 0 }));
         conn.outbox = Outbox::from(parts.unsent);
         conn
     }
@@ -328,6 +333,16 @@ impl<R: Role> Conn<R> {
     /// The configuration.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    fn foreign(&self) -> u64 {
+        self.uncommon.as_ref().map_or(0, |uncommon| uncommon.foreign)
+    }
+
+    fn forget_foreign(&mut self) {
+        if let Some(uncommon) = &mut self.uncommon {
+            uncommon.foreign = 0;
+        }
     }
 
     fn is_last_sent(&self) -> bool {

@@ -183,6 +183,11 @@ impl Outbox {
         }
     }
 
+    #[inline]
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
     /// Takes over the caller's empty buffer, if it has none of its own in use.
     pub(crate) fn lend(&mut self, scratch: &mut Vec<u8>) {
         if self.buffer.is_empty() && scratch.capacity() > self.buffer.capacity() {

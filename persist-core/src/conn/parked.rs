@@ -12,24 +12,26 @@ use crate::limits::Limits;
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
     waiting: Option<Box<Waiting>>,
-    bytes: usize,
 }
 
 /// Boxed for the sake of those connections that never have any.
 #[derive(Debug, Default)]
-struct Waiting(BTreeMap<ExchangeId, Vec<u8>>);
+struct Waiting {
+    of: BTreeMap<ExchangeId, Vec<u8>>,
+    bytes: usize,
+}
 
 impl Parked {
     /// How many bytes there are, of all exchanges together.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
     /// Whether more may be parked.
     pub(crate) fn room(&self, limits: &Limits) -> Result<(), SendError> {
         let limit = u64::from(limits.parked_bytes_max);
-        if self.bytes as u64 >= limit { Err(SendError::ParkedFull { limit }) } else { Ok(()) }
+        if self.bytes() as u64 >= limit { Err(SendError::ParkedFull { limit }) } else { Ok(()) }
     }
 
     /// The buffer of this exchange to append to, if more may be parked. Say what was appended with [`grew`](Self::grew), or, if nothing was,
@@ -40,18 +42,20 @@ impl Parked {
     }
 
     fn entry(&mut self, id: ExchangeId) -> &mut Vec<u8> {
-        self.waiting.get_or_insert_default().0.entry(id).or_default()
+        self.waiting.get_or_insert_default().of.entry(id).or_default()
     }
 
     #[inline]
     pub(crate) fn grew(&mut self, added: usize) {
-        self.bytes += added;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.bytes += added;
+        }
     }
 
     /// Nothing was appended to the buffer of this exchange after all.
     #[cold]
     pub(crate) fn tidy(&mut self, id: ExchangeId) {
-        let waiting = self.waiting.as_ref().and_then(|waiting| waiting.0.get(&id));
+        let waiting = self.waiting.as_ref().and_then(|waiting| waiting.of.get(&id));
         if waiting.is_some_and(Vec::is_empty) {
             self.take(id);
         }
@@ -65,7 +69,7 @@ impl Parked {
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let added = super::outbox::append(self.entry(id), put);
-        self.bytes += *added.as_ref().unwrap_or(&0);
+        self.grew(*added.as_ref().unwrap_or(&0));
         self.tidy(id);
         added.map(|_| ())
     }
@@ -78,11 +82,11 @@ impl Parked {
 
     fn take_waiting(&mut self, id: ExchangeId) -> Vec<u8> {
         let Some(waiting) = &mut self.waiting else { return Vec::new() };
-        let bytes = waiting.0.remove(&id).unwrap_or_default();
-        if waiting.0.is_empty() {
+        let bytes = waiting.of.remove(&id).unwrap_or_default();
+        waiting.bytes -= bytes.len();
+        if waiting.of.is_empty() {
             self.waiting = None;
         }
-        self.bytes -= bytes.len();
         bytes
     }
 }

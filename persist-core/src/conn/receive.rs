@@ -342,8 +342,9 @@ impl<R: Role> Conn<R> {
         *input = &[];
         self.consumed += n;
         if self.phase == Phase::Lingering {
-            self.lingered += n;
-            if self.lingered > self.config.limits.drain_bytes_max {
+            let lingered = &mut self.uncommon.get_or_insert_default().lingered;
+            *lingered += n;
+            if *lingered > self.config.limits.drain_bytes_max {
                 self.closed();
             }
         }
@@ -428,10 +429,14 @@ impl<R: Role> Conn<R> {
     /// # Errors
     /// How many bytes did not fit into [`Limits::kept_bytes_max`](crate::Limits::kept_bytes_max); nothing was taken.
     pub fn keep(&mut self, rest: &[u8]) -> Result<(), usize> {
-        let total = self.kept.len() + rest.len();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let kept = &mut self.uncommon.get_or_insert_default().kept;
+        let total = kept.len() + rest.len();
         match total.checked_sub(self.config.limits.kept_bytes_max as usize) {
             None | Some(0) => {
-                self.kept.extend_from_slice(rest);
+                kept.extend_from_slice(rest);
                 Ok(())
             }
             Some(excess) => Err(excess),
@@ -440,7 +445,7 @@ impl<R: Role> Conn<R> {
 
     /// What [`keep`](Self::keep) took, or [`from_parts`](Self::from_parts) brought. Feed it to `next` before new input.
     pub fn take_kept(&mut self) -> alloc::vec::Vec<u8> {
-        core::mem::take(&mut self.kept)
+        self.uncommon.as_mut().map(|uncommon| core::mem::take(&mut uncommon.kept)).unwrap_or_default()
     }
 
     /// Notes that `exchange` ended without completing.

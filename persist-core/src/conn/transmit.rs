@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Buf;
 
+use super::exchange::Exchange;
 use super::{Conn, ExchangeId, Role};
 use crate::close::CloseReason;
 use crate::time::Instant;
@@ -14,6 +15,37 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct Transmit<'c, R: Role> {
     conn: &'c mut Conn<R>,
+}
+
+/// Room for what a machine has while something is under way: [lent](Conn::lend) to whichever machine is being driven, so that idle ones hold none.
+#[derive(Debug, Default)]
+pub struct Room {
+    output: Vec<u8>,
+    exchanges: Vec<Exchange>,
+}
+
+impl Room {
+    /// Room for so many bytes of output.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { output: Vec::with_capacity(bytes), exchanges: Vec::new() }
+    }
+
+    /// For how many bytes of output there is room; 0 while that is lent.
+    pub fn capacity(&self) -> usize {
+        self.output.capacity()
+    }
+
+    /// Whether there is none: all of it is lent.
+    pub fn is_empty(&self) -> bool {
+        self.output.capacity() == 0 && self.exchanges.capacity() == 0
+    }
+
+    /// Makes it fit for so many bytes, if the room for output is lent or was never made.
+    pub fn reserve(&mut self, bytes: usize) {
+        if self.output.capacity() == 0 {
+            self.output.reserve(bytes);
+        }
+    }
 }
 
 impl<R: Role> Transmit<'_, R> {
@@ -65,24 +97,26 @@ impl<R: Role> Conn<R> {
         self.outbox.len()
     }
 
-    /// Gives the machine an empty buffer to write into, so that it allocates none. Get it back with [`reclaim`](Self::reclaim) before waiting.
+    /// Gives the machine room to work in, so that it allocates none. Get it back with [`reclaim`](Self::reclaim) before waiting.
     ///
     /// ```
-    /// # use persist_core::{Conn, Config, Instant, Server};
+    /// # use persist_core::{Conn, Config, Instant, Room, Server};
     /// # let mut conn = Conn::<Server>::new(Config::server(), Instant::ZERO);
-    /// let mut scratch = Vec::with_capacity(4096);     // one per thread
-    /// conn.lend(&mut scratch);
+    /// let mut room = Room::with_capacity(4096);     // one per thread
+    /// conn.lend(&mut room);
     /// // ... next, send_response, transmit ...
-    /// conn.reclaim(&mut scratch);
-    /// assert_eq!(scratch.capacity(), 4096);
+    /// conn.reclaim(&mut room);
+    /// assert_eq!(room.capacity(), 4096);
     /// ```
-    pub fn lend(&mut self, scratch: &mut Vec<u8>) {
-        self.outbox.lend(scratch);
+    pub fn lend(&mut self, room: &mut Room) {
+        self.outbox.lend(&mut room.output);
+        self.queue.lend(&mut room.exchanges);
     }
 
-    /// Takes a lent buffer back, if it is empty again. A machine that was lent none frees its own when it is idle.
-    pub fn reclaim(&mut self, scratch: &mut Vec<u8>) {
-        self.outbox.reclaim(scratch);
+    /// Takes back what of the room is empty again. A machine that was lent none frees its own when it is idle.
+    pub fn reclaim(&mut self, room: &mut Room) {
+        self.outbox.reclaim(&mut room.output);
+        self.queue.reclaim(&mut room.exchanges);
     }
 
     fn sent(&mut self, n: usize) {
@@ -92,9 +126,11 @@ impl<R: Role> Conn<R> {
         self.times.wrote = self.times.now;
         self.outbox.advance(n);
         let mut n = n as u64;
-        let foreign = n.min(self.foreign);
-        self.foreign -= foreign;
-        n -= foreign;
+        if let Some(uncommon) = &mut self.uncommon {
+            let foreign = n.min(uncommon.foreign);
+            uncommon.foreign -= foreign;
+            n -= foreign;
+        }
         while n > 0 {
             let Some(exchange) = self.queue.get_mut(self.cursor) else { break };
             let step = n.min(exchange.queued - exchange.sent);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{
-    BodyLen, Client, Config, Conn, Event, FieldLines, FieldValue, Fields, Instant, Method, Next, Request, Role, Server,
-    Stamp, StatusCode,
+    BodyLen, Client, Config, Conn, Event, FieldLines, FieldValue, Fields, Instant, Method, Next, Request, Role, Room,
+    Server, Stamp, StatusCode,
 };
 
 const CONTENT: &[u8; 13] = b"Hello, World!";
@@ -87,13 +87,13 @@ impl Scenario {
 struct Driven<R: Role> {
     conn: Conn<R>,
     now: Instant,
-    scratch: Vec<u8>,
+    scratch: Room,
     out: u64,
 }
 
 impl<R: Role> Driven<R> {
     fn new(conn: Conn<R>) -> Self {
-        Self { conn, now: Instant::ZERO, scratch: Vec::with_capacity(16 << 10), out: 0 }
+        Self { conn, now: Instant::ZERO, scratch: Room::with_capacity(16 << 10), out: 0 }
     }
 
     /// What a driver does before it waits: write all there is, take its buffer back, ask for the deadline.

@@ -1,4 +1,4 @@
-//! An idle connection holds no buffer: what its machine has on the heap and in itself stays within 500 bytes.
+//! An idle connection holds no buffer: what its machine has on the heap and in itself stays within 440 bytes.
 
 use std::alloc::System;
 use std::mem::size_of;
@@ -13,7 +13,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The core's share of an idle connection, in bytes.
-const IDLE_MAX: usize = 500;
+const IDLE_MAX: usize = 440;
 const NOW: Instant = Instant::ZERO;
 
 fn small_request() -> Vec<u8> {
