@@ -1,7 +1,7 @@
 //! What can be said about a stream's socket, for the kinds of streams that have one.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use tokio::net::TcpStream;
 
@@ -21,4 +21,31 @@ pub(crate) fn local<S: 'static>(stream: &S) -> Option<SocketAddr> {
 pub(crate) fn tcp<S: 'static>(stream: &S) -> Option<&TcpStream> {
     let stream: &dyn Any = stream;
     stream.downcast_ref().map_or_else(|| stream.downcast_ref(), Stream::tcp_below)
+}
+
+/// An address or none, in half the room: each connection has its peer's.
+pub(crate) enum Short {
+    None,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<Option<SocketAddr>> for Short {
+    fn from(address: Option<SocketAddr>) -> Self {
+        match address {
+            None => Self::None,
+            Some(SocketAddr::V4(address)) => Self::V4(address),
+            Some(SocketAddr::V6(address)) => Self::V6(Box::new(address)),
+        }
+    }
+}
+
+impl Short {
+    pub(crate) fn get(&self) -> Option<SocketAddr> {
+        match self {
+            Self::None => None,
+            Self::V4(address) => Some((*address).into()),
+            Self::V6(address) => Some((**address).into()),
+        }
+    }
 }

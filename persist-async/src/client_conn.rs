@@ -334,7 +334,7 @@ impl<S: Transport> ClientConn<S> {
         }
         self.link.mutate(|state| {
             let now = state.now();
-            state.delivery.get_or_insert(Delivery::Unknown);
+            state.delivery.get_or_insert_with(|| Box::new(Delivery::Unknown));
             state.conn.close(now);
         });
         let shut = |state: &mut State<Client, S>, _| {
@@ -360,7 +360,7 @@ impl<S: Transport> ClientConn<S> {
         };
         let state = self.link.lock();
         if reason.is_graceful() {
-            return Ok(Closed::new(reason, state.delivery.unwrap_or(Delivery::Unknown)));
+            return Ok(Closed::new(reason, state.delivery.as_deref().copied().unwrap_or(Delivery::Unknown)));
         }
         Err(error::ended(Phase::Close, Some(reason), state.io_error.clone()))
     }
@@ -494,7 +494,7 @@ impl<S: Transport> Drop for Reservation<S> {
 
 impl<S> fmt::Debug for ClientConn<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConn").field("id", &self.link.id).field("peer", &self.link.peer).finish_non_exhaustive()
+        f.debug_struct("ClientConn").field("id", &self.link.id).field("peer", &self.link.peer()).finish_non_exhaustive()
     }
 }
 

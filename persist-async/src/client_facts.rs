@@ -174,7 +174,7 @@ impl<S: Transport> ClientConn<S> {
 
     /// The peer's address, if the stream is a [`TcpStream`](tokio::net::TcpStream) or a [`Stream`](crate::Stream) over TCP.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.link.peer
+        self.link.peer()
     }
 
     /// Our own address, under the same condition, while the stream is open.

@@ -215,13 +215,12 @@ impl<R: Part, S: Transport> State<R, S> {
 
     /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
     pub(crate) fn feed_inbox(&mut self, direct: &mut Option<Direct<'_, '_>>) -> Appetite {
-        let inbox = mem::take(&mut self.inbox);
-        let mut input = &inbox[self.inbox_at..];
+        let mut inbox = mem::take(&mut self.inbox);
+        let mut input = inbox.rest();
         let appetite = self.feed(&mut input, direct);
-        if input.is_empty() || self.stream.is_none() {
-            self.inbox_at = 0; // and the buffer is freed
-        } else {
-            self.inbox_at = inbox.len() - input.len();
+        let left = input.len();
+        if left > 0 && self.stream.is_some() {
+            inbox.keep_last(left);
             self.inbox = inbox;
         }
         if self.inbox.is_empty() { appetite } else { Appetite::Sated }

@@ -173,9 +173,7 @@ pub(crate) fn detach<R: Part, S: Transport>(link: &Link<R, S>) -> Result<Hijacke
         let config = state.conn.config().clone();
         let parts = std::mem::replace(&mut state.conn, Conn::new(config, now)).into_parts();
         let mut leftover = parts.leftover;
-        leftover.extend_from_slice(&state.inbox[state.inbox_at..]);
-        state.inbox = Vec::new();
-        state.inbox_at = 0;
+        leftover.extend_from_slice(std::mem::take(&mut state.inbox).rest());
         state.timer = None;
         state.armed = None;
         for (id, failure) in &parts.failures {

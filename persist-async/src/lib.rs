@@ -93,6 +93,7 @@ mod hijack;
 pub mod http;
 #[cfg(feature = "http2")]
 pub mod http2;
+mod inbox;
 mod incoming;
 mod link;
 mod look;

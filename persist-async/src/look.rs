@@ -20,14 +20,14 @@ impl<S: Transport> Link<Client, S> {
     pub(crate) fn is_stale(&self) -> bool {
         let mut state = self.lock();
         state.tick();
-        state.look_before_reuse(&mut Context::from_waker(&self.waker));
+        state.look_before_reuse(&mut Context::from_waker(self.waiters.waker()));
         state.conn.pending() == 0 && (state.stream.is_none() || state.conn.is_closing())
     }
 
     /// Whether an idle connection may carry another exchange: nothing has come that answers no request, not even an end of file. If it may
     /// not, it is ended. One system call, or one step through a TLS session; never waits.
     pub(crate) fn look(&self) -> bool {
-        self.lock().is_usable(&self.waker)
+        self.lock().is_usable(self.waiters.waker())
     }
 }
 
@@ -81,7 +81,7 @@ impl<S: Transport> State<Client, S> {
                 Glance::Eof.verdict()
             }
             Some(Ok(n)) => {
-                self.inbox.extend_from_slice(&buf[..n]);
+                self.inbox.push(&buf[..n]);
                 Glance::Bytes(&buf[..n]).verdict()
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Glance::Nothing.verdict(),

@@ -103,7 +103,7 @@ impl<S: Transport> ClientConn<S> {
         self.link.mutate(|state| {
             let now = state.now();
             state.conn.close(now);
-            state.write_through(&mut Context::from_waker(&self.link.waker));
+            state.write_through(&mut Context::from_waker(self.link.waiters.waker()));
         });
     }
 }

@@ -304,7 +304,7 @@ impl<S: Transport> Outlet for Link<Server, S> {
                     drop(state);
                 }
                 if !attended {
-                    self.wakers.kick();
+                    self.kick();
                 }
                 return Poll::Ready(result);
             }
@@ -314,7 +314,7 @@ impl<S: Transport> Outlet for Link<Server, S> {
         });
         if poll.is_ready() {
             // Whoever drives may wait for the next request, and knows nothing of an answer.
-            self.wakers.kick();
+            self.kick();
         }
         poll
     }

@@ -229,7 +229,7 @@ impl<S: Transport> ServerConn<S> {
 
     /// Where the peer is, if the stream is a [`TcpStream`](tokio::net::TcpStream) or a [`Stream`](crate::Stream) over TCP.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.link.peer
+        self.link.peer()
     }
 
     /// Where this end is, under the same condition, while the stream is open.
@@ -245,13 +245,14 @@ impl<S: Transport> ServerConn<S> {
     /// # Errors
     /// If it did not end gracefully.
     pub async fn close(&self) -> Result<Closed> {
-        self.link.lock().delivery.get_or_insert(Delivery::Unknown);
+        self.link.lock().delivery.get_or_insert_with(|| Box::new(Delivery::Unknown));
         self.listener_gone();
         self.link
             .wait(Interest::Connection, |state, _| match &state.closed {
-                Some(reason) if reason.is_graceful() => {
-                    Some(Ok(Closed::new((**reason).clone(), state.delivery.unwrap_or(Delivery::Unknown))))
-                }
+                Some(reason) if reason.is_graceful() => Some(Ok(Closed::new(
+                    (**reason).clone(),
+                    state.delivery.as_deref().copied().unwrap_or(Delivery::Unknown),
+                ))),
                 _ => state.ended(Phase::Close).map(Err),
             })
             .await
@@ -298,7 +299,7 @@ pub(crate) fn received<S: Transport>(
 ) -> Received {
     let span = link.span.exchange(id.number(), head.method().as_str());
     let responder = Responder::new(link.clone(), ticket, span);
-    Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer }
+    Received { head, body, responder, connection: link.id, reused: id.number() > 0, peer: link.peer() }
 }
 
 impl<S: Transport> Link<Server, S> {
@@ -340,6 +341,6 @@ impl<S: Transport> Link<Server, S> {
 
 impl<S> fmt::Debug for ServerConn<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerConn").field("id", &self.link.id).field("peer", &self.link.peer).finish_non_exhaustive()
+        f.debug_struct("ServerConn").field("id", &self.link.id).field("peer", &self.link.peer()).finish_non_exhaustive()
     }
 }

@@ -69,10 +69,10 @@ where
             if let Some(result) = (this.attempt)(&mut state, None) {
                 return Poll::Ready(result);
             }
-            let place = this.link.wakers.wait_behind_driver(&mut this.slot, cx.waker());
+            let place = this.link.waiters.list().wait_behind_driver(&mut this.slot, cx.waker());
             state.note(this.interest, place);
             drop(state);
-            this.link.wakers.kick();
+            this.link.kick();
             return Poll::Pending;
         }
         let (attempt, flush) = (&mut this.attempt, this.flush);

@@ -40,7 +40,8 @@ pub(crate) enum Wakes {
     #[default]
     Nobody,
     One(Slot),
-    Some(Vec<Slot>),
+    #[expect(clippy::box_collection, reason = "rare, and each connection has the place")]
+    Some(Box<Vec<Slot>>),
     Everybody,
 }
 
@@ -126,7 +127,7 @@ impl<R: Role, S> State<R, S> {
         self.after = true;
         match &mut self.wakes {
             Wakes::Nobody => self.wakes = Wakes::One(slot),
-            Wakes::One(first) if *first != slot => self.wakes = Wakes::Some(vec![*first, slot]),
+            Wakes::One(first) if *first != slot => self.wakes = Wakes::Some(Box::new(vec![*first, slot])),
             Wakes::Some(slots) if !slots.contains(&slot) => slots.push(slot),
             _ => {}
         }

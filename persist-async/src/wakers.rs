@@ -4,7 +4,7 @@
 //! futures that wait, the *driver*, which drives the connection for all and wakes those whose turn or bytes came. A driver that goes away
 //! with news undelivered passes them on, so that dropping any future at any point leaves the others going.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,37 @@ pub(crate) enum Hold {
     Loose,
 }
 
+/// The list of those who wait, made when the first of them comes: a server's connection that has a task and nothing to do has none.
+#[derive(Default)]
+pub(crate) struct Waiters(OnceLock<(Arc<Wakers>, Waker)>);
+
+impl Waiters {
+    #[inline]
+    fn both(&self) -> &(Arc<Wakers>, Waker) {
+        self.0.get_or_init(|| {
+            let wakers = Arc::new(Wakers::default());
+            (wakers.clone(), Waker::from(wakers))
+        })
+    }
+
+    #[inline]
+    pub(crate) fn list(&self) -> &Wakers {
+        &self.both().0
+    }
+
+    /// Stands for the connection towards the socket and the timer: wakes whoever drives.
+    #[inline]
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.both().1
+    }
+
+    /// The list, if anybody ever waited.
+    #[inline]
+    pub(crate) fn known(&self) -> Option<&Wakers> {
+        self.0.get().map(|both| &*both.0)
+    }
+}
+
 /// The futures that wait on one connection. Its lock is a leaf: nothing is called while it is held.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
@@ -33,8 +64,6 @@ pub(crate) struct Wakers {
 #[derive(Debug, Default)]
 struct List {
     places: Vec<Place>,
-    /// A task that drives and does nothing else, if the connection has one: a server's.
-    attendant: Option<Waker>,
     driver: Option<(Slot, Hold)>,
 }
 
@@ -49,18 +78,6 @@ enum Place {
 impl Wakers {
     fn list(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From here on `task` drives, and is about to.
-    pub(crate) fn attend(&self, task: Waker) {
-        self.list().attendant = Some(task);
-        self.due.store(false, Ordering::SeqCst);
-    }
-
-    /// The task is gone: whoever waits is its heir.
-    pub(crate) fn desert(&self) {
-        self.list().attendant = None;
-        self.kick();
     }
 
     /// A drive begins: what was due is being done. Whether anything was.
@@ -111,13 +128,8 @@ impl Wakers {
     /// Makes somebody drive, soon.
     pub(crate) fn kick(&self) {
         let mut list = self.list();
-        let waker = match &list.attendant {
-            Some(task) => Some(task.clone()),
-            None => {
-                self.due.store(true, Ordering::SeqCst);
-                list.take_driver()
-            }
-        };
+        self.due.store(true, Ordering::SeqCst);
+        let waker = list.take_driver();
         drop(list);
         if let Some(waker) = waker {
             waker.wake();

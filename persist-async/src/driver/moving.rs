@@ -145,8 +145,7 @@ impl<R: Part, S: Transport> State<R, S> {
                     let mut input = &scratch.input[..n];
                     let fed = feed(self, &mut input);
                     if !input.is_empty() && self.stream.is_some() {
-                        self.inbox = input.to_vec();
-                        self.inbox_at = 0;
+                        self.inbox = input.to_vec().into();
                     }
                     Some(fed)
                 }

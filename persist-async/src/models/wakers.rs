@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use shuttle::future::{block_on, spawn};
 
@@ -96,37 +96,6 @@ fn news_reach_everybody_however_the_driver_comes_and_goes() {
             for waits in waiting {
                 waits.await.expect("no panic");
             }
-        });
-    });
-}
-
-#[test]
-fn a_task_that_deserts_leaves_the_driving_to_whoever_waits() {
-    check(|| {
-        block_on(async {
-            let shared = Arc::new(Shared::default());
-            struct Idle;
-            impl Wake for Idle {
-                fn wake(self: Arc<Self>) {}
-            }
-            shared.wakers.attend(Waker::from(Arc::new(Idle)));
-            let waits = spawn({
-                let shared = shared.clone();
-                async move {
-                    let mut slot = None;
-                    poll_fn(|cx| shared.poll(0, &mut slot, cx)).await;
-                }
-            });
-            let socket = spawn({
-                let shared = shared.clone();
-                async move {
-                    shared.state.lock().expect("no panic").inbox.push(0);
-                    Waker::from(shared.wakers.clone()).wake();
-                }
-            });
-            shared.wakers.desert();
-            socket.await.expect("no panic");
-            waits.await.expect("no panic");
         });
     });
 }

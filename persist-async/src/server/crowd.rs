@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use persist_core::stats::{ConnStats, ServerStats, Traffic};
 use persist_core::{Peer, Server};
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Served;
@@ -23,6 +23,8 @@ pub(super) type Deadline = Option<Instant>;
 pub(super) struct Crowd {
     list: Mutex<List>,
     pub(super) deadline: watch::Sender<Deadline>,
+    /// One for each connection that may be open; none until the server serves.
+    pub(super) places: Semaphore,
     /// The last connection ended.
     empty: Notify,
 }
@@ -81,24 +83,62 @@ impl Ends for crate::http2::Door {
 
 /// One connection's place in the crowd.
 pub(super) struct Member {
-    crowd: Arc<Crowd>,
+    /// None once its task answers for it.
+    crowd: Option<Arc<Crowd>>,
     id: Option<u64>,
     peer: Option<Peer>,
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Crowd {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { list: Mutex::default(), deadline: watch::Sender::new(None), empty: Notify::new() })
+        Arc::new(Self {
+            list: Mutex::default(),
+            deadline: watch::Sender::new(None),
+            places: Semaphore::new(0),
+            empty: Notify::new(),
+        })
     }
 
-    /// A connection was accepted.
-    pub(super) fn join(self: &Arc<Self>, place: Option<OwnedSemaphorePermit>) -> Member {
+    /// A connection was accepted. Its place is given back when it leaves.
+    pub(super) fn join(self: &Arc<Self>, place: Option<SemaphorePermit<'_>>) -> Member {
+        if let Some(place) = place {
+            place.forget();
+        }
         let mut list = self.list();
         list.open += 1;
         list.served.connections += 1;
         drop(list);
-        Member { crowd: self.clone(), id: None, peer: None, _place: place }
+        Member { crowd: Some(self.clone()), id: None, peer: None }
+    }
+
+    /// A connection leaves. If it was served, it had carried so much: from here on it counts as one that is gone.
+    pub(super) fn leave(&self, id: Option<u64>, peer: Option<Peer>, carried: Option<ConnStats>) {
+        let mut list = self.list();
+        if let Some(id) = id {
+            list.links.remove(&id);
+        }
+        if let Some(carried) = carried {
+            list.traffic += carried;
+        }
+        // Where they are not counted, there are none.
+        if let Some(peer) = peer
+            && let Some(count) = list.peers.get_mut(&peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                list.peers.remove(&peer);
+            }
+        }
+        list.open -= 1;
+        let is_last = list.open == 0;
+        if is_last {
+            list.peers.shrink_to_fit();
+        }
+        drop(list);
+        self.places.add_permits(1);
+        if is_last {
+            self.empty.notify_one();
+        }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -176,8 +216,8 @@ impl Crowd {
 impl Member {
     /// Counts it for its peer. False, and counted as refused, if that has its share already.
     pub(super) fn is_from(&mut self, peer: Option<SocketAddr>, max: Option<NonZeroUsize>) -> bool {
-        let (Some(peer), Some(max)) = (peer.map(Peer::of), max) else { return true };
-        let mut list = self.crowd.list();
+        let (Some(peer), Some(max), Some(crowd)) = (peer.map(Peer::of), max, &self.crowd) else { return true };
+        let mut list = crowd.list();
         let count = list.peers.entry(peer).or_default();
         if *count >= max.get() {
             list.served.refused += 1;
@@ -189,46 +229,36 @@ impl Member {
         true
     }
 
-    /// The connection has carried so much, and is about to leave. From here on it counts as one that is gone.
-    pub(super) fn carried(&mut self, stats: ConnStats) {
-        let mut list = self.crowd.list();
-        if let Some(id) = self.id.take() {
-            list.links.remove(&id);
-            list.traffic += stats;
+    /// The connection is about to be served: from here on the shutdown reaches it.
+    pub(super) fn serves<E: Ends + 'static>(&mut self, id: u64, conn: &Arc<E>) {
+        let Some(crowd) = &self.crowd else { return };
+        self.id = Some(id);
+        let weak: Weak<E> = Arc::downgrade(conn);
+        crowd.list().links.insert(id, weak);
+        // It may have been told in between.
+        if crowd.deadline.borrow().is_some() {
+            conn.listener_gone();
         }
     }
 
-    /// The connection is about to be served: from here on the shutdown reaches it.
-    pub(super) fn serves<E: Ends + 'static>(&mut self, id: u64, conn: &Arc<E>) {
-        self.id = Some(id);
-        let weak: Weak<E> = Arc::downgrade(conn);
-        self.crowd.list().links.insert(id, weak);
-        // It may have been told in between.
-        if self.crowd.deadline.borrow().is_some() {
-            conn.listener_gone();
+    /// The connection was served, and has carried so much.
+    #[cfg(feature = "http2")]
+    pub(super) fn carried(mut self, stats: ConnStats) {
+        if let Some(crowd) = self.crowd.take() {
+            crowd.leave(self.id, self.peer, Some(stats));
         }
+    }
+
+    /// Whoever serves the connection sees to it that it [leaves](Crowd::leave).
+    pub(super) fn stays(mut self) {
+        self.crowd = None;
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut list = self.crowd.list();
-        if let Some(id) = self.id {
-            list.links.remove(&id);
-        }
-        if let Some(peer) = self.peer
-            && let Some(count) = list.peers.get_mut(&peer)
-        {
-            *count -= 1;
-            if *count == 0 {
-                list.peers.remove(&peer);
-            }
-        }
-        list.open -= 1;
-        if list.open == 0 {
-            list.peers.shrink_to_fit();
-            drop(list);
-            self.crowd.empty.notify_one();
+        if let Some(crowd) = self.crowd.take() {
+            crowd.leave(self.id, self.peer, None);
         }
     }
 }

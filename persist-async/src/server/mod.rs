@@ -249,12 +249,12 @@ impl Server {
         F: Future + Send + 'static,
     {
         let Self { listener, config, crowd } = self;
-        let places = Arc::new(Semaphore::new(config.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        crowd.places.add_permits(config.connections_max.clamp(1, Semaphore::MAX_PERMITS));
         let reception = Reception::new(handler, config, crowd.clone());
         let mut pause = ACCEPT_PAUSE.0;
         let mut end = std::pin::pin!(crowd.told_to_end());
         let deadline = loop {
-            let place = match race(end.as_mut(), places.clone().acquire_owned()).await {
+            let place = match race(end.as_mut(), crowd.places.acquire()).await {
                 Either::Left(deadline) => break deadline,
                 Either::Right(place) => place.ok(),
             };
@@ -336,7 +336,7 @@ where
         });
         let server = config.server.as_deref().and_then(|name| FieldValue::new(name).ok());
         Arc::new(Self {
-            service: Arc::new(Service::new(handler, config.concurrent_handlers)),
+            service: Arc::new(Service::new(handler, config.concurrent_handlers, crowd.clone())),
             stamp: Arc::new(Stamp::new(server)),
             conn: Arc::new(config.conn.clone()),
             clock: Clock::start(),
@@ -396,7 +396,8 @@ where
         let conn = Conn::new(self.conn.clone(), self.clock.now());
         let link = Link::with_task((conn, self.clock), stream, peer, read, self.stamp.clone());
         member.serves(link.id, &link);
-        Task::new(self.service.clone(), link, member)
+        member.stays();
+        Task::new(self.service.clone(), link)
     }
 
     /// Serves whichever protocol the client speaks.

@@ -7,11 +7,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use persist_core::{BodyLen, Event, Server};
+use persist_core::{BodyLen, Event, Peer, Server};
 
-use super::crowd::Member;
+use super::crowd::Crowd;
 use crate::driver::Appetite;
 use crate::incoming::Incoming;
 use crate::link::{Link, Locked, State, Transport};
@@ -35,7 +35,8 @@ pub(super) struct Service<H, F> {
     handler: H,
     /// Handlers of one connection that run at the same time.
     handlers_max: usize,
-    spare: Mutex<Vec<Place<F>>>,
+    spare: Mutex<Vec<Box<Running<F>>>>,
+    crowd: Arc<Crowd>,
 }
 
 /// The handlers of one connection that wait for something.
@@ -43,19 +44,22 @@ struct Running<F> {
     /// Most connections run one at a time, and pay for no list.
     first: Option<Place<F>>,
     others: Vec<Place<F>>,
-    /// A free place, kept while requests follow each other.
+    /// A free place.
     spare: Option<Place<F>>,
 }
 
-/// The task.
+impl<F> Default for Running<F> {
+    fn default() -> Self {
+        Self { first: None, others: Vec::new(), spare: None }
+    }
+}
+
+/// The task. There is one for each connection, idle ones included, and tokio rounds it up: it stays at three words.
 pub(super) struct Task<H, F, S: Transport> {
-    running: Running<F>,
+    /// None while nothing is under way.
+    running: Option<Box<Running<F>>>,
     service: Arc<Service<H, F>>,
     link: Arc<Link<Server, S>>,
-    /// The waker that the connection has.
-    waker: Option<Waker>,
-    /// Its place among the server's connections, given back when the task is gone.
-    member: Member,
 }
 
 /// Why [`State::turn`] stopped.
@@ -83,8 +87,9 @@ where
     H: Fn(Received) -> F,
     F: Future,
 {
-    pub(super) fn new(handler: H, handlers_max: usize) -> Self {
-        Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default() }
+    /// The connections are some of `crowd`.
+    pub(super) fn new(handler: H, handlers_max: usize, crowd: Arc<Crowd>) -> Self {
+        Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default(), crowd }
     }
 
     /// Calls the handler, for whoever polls it elsewhere.
@@ -93,16 +98,26 @@ where
         (self.handler)(received)
     }
 
-    fn take_place(&self) -> Place<F> {
+    fn take_places(&self) -> Box<Running<F>> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Box::pin(None))
+        spare.unwrap_or_default()
     }
 
-    fn give_back(&self, place: Place<F>) {
+    /// The task is about to wait: if it has nothing under way, others can use its places meanwhile.
+    fn give_back(&self, running: &mut Option<Box<Running<F>>>) {
+        let Some(places) = running.take_if(|running| running.len() == 0) else { return };
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_MAX {
-            spare.push(place);
+            spare.push(places);
         }
+    }
+
+    /// Of one connection, which has joined its crowd.
+    #[cfg(test)]
+    fn alone(handler: H, handlers_max: usize) -> Arc<Self> {
+        let crowd = Crowd::new();
+        crowd.join(None).stays();
+        Arc::new(Self::new(handler, handlers_max, crowd))
     }
 
     /// Calls the handler in `place` and polls it once. True if it is done.
@@ -141,13 +156,15 @@ fn poll_in<F: Future>(place: &mut Place<F>, cx: &mut Context<'_>) -> Poll<()> {
     }
 }
 
-impl<F: Future> Running<F> {
+impl<F> Running<F> {
     fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.others.len()
     }
+}
 
+impl<F: Future> Running<F> {
     fn begin<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>, received: Received, cx: &mut Context<'_>) {
-        let mut place = self.spare.take().unwrap_or_else(|| service.take_place());
+        let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
         if service.begin(&mut place, received, cx) {
             self.spare = Some(place);
         } else if self.first.is_none() {
@@ -168,21 +185,15 @@ impl<F: Future> Running<F> {
             self.others = Vec::new();
         }
     }
-
-    /// The task is about to wait: others can use the free place meanwhile.
-    fn rest<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>) {
-        if let Some(place) = self.spare.take() {
-            service.give_back(place);
-        }
-    }
 }
 
 impl<H, F, S> Task<H, F, S>
 where
     S: Transport,
 {
-    pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>, member: Member) -> Self {
-        Self { running: Running { first: None, others: Vec::new(), spare: None }, service, link, waker: None, member }
+    /// The connection has joined the service's crowd, and leaves it when the task is gone.
+    pub(super) fn new(service: Arc<Service<H, F>>, link: Arc<Link<Server, S>>) -> Self {
+        Self { running: None, service, link }
     }
 }
 
@@ -195,12 +206,11 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { running, service, link, waker, .. } = self.get_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-            link.wakers.attend(cx.waker().clone());
-        }
+        let Self { running, service, link } = self.get_mut();
         let (mut state, mut hungry) = link.lock_as_left();
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.task = Some(cx.waker().clone());
+        }
         state.attended = true;
         state.tick();
         scratch::lend(&mut state.conn);
@@ -208,17 +218,19 @@ where
             hungry = false;
             state.end_what_is_idle(cx);
         }
-        if running.len() > 0 {
+        if let Some(running) = running {
             hungry = false;
             state = beside(link, state, || running.poll(cx));
         }
         let mut request = None;
         for _ in 0..TURNS_MAX {
-            let room = running.len() < service.handlers_max;
+            let room = running.as_ref().map_or(0, |running| running.len()) < service.handlers_max;
             match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
                     let Some(received) = request.take() else { continue };
-                    state = beside(link, state, || running.begin(service, received, cx));
+                    state = beside(link, state, || {
+                        running.get_or_insert_with(|| service.take_places()).begin(service, received, cx)
+                    });
                 }
                 Turn::Body(job) => {
                     let mut done = None;
@@ -232,13 +244,14 @@ where
                     state.leave_alone();
                     state.is_left(appetite);
                     drop(state);
-                    running.rest(service);
+                    service.give_back(running);
                     return Poll::Pending;
                 }
                 Turn::Over => {
                     // Handlers may have things to do still; their responders and bodies tell them how it ended.
                     state.leave_alone();
-                    return if running.len() == 0 { Poll::Ready(()) } else { Poll::Pending };
+                    let is_done = running.as_ref().is_none_or(|running| running.len() == 0);
+                    return if is_done { Poll::Ready(()) } else { Poll::Pending };
                 }
             }
         }
@@ -344,14 +357,14 @@ impl<S: Transport> State<Server, S> {
 
     /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
     fn feed_kept(&mut self, next: &mut Next<'_, S>) -> Appetite {
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut input = &inbox[self.inbox_at..];
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut input = inbox.rest();
         let appetite = self.feed_requests(&mut input, next);
-        if input.is_empty() || self.stream.is_none() {
-            self.inbox_at = 0; // and the buffer is freed
+        let left = input.len();
+        if left == 0 || self.stream.is_none() {
             return appetite;
         }
-        self.inbox_at = inbox.len() - input.len();
+        inbox.keep_last(left);
         self.inbox = inbox;
         Appetite::Sated
     }
@@ -392,8 +405,8 @@ impl<S: Transport> State<Server, S> {
 impl<H, F, S: Transport> Drop for Task<H, F, S> {
     fn drop(&mut self) {
         self.link.desert();
-        let carried = self.link.stats();
-        self.member.carried(carried);
+        let link = &self.link;
+        self.service.crowd.leave(Some(link.id), link.peer().map(Peer::of), Some(link.stats()));
     }
 }
 
@@ -404,22 +417,30 @@ where
     S: Transport,
     F: Future,
 {
-    let member = super::crowd::Crowd::new().join(None);
-    Task::new(Arc::new(Service::new(handler, handlers_max)), link, member).await;
+    Task::new(Service::alone(handler, handlers_max), link).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::task::Waker;
     use std::time::Duration;
 
     use persist_core::{Config, Response};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::super::crowd::Crowd;
     use super::*;
     use crate::date::Stamp;
     use crate::link::fresh;
+
+    /// Allocators round, so a little more can cost much: measure an idle server (`tests/peers`, `server-idle`) before these grow.
+    #[cfg(all(target_pointer_width = "64", not(feature = "tracing")))]
+    #[test]
+    fn an_idle_connection_has_a_small_link_and_the_smallest_of_tasks() {
+        type Handler = fn(Received) -> std::future::Ready<()>;
+        assert_eq!(size_of::<Task<Handler, std::future::Ready<()>, crate::stream::Stream>>(), 24);
+        assert_eq!(size_of::<Link<Server, crate::stream::Stream>>(), 696, "and two counters of its Arc");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_there_when_the_idle_deadline_passes_is_answered() {
@@ -428,7 +449,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(1_000);
         let link = Link::with_task(fresh(Arc::new(config)), server, None, Vec::new(), Arc::new(Stamp::new(None)));
         let answer = |received: Received| received.responder.send(Response::ok(), "answer");
-        let mut task = pin!(Task::new(Arc::new(Service::new(answer, 1)), link, Crowd::new().join(None)));
+        let mut task = pin!(Task::new(Service::alone(answer, 1), link));
         let mut cx = Context::from_waker(Waker::noop());
         let mut answers = 0;
         for _ in 0..3 {
@@ -452,8 +473,7 @@ mod tests {
         let config = Arc::new(Config::server());
         let link = Link::with_task(fresh(config), server, None, Vec::new(), Arc::new(Stamp::new(None)));
         let answer = |received: Received| received.responder.send(Response::ok(), "answer");
-        let service = Arc::new(Service::new(answer, 1));
-        let mut task = pin!(Task::new(service, link.clone(), Crowd::new().join(None)));
+        let mut task = pin!(Task::new(Service::alone(answer, 1), link.clone()));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(task.as_mut().poll(&mut cx).is_pending());
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("there is room");
