@@ -13,9 +13,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// What a connection of a server may hold between requests: its machine with what drives it (712 bytes, 736 as spans are traced), its task
-/// (128), its socket's registration (256), its timer (96), its place in the server's list (some 50).
-const IDLE_MAX: usize = 1_300;
+/// What a connection of a server may hold between requests: its machine with what drives it (712 bytes, 736 as spans are traced), its task, its socket's
+/// registration (256), its timer (96), its place in the server's list (some 50). 1.4 KiB is what the server promises; it has been 1,240 and 1,365 with
+/// different features of tokio. After content or a burst it has room for the next exchange besides.
+const IDLE_MAX: (usize, usize) = (1_434, 2_000);
 
 const CONNECTIONS: usize = 100;
 
@@ -44,15 +45,15 @@ fn an_idle_connection_holds_no_buffer() {
     large_body.extend_from_slice(&[b'x'; 200_000]);
     large_body.push(b'\n');
     let burst = small.repeat(16);
-    for (what, request, replies) in [
-        ("a small request", &small, 1),
-        ("a head of 6 KiB", &large_head, 1),
-        ("a body of 200 KB", &large_body, 1),
-        ("a burst", &burst, 16),
+    for (what, request, replies, idle_max) in [
+        ("a small request", &small, 1, IDLE_MAX.0),
+        ("a head of 6 KiB", &large_head, 1, IDLE_MAX.0),
+        ("a body of 200 KB", &large_body, 1, IDLE_MAX.1),
+        ("a burst", &burst, 16, IDLE_MAX.1),
     ] {
         let held = held_per_connection(request, replies);
         println!("{held} bytes after {what}");
-        assert!(held <= IDLE_MAX, "a connection holds {held} bytes after {what}");
+        assert!(held <= idle_max, "a connection holds {held} bytes after {what}");
     }
     // An outbox, what was read and not taken, and a reply that is being written; of large replies the eight that their handlers hold, and those that were
     // given before their turn: a MiB of them, and the one that passed that.

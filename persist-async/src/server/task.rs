@@ -35,6 +35,7 @@ pub(super) struct Service<H, F> {
     handler: H,
     /// Handlers of one connection that run at the same time.
     handlers_max: usize,
+    #[expect(clippy::vec_box, reason = "they come boxed, and go boxed to the next connection")]
     spare: Mutex<Vec<Box<Running<F>>>>,
     crowd: Arc<Crowd>,
 }
