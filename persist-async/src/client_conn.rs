@@ -21,6 +21,7 @@ use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
 use crate::link::{Link, State, Transport, Writable, fresh};
 use crate::race::{Either, race};
+use crate::reservation::Reservation;
 use crate::round_trip::{RoundTrip, Trip};
 use crate::start::{Gates, Start, waits};
 use crate::wait::{Flush, Patience};
@@ -55,33 +56,6 @@ pub struct ClientConn<S> {
     pub(crate) link: Arc<Link<Client, S>>,
     #[cfg(feature = "http2")]
     pub(crate) two: Option<Arc<crate::http2::Two>>,
-}
-
-/// A reserved place in the pipeline, given back when dropped.
-///
-/// ```
-/// use persist_async::{ClientConn, Request, Response, ServerConn};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (near, far) = tokio::io::duplex(1 << 16);
-/// let (client, server) = (ClientConn::new(near), ServerConn::new(far));
-///
-/// let place = client.reserve()?;
-/// assert_eq!(client.available(), 0); // the depth is 1
-/// let exchange = client.write_reserved(place, Request::get("/").field("Host", "localhost")?, ()).await?;
-/// server.read().await?.expect("a request").responder.send(Response::ok(), "hello").await?;
-/// tokio::spawn(async move { server.read().await }); // whoever waits for the next request sends the answer to this one
-/// assert_eq!(client.read(exchange).await?.body.bytes(100).await?, "hello");
-/// # Ok(())
-/// # }
-/// ```
-#[must_use = "dropping it gives the place back"]
-pub struct Reservation<S: Transport> {
-    link: Arc<Link<Client, S>>,
-    slot: Option<CoreSlot>,
-    #[cfg(feature = "http2")]
-    pub(crate) place: Option<crate::http2::Place>,
 }
 
 /// When closing first looks whether all has arrived, and how long it waits at most between two looks.
@@ -334,7 +308,7 @@ impl<S: Transport> ClientConn<S> {
         }
         self.link.mutate(|state| {
             let now = state.now();
-            state.delivery.get_or_insert_with(|| Box::new(Delivery::Unknown));
+            state.ask_delivery();
             state.conn.close(now);
         });
         let shut = |state: &mut State<Client, S>, _| {
@@ -360,7 +334,7 @@ impl<S: Transport> ClientConn<S> {
         };
         let state = self.link.lock();
         if reason.is_graceful() {
-            return Ok(Closed::new(reason, state.delivery.as_deref().copied().unwrap_or(Delivery::Unknown)));
+            return Ok(Closed::new(reason, state.delivery()));
         }
         Err(error::ended(Phase::Close, Some(reason), state.io_error.clone()))
     }
@@ -484,22 +458,8 @@ fn ended<S>(state: &mut State<Client, S>) -> Option<CloseReason> {
     }
 }
 
-impl<S: Transport> Drop for Reservation<S> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.link.mutate(|state| state.conn.release(slot));
-        }
-    }
-}
-
 impl<S> fmt::Debug for ClientConn<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConn").field("id", &self.link.id).field("peer", &self.link.peer()).finish_non_exhaustive()
-    }
-}
-
-impl<S: Transport> fmt::Debug for Reservation<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("connection", &self.link.id).finish_non_exhaustive()
     }
 }

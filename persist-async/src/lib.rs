@@ -104,6 +104,7 @@ mod persistent_stream;
 mod pooled;
 mod pump;
 mod race;
+mod reservation;
 mod responder;
 mod resumable_body;
 mod round_trip;
@@ -127,7 +128,7 @@ pub use async_trait::async_trait;
 pub use body::Body;
 pub use burst::PartlyWritten;
 pub use client::Client;
-pub use client_conn::{ClientConn, Reservation};
+pub use client_conn::ClientConn;
 pub use dial::{ConnectFailures, Connector, DialTimer, Dialer, Resolver, SocketDialer, SystemResolver};
 pub use error::{Error, Result};
 pub use events::Events;
@@ -143,6 +144,7 @@ pub use persist_core::{
     Request, RequestHead, Response, ResponseHead, SendError, ServerStats, StateEvent, StatusCode,
 };
 pub use persistent_stream::{Greeting, PersistentStream};
+pub use reservation::Reservation;
 pub use responder::Responder;
 pub use resumable_body::ResumableBody;
 pub use server::{Accept, ListenConfig, Listener, PortUse, ProxyHeaders, Served, Server, ServerConfig, ServerHandle};

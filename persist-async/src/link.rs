@@ -1,7 +1,6 @@
 //! What the users of one connection share: the machine, the stream, and the exchanges that are under way.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
@@ -19,7 +18,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::trace::{Entered, Span};
 use crate::wait::Wait;
-use crate::waiting::{Interest, Wakes};
+use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot, Waiters};
 
 mod state;
@@ -76,46 +75,11 @@ impl<R: Part, S: Transport> Link<R, S> {
         Arc::new(Self::bare((conn, clock), stream, peer, inbox))
     }
 
-    fn bare((conn, clock): (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
+    fn bare(machine: (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
         let id = next_id();
         let span = Span::connection(id, R::NAME);
-        let state = State {
-            span: span.clone(),
-            conn,
-            stream: Some(stream),
-            entries: VecDeque::new(),
-            inbox: inbox.into(),
-            buffered: 0,
-            arrived: None,
-            receiving: None,
-            read_side: Readable::Open,
-            write_side: Writable::Open,
-            io_error: None,
-            closed: None,
-            switched: false,
-            timer: None,
-            armed: None,
-            task: None,
-            attended: false,
-            reader_waits: false,
-            clock,
-            time: clock.now(),
-            waiting: None,
-            last_read: None,
-            last_write: None,
-            sent: 0,
-            failed: None,
-            delivery: None,
-            drive: Drive::NotNeeded,
-            polling: None,
-            after: false,
-            wakes: Wakes::Nobody,
-            trash: None,
-            ending: false,
-            hungry: false,
-        };
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(machine, stream, inbox.into(), span.clone())),
             waiters: Waiters::default(),
             has_task: AtomicBool::new(false),
             stamp: None,

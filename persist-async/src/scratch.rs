@@ -29,31 +29,33 @@ impl Scratch {
 /// Gives the machine a buffer to write into, and places for its exchanges, unless it has them.
 #[inline]
 pub(crate) fn lend<R: Role>(conn: &mut Conn<R>) {
-    let mut room = ROOMS.try_with(|kept| kept.borrow_mut().pop()).ok().flatten().unwrap_or_default();
-    room.reserve(OUTPUT_BYTES.0);
-    conn.lend(&mut room);
-    keep(room);
+    // On a thread that is ending it makes its own.
+    let _ = ROOMS.try_with(|kept| {
+        let mut kept = kept.borrow_mut();
+        if kept.is_empty() {
+            kept.push(Room::default());
+        }
+        if let Some(room) = kept.last_mut() {
+            room.reserve(OUTPUT_BYTES.0);
+            conn.lend(room);
+            if room.is_empty() {
+                kept.pop();
+            }
+        }
+    });
 }
 
 /// Takes back what of it is empty again.
 #[inline]
 pub(crate) fn reclaim<R: Role>(conn: &mut Conn<R>) {
-    let mut room = Room::default();
-    conn.reclaim(&mut room);
-    keep(room);
-}
-
-#[inline]
-fn keep(room: Room) {
-    if !room.is_empty() && room.capacity() <= OUTPUT_BYTES.1 {
-        // A thread that is ending has no place to keep it.
-        let _ = ROOMS.try_with(|kept| {
-            let mut kept = kept.borrow_mut();
-            if kept.len() < ROOMS_MAX {
-                kept.push(room);
-            }
-        });
-    }
+    let _ = ROOMS.try_with(|kept| {
+        let mut kept = kept.borrow_mut();
+        let mut room = Room::default();
+        conn.reclaim(&mut room);
+        if !room.is_empty() && room.capacity() <= OUTPUT_BYTES.1 && kept.len() < ROOMS_MAX {
+            kept.push(room);
+        }
+    });
 }
 
 thread_local! {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::{
-    BodyLen, CloseReason, Closed, Config, ConnStats, Delivery, ExchangeId, KeepAliveProbes, Phase, RequestHead,
-    Response, Server, Ticket,
+    BodyLen, CloseReason, Closed, Config, ConnStats, ExchangeId, KeepAliveProbes, Phase, RequestHead, Response, Server,
+    Ticket,
 };
 
 use crate::address;
@@ -245,14 +245,11 @@ impl<S: Transport> ServerConn<S> {
     /// # Errors
     /// If it did not end gracefully.
     pub async fn close(&self) -> Result<Closed> {
-        self.link.lock().delivery.get_or_insert_with(|| Box::new(Delivery::Unknown));
+        self.link.lock().ask_delivery();
         self.listener_gone();
         self.link
             .wait(Interest::Connection, |state, _| match &state.closed {
-                Some(reason) if reason.is_graceful() => Some(Ok(Closed::new(
-                    (**reason).clone(),
-                    state.delivery.as_deref().copied().unwrap_or(Delivery::Unknown),
-                ))),
+                Some(reason) if reason.is_graceful() => Some(Ok(Closed::new((**reason).clone(), state.delivery()))),
                 _ => state.ended(Phase::Close).map(Err),
             })
             .await

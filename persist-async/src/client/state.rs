@@ -45,7 +45,7 @@ pub(super) struct Waiting {
 pub(super) type Handed = (ConnId, Arc<ClientConn<Stream>>, bool);
 
 /// So many exchanges under way are many: their requests leave in bursts (`gather.rs`).
-const MANY: u64 = 4;
+pub(super) const MANY: u64 = 4;
 
 /// Somebody who asks for a connection just now, and may have it at once.
 pub(super) struct Asking<'a> {
@@ -90,11 +90,15 @@ impl State {
     pub(super) fn take(&mut self, key: &PoolKey, now: Instant) -> Option<Handed> {
         while let Some((id, _)) = self.pool.take(key, now) {
             match self.conns.get(&id) {
-                Some(open) => return Some((id, open.conn.clone(), self.pool.counts().exchanges >= MANY)),
+                Some(open) => return Some(self.hand(id, open)),
                 None => self.pool.handle_closed(id, Loss::Expected, now, random()),
             }
         }
         None
+    }
+
+    fn hand(&self, id: ConnId, open: &Open) -> Handed {
+        (id, open.conn.clone(), self.pool.counts().exchanges >= MANY)
     }
 
     /// Everything that the pool has decided.
@@ -109,8 +113,8 @@ impl State {
                 }
                 Action::Hand { waiter, conn, .. } => {
                     if let Some(open) = self.conns.get(&conn) {
-                        let outcome = Ok((conn, open.conn.clone(), self.pool.counts().exchanges >= MANY));
-                        self.answer(waiter, outcome, todo, asking.as_deref_mut());
+                        let handed = self.hand(conn, open);
+                        self.answer(waiter, Ok(handed), todo, asking.as_deref_mut());
                     }
                 }
                 Action::Close { conn, .. } => todo.closed.extend(self.conns.remove(&conn)),

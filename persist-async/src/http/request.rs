@@ -12,10 +12,11 @@ use super::body::{at_hand, length};
 use super::fields::{OriginalFields, Said, from_fields, to_fields};
 use crate::body::Body;
 use crate::client::Client;
-use crate::client_conn::{ClientConn, Reservation};
+use crate::client_conn::ClientConn;
 use crate::error::{Error, Result};
 use crate::incoming::Incoming;
 use crate::link::Transport;
+use crate::reservation::Reservation;
 use crate::responder::Responder;
 use crate::server_conn::Received;
 

@@ -51,7 +51,7 @@ pub(crate) struct State<R: Role, S> {
     pub(crate) reader_waits: bool,
     pub(crate) clock: Clock,
     /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
-    pub(super) time: Instant,
+    time: Instant,
     /// Whoever waits for the connection, rather than for an exchange. The connections of a server with tasks have nobody, and no room for it.
     pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) last_read: Option<Instant>,
@@ -63,7 +63,7 @@ pub(crate) struct State<R: Role, S> {
     /// The exchanges that did not complete, if there were any.
     pub(crate) failed: Option<Box<Dispositions>>,
     /// What the stream's end is to be asked, by whoever closes: whether all has arrived.
-    pub(crate) delivery: Option<Box<Delivery>>,
+    delivery: Option<Box<Delivery>>,
     /// How the last drive ended.
     pub(crate) drive: Drive,
     /// The place of whoever is polling, who needs no waking.
@@ -116,6 +116,44 @@ pub(crate) enum Drive {
 }
 
 impl<R: Role, S> State<R, S> {
+    pub(super) fn new((conn, clock): (Conn<R>, Clock), stream: S, inbox: Inbox, span: Span) -> Self {
+        Self {
+            span,
+            conn,
+            stream: Some(stream),
+            entries: VecDeque::new(),
+            inbox,
+            buffered: 0,
+            arrived: None,
+            receiving: None,
+            read_side: Readable::Open,
+            write_side: Writable::Open,
+            io_error: None,
+            closed: None,
+            switched: false,
+            timer: None,
+            armed: None,
+            task: None,
+            attended: false,
+            reader_waits: false,
+            clock,
+            time: clock.now(),
+            waiting: None,
+            last_read: None,
+            last_write: None,
+            sent: 0,
+            failed: None,
+            delivery: None,
+            drive: Drive::NotNeeded,
+            polling: None,
+            after: false,
+            wakes: Wakes::Nobody,
+            trash: None,
+            ending: false,
+            hungry: false,
+        }
+    }
+
     #[inline]
     pub(crate) fn entry(&mut self, id: ExchangeId) -> Option<&mut Entry<R>> {
         let at = self.place_of(id)?;
@@ -216,6 +254,16 @@ impl<R: Role, S> State<R, S> {
         self.trash().stream = stream;
         self.timer = None;
         self.armed = None;
+    }
+
+    /// From here on the stream's end is asked whether all has arrived.
+    pub(crate) fn ask_delivery(&mut self) {
+        self.delivery.get_or_insert_with(|| Box::new(Delivery::Unknown));
+    }
+
+    /// What it said.
+    pub(crate) fn delivery(&self) -> Delivery {
+        self.delivery.as_deref().copied().unwrap_or(Delivery::Unknown)
     }
 
     /// Why the connection has ended, if it has: for whoever asks something of it in `phase`.

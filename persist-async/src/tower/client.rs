@@ -9,10 +9,11 @@ use persist_core::BoxError;
 use tower_service::Service;
 
 use crate::client::Client;
-use crate::client_conn::{ClientConn, Reservation};
+use crate::client_conn::ClientConn;
 use crate::error::{Error, Result};
 use crate::incoming::Incoming;
 use crate::link::Transport;
+use crate::reservation::Reservation;
 
 /// A response on its way.
 type Responding = Pin<Box<dyn Future<Output = Result<http::Response<Incoming>>> + Send>>;
