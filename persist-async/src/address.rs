@@ -49,3 +49,18 @@ impl Short {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_in_half_the_room() {
+        for text in ["127.0.0.1:80", "[2001:db8::1]:65535", "[fe80::1%7]:0", "[::ffff:10.0.0.1]:8080"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(Short::from(Some(address)).get(), Some(address));
+        }
+        assert_eq!(Short::from(None).get(), None);
+        assert!(size_of::<Short>() <= size_of::<Option<SocketAddr>>() / 2);
+    }
+}

@@ -43,3 +43,25 @@ impl From<Vec<u8>> for Inbox {
         Self((!bytes.is_empty()).then(|| Box::new(Kept { bytes, at: 0 })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_stays_in_order_and_nothing_stays_of_nothing() {
+        let mut inbox = Inbox::from(b"abcdef".to_vec());
+        inbox.keep_last(4);
+        inbox.push(b"gh");
+        inbox.push(b"");
+        assert_eq!(inbox.rest(), b"cdefgh");
+        inbox.keep_last(1);
+        assert_eq!((inbox.rest(), inbox.is_empty()), (&b"h"[..], false));
+        inbox.keep_last(0);
+        assert_eq!((inbox.rest(), inbox.is_empty()), (&b""[..], true));
+        assert!(Inbox::from(Vec::new()).is_empty());
+        inbox.push(b"");
+        inbox.keep_last(0);
+        assert!(inbox.is_empty());
+    }
+}

@@ -226,6 +226,31 @@ mod tests {
     }
 
     #[test]
+    fn accounts_are_kept_apart_whatever_was_asked_for_last() {
+        let (mut ledger, mut unfinished) = (Ledger::new(0), [0u32; 150]);
+        for step in 0..20_000usize {
+            // Neighbours and strangers, more of them than are kept where nothing goes on.
+            let number = (step * step / 7 + step / 3) % unfinished.len();
+            if unfinished[number] > 0 && step % 5 < 2 {
+                ledger.end(&at(number));
+                unfinished[number] -= 1;
+            } else {
+                ledger.begin(&at(number));
+                unfinished[number] += 1;
+            }
+            if step % 97 == 0 {
+                while unfinished[number] > 0 {
+                    ledger.end(&at(number));
+                    unfinished[number] -= 1;
+                }
+            }
+        }
+        for (number, &unfinished) in unfinished.iter().enumerate() {
+            assert_eq!(ledger.take(&at(number), Instant::ZERO).unfinished as u64, u64::from(unfinished), "{number}");
+        }
+    }
+
+    #[test]
     fn a_failed_request_shows_no_secret() {
         let mut ledger = Ledger::new(1);
         let request = Request::get("http://h1/?key=secret").field("Authorization", "Bearer secret").unwrap();

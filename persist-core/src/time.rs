@@ -75,3 +75,20 @@ impl Sub for Instant {
         self.saturating_since(earlier)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_is_zero_and_the_far_end_is_never_passed() {
+        let far = Instant::from_duration(Duration::MAX);
+        assert_eq!(Instant::from_duration(Duration::ZERO), Instant::ZERO);
+        assert_eq!(Instant::ZERO.since_epoch(), Duration::ZERO);
+        assert_eq!((far + Duration::MAX, Instant::ZERO - far), (far, Duration::ZERO));
+        let nano = Duration::from_nanos(1);
+        assert_eq!((Instant::ZERO + nano).since_epoch(), nano);
+        assert!(Instant::ZERO < Instant::ZERO + nano && Instant::ZERO + nano < far);
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
+    }
+}

@@ -1,8 +1,9 @@
 //! One connection and the tasks that share it, at either end.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
 
-use persist_core::{Config, Gate, Overlap, Request, Response, StateEvent};
+use persist_core::{Config, Gate, Overlap, Request, Response, StateEvent, StatusCode};
 use shuttle::future::{block_on, spawn};
 
 use super::pipe::{Pipe, pipe};
@@ -166,6 +167,62 @@ fn answers_that_other_tasks_give_leave_with_the_task_of_a_server() {
             drop(conn);
             server.await.expect("no panic");
         });
+    });
+}
+
+/// A server whose task is dropped at some time, `answer` being another task's; and what a client gets there for `request`.
+fn desert<F>(request: Request, body: String, answer: impl Fn(Received) -> F + Copy + Send + Sync + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    check(move || {
+        let (request, body) = (request.clone(), body.clone());
+        block_on(async move {
+            let (near, far) = pipe(10 + 30 * below(4));
+            let stamp = Arc::new(Stamp::new(None));
+            let link = Link::with_task(fresh(Arc::new(config(Config::server()))), far, None, Vec::new(), stamp);
+            let answering = Arc::new(Mutex::new(Vec::new()));
+            let handler = {
+                let answering = answering.clone();
+                move |received: Received| {
+                    answering.lock().expect("no panic").push(spawn(answer(received)));
+                    std::future::ready(())
+                }
+            };
+            let server = spawn(async move {
+                let _ = poll_times(attended(link, handler, 2), below(12)).await;
+            });
+            let conn = ClientConn::with_config(near, config(Config::client()));
+            if let Ok(mut reply) = conn.send(request, body).await {
+                let _ = reply.body.bytes(100).await;
+            }
+            drop(conn);
+            server.await.expect("no panic");
+            let answering = std::mem::take(&mut *answering.lock().expect("no panic"));
+            for answered in answering {
+                answered.await.expect("no panic");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_server_whose_task_is_dropped_leaves_nobody_waiting() {
+    let request = Request::post("/").field("Host", "model").expect("a field");
+    desert(request, "x".repeat(90), |mut received| async move {
+        if let Ok(content) = received.body.bytes(100).await {
+            let _ = received.responder.send(Response::ok(), content).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_was_granted_another_protocol_needs_no_task() {
+    let protocol = |fields: Request| fields.field("Connection", "upgrade")?.field("Upgrade", "model");
+    desert(protocol(get("/")).expect("fields"), String::new(), |received| async move {
+        let switching = Response::new(StatusCode::SWITCHING_PROTOCOLS).field("Upgrade", "model").expect("a field");
+        let switching = switching.field("Connection", "upgrade").expect("a field");
+        drop(received.responder.upgrade(switching).await);
     });
 }
 

@@ -10,7 +10,9 @@
 //! That models can fail was seen. Each of these changes is found, within the default number of runs, by the model behind it:
 //! - `Link::poll` does not pass on what its waker was woken for when it is done: `connection::replies_reach_whoever_asked_whoever_drives_and_whoever_leaves`;
 //! - an answer that is given wakes nobody who drives: `connection::answers_that_other_tasks_give_leave_without_a_task_behind_the_connection`;
-//! - an upkeep that ends starts none for the work it leaves: `pool::what_requests_leave_behind_is_kept_by_one_upkeep_or_the_next`.
+//! - an upkeep that ends starts none for the work it leaves: `pool::what_requests_leave_behind_is_kept_by_one_upkeep_or_the_next`;
+//! - a server's task that is gone makes nobody drive, and the end of its connection wakes nobody (one of the two makes up for the other):
+//!   `connection::a_server_whose_task_is_dropped_leaves_nobody_waiting`.
 //!
 //! Not found, in 15,000 runs: a waiter that is registered only after the connection's lock was released. Whoever drove passes the driving on when he leaves, which makes
 //! up for it here; `tests/tests/abuse_tokio.rs` is what found that one.

@@ -89,3 +89,31 @@ fn ways_are_kept_as_they_are_written_and_no_more_than_so_many() {
         assert!(ways.find(&url).is_some() && ways.kept.len() <= KEPT_MAX);
     }
 }
+
+#[test]
+fn the_way_that_was_found_last_is_taken_for_no_other() {
+    let urls =
+        ["http://h/a", "http://h:81/", "http://hh/", "https://h/", "HTTP://H/", "http://[::1]/", "http+unix://%2Fa/x"];
+    let mut ways = Ways::default();
+    for url in urls {
+        ways.keep(url, Arc::new(way(url).unwrap()));
+    }
+    for first in urls {
+        for url in urls {
+            assert!(ways.find(first).is_some());
+            let found = ways.find(url).expect("it is kept").destination().clone();
+            assert_eq!(
+                Some(found),
+                Destination::split_url(url).ok().map(|(destination, _)| destination),
+                "{url} after {first}"
+            );
+        }
+        // Their beginnings look like one of those.
+        for url in
+            ["http://h@evil/", "http://h.evil/", "http://h:8181/", "http://", "http:", "h", "", "http://h\\evil/"]
+        {
+            assert!(ways.find(first).is_some());
+            assert!(ways.find(url).is_none(), "{url:?} after {first}");
+        }
+    }
+}
