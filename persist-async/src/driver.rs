@@ -58,11 +58,13 @@ impl<R: Part, S: Transport> State<R, S> {
         direct: &mut Option<Direct<'_, '_>>,
         attempt: &mut dyn FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
+        // A task that attends to the connection has lent it room already.
+        if self.attended {
+            return attempt(self).or_else(|| self.rounds(cx, direct, attempt));
+        }
         scratch::lend(&mut self.conn);
         let result = attempt(self).or_else(|| self.rounds(cx, direct, attempt));
-        if !self.attended {
-            scratch::reclaim(&mut self.conn);
-        }
+        scratch::reclaim(&mut self.conn);
         result
     }
 

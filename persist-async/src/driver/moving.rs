@@ -22,10 +22,13 @@ const SLICES: usize = 36;
 
 impl<R: Part, S: Transport> State<R, S> {
     /// Writes what waits. True if something moved.
+    #[inline(always)]
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.write_side == Writable::Open && !self.conn.wants_write() && !self.conn.wants_shutdown() {
-            return false;
-        }
+        let rests = self.write_side == Writable::Open && !self.conn.wants_write() && !self.conn.wants_shutdown();
+        !rests && self.write_out(cx)
+    }
+
+    fn write_out(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.now();
         let Some(stream) = self.stream.as_mut() else { return false };
         let mut moved = false;

@@ -121,9 +121,10 @@ where
         Arc::new(Self::new(handler, handlers_max, crowd))
     }
 
-    /// Calls the handler in `place` and polls it once. True if it is done.
-    fn begin(&self, place: &mut Place<F>, received: Received, cx: &mut Context<'_>) -> bool {
+    /// Calls the handler in `place` and polls it once. True if it is done. The request is taken as late as can be: each move of it costs.
+    fn begin(&self, place: &mut Place<F>, request: &mut Option<Received>, cx: &mut Context<'_>) -> bool {
         run(place, |place| {
+            let Some(received) = request.take() else { return Poll::Ready(()) };
             place.set(Some((self.handler)(received)));
             poll_in(place, cx)
         })
@@ -164,9 +165,14 @@ impl<F> Running<F> {
 }
 
 impl<F: Future> Running<F> {
-    fn begin<H: Fn(Received) -> F>(&mut self, service: &Service<H, F>, received: Received, cx: &mut Context<'_>) {
+    fn begin<H: Fn(Received) -> F>(
+        &mut self,
+        service: &Service<H, F>,
+        request: &mut Option<Received>,
+        cx: &mut Context<'_>,
+    ) {
         let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-        if service.begin(&mut place, received, cx) {
+        if service.begin(&mut place, request, cx) {
             self.spare = Some(place);
         } else if self.first.is_none() {
             self.first = Some(place);
@@ -228,9 +234,8 @@ where
             let room = running.as_ref().map_or(0, |running| running.len()) < service.handlers_max;
             match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
-                    let Some(received) = request.take() else { continue };
                     state = beside(link, state, || {
-                        running.get_or_insert_with(|| service.take_places()).begin(service, received, cx)
+                        running.get_or_insert_with(|| service.take_places()).begin(service, &mut request, cx);
                     });
                 }
                 Turn::Body(job) => {

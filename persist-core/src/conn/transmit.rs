@@ -25,6 +25,11 @@ pub struct Room {
 }
 
 impl Room {
+    /// No room: [`reserve`](Self::reserve) makes it.
+    pub const fn new() -> Self {
+        Self { output: Vec::new(), exchanges: Vec::new() }
+    }
+
     /// Room for so many bytes of output.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { output: Vec::with_capacity(bytes), exchanges: Vec::new() }
