@@ -108,13 +108,8 @@ impl Responder {
     ///
     /// # Errors
     /// With a [`SendError`] as its cause if the response is invalid (the peer gets a `500`), with a [`Failure`](persist_core::Failure) if the exchange has failed.
-    pub async fn send(mut self, response: impl Borrow<Response>, body: impl Into<Body>) -> Result<()> {
-        let mut body = body.into();
-        #[cfg(feature = "http2")]
-        if let Some(answerer) = self.take_http2() {
-            return answerer.send(response.borrow(), body);
-        }
-        Sending { responder: &mut self, response: response.borrow(), body: &mut body, slot: None }.await
+    pub fn send(self, response: impl Borrow<Response>, body: impl Into<Body>) -> impl Future<Output = Result<()>> {
+        Sending { responder: self, response, body: body.into(), slot: None }
     }
 
     /// Grants an Upgrade (`101`) or a CONNECT (2xx), and takes the connection apart once the response has left. Its
@@ -165,30 +160,39 @@ impl Drop for Responder {
 }
 
 /// Waits until the machine has taken a response. Dropped before that, its responder abandons the exchange.
-struct Sending<'a> {
-    responder: &'a mut Responder,
-    response: &'a Response,
-    body: &'a mut Body,
+///
+/// Handlers' futures hold it, and are moved: it is no larger than what it holds.
+struct Sending<R> {
+    responder: Responder,
+    response: R,
+    body: Body,
     slot: Option<Slot>,
 }
 
-impl Future for Sending<'_> {
+/// Nothing in it is pinned.
+impl<R> Unpin for Sending<R> {}
+
+impl<R: Borrow<Response>> Future for Sending<R> {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { responder, response, body, slot } = self.get_mut();
+        let response = (*response).borrow();
         match &mut responder.way {
             Way::Http1 { outlet, ticket, span } => {
                 let _entered = span.enter();
                 outlet.poll_answer(&mut Answer { ticket, response, body }, slot, cx)
             }
             #[cfg(feature = "http2")]
-            Way::Http2(_) => Poll::Ready(Err(error::refused(SendError::NoSuchExchange))),
+            Way::Http2(answerer) => Poll::Ready(match answerer.take() {
+                Some(answerer) => answerer.send(response, std::mem::take(body)),
+                None => Err(error::refused(SendError::NoSuchExchange)),
+            }),
         }
     }
 }
 
-impl Drop for Sending<'_> {
+impl<R> Drop for Sending<R> {
     fn drop(&mut self) {
         #[cfg_attr(not(feature = "http2"), allow(irrefutable_let_patterns, reason = "there is one way only"))]
         if let Way::Http1 { outlet, .. } = &self.responder.way

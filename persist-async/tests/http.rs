@@ -231,19 +231,24 @@ async fn a_body_that_is_given_slowly_is_waited_for() {
         let (request, responder) = received.into_http().expect("a target for everybody");
         responder.send_http(Response::new(request.into_body())).await
     }));
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let stream = futures_of(receiver);
-    let request = Request::post(format!("http://{address}/")).body(StreamBody::new(stream)).expect("a request");
     let client = Client::new();
-    let sending = tokio::spawn(async move {
-        for piece in ["a", "b", "c"] {
-            sender.send(Bytes::from_static(piece.as_bytes())).await.expect("a reader");
-            tokio::task::yield_now().await;
+    for length in [None, Some("3")] {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let mut request = Request::post(format!("http://{address}/"));
+        if let Some(length) = length {
+            request = request.header("content-length", length);
         }
-    });
-    let response = client.send_http(request).await.expect("a reply");
-    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "abc");
-    sending.await.expect("no panic");
+        let request = request.body(StreamBody::new(futures_of(receiver))).expect("a request");
+        let sending = tokio::spawn(async move {
+            for piece in ["a", "b", "c"] {
+                tokio::task::yield_now().await;
+                sender.send(Bytes::from_static(piece.as_bytes())).await.expect("a reader");
+            }
+        });
+        let response = client.send_http(request).await.expect("a reply");
+        assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "abc", "{length:?}");
+        sending.await.expect("no panic");
+    }
 }
 
 /// The channel's pieces as frames.

@@ -1,9 +1,8 @@
 //! Bodies of the `http-body` crate: received ones are such bodies, and any of them can be sent.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
@@ -79,8 +78,8 @@ where
     Body::of_pieces(Box::pin(Foreign { body: Box::pin(body), ready: None }), len)
 }
 
-/// The same, but content that the body has at hand is taken at once: most bodies are one piece.
-pub(super) async fn at_hand<B>(body: B, len: BodyLen) -> Body
+/// The same, but content that the body has at hand is taken at once: most bodies are one piece. Whoever sends the rest polls it again before he waits for it.
+pub(super) fn at_hand<B>(body: B, len: BodyLen) -> Body
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
@@ -89,8 +88,7 @@ where
     }
     let mut foreign = Foreign { body: Box::pin(body), ready: None };
     if let BodyLen::Length(len) = len {
-        let first = poll_fn(|cx| Poll::Ready(foreign.poll_foreign(cx))).await;
-        match first {
+        match foreign.poll_foreign(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Piece::Content(content))) if content.len() as u64 == len => return content.into(),
             Poll::Ready(outcome) => foreign.ready = Some(outcome),
             Poll::Pending => {}

@@ -8,8 +8,8 @@
 //! | single parts | [`Reply::into_http`], [`body`], [`OriginalFields`], [`to_fields`], [`from_fields`] |
 //!
 //! Received messages carry [`Incoming`], which is a [`Body`](http_body::Body) of `Bytes` with this crate's [`Error`](crate::Error), and
-//! extensions: [`OriginalFields`], the fields in their own order and case; [`Via`], which connection it was; and, in a response that had
-//! them, [`Interim`].
+//! extensions: [`OriginalFields`], the fields in their own order and case, if they came by HTTP/1.1 (names of HTTP/2 have one case); [`Via`],
+//! which connection it was; and, in a response that had them, [`Interim`].
 //!
 //! ```
 //! use persist_async::{Client, Server};

@@ -73,7 +73,7 @@ impl Client {
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let (parts, body) = request.into_parts();
-        let (request, body) = outgoing(parts.uri.to_string(), &parts, body).await?;
+        let (request, body) = outgoing(parts.uri.to_string(), &parts, body)?;
         Ok(self.send(request, body).await?.into_http())
     }
 }
@@ -101,13 +101,13 @@ impl<S: Transport> ClientConn<S> {
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let (parts, body) = request.into_parts();
-        let (request, body) = outgoing(origin_form(&parts), &parts, body).await?;
+        let (request, body) = outgoing(origin_form(&parts), &parts, body)?;
         Ok(self.send_in(place, &with_host(request, &parts), body).await?.into_http())
     }
 }
 
 /// A request and its body, to be sent.
-pub(crate) async fn outgoing<B>(target: String, parts: &request::Parts, body: B) -> Result<(Request, Body)>
+pub(crate) fn outgoing<B>(target: String, parts: &request::Parts, body: B) -> Result<(Request, Body)>
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
@@ -115,7 +115,7 @@ where
     let method = Method::new(parts.method.as_str()).map_err(|error| invalid(error.into()))?;
     let len = length(&body, &Said::by(&parts.headers)?);
     let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
-    Ok((Request { method, target, fields }, at_hand(body, len).await))
+    Ok((Request { method, target, fields }, at_hand(body, len)))
 }
 
 /// The target for a connection that leads to the origin itself (RFC 9112 §3.2.1, §3.2.3, §3.2.4).
@@ -144,7 +144,7 @@ fn host(authority: &Authority) -> &str {
 impl Received {
     /// The request in the types of the `http` crate, and the right to answer it.
     ///
-    /// Its URI has the form of its target: mostly a path alone. Extensions: [`OriginalFields`], [`Via`].
+    /// Its URI has the form of its target: mostly a path alone. Extensions: [`Via`], and of HTTP/1.1 [`OriginalFields`].
     ///
     /// # Errors
     /// [`Unrepresentable`], with the right to answer.
@@ -155,7 +155,6 @@ impl Received {
         if let Some(crate::incoming::Wire::Request(parts)) = body.take_wire() {
             let mut request = http::Request::from_parts(parts, body);
             request.extensions_mut().insert(Via { connection, reused, peer });
-            request.extensions_mut().insert(OriginalFields::from(head));
             return Ok((request, responder));
         }
         let Some(uri) = uri(&head) else {

@@ -1,6 +1,5 @@
 //! Responses as the `http` crate has them.
 
-use http::response::Parts;
 use persist_core::{Blame, BoxError, Phase, Response, ResponseHead, StatusCode};
 
 use super::body::{at_hand, length};
@@ -39,17 +38,13 @@ use crate::responder::Responder;
 pub struct Interim(pub Vec<http::Response<()>>);
 
 impl Reply {
-    /// The response in the types of the `http` crate. Extensions: [`OriginalFields`], [`Via`], and [`Interim`] if there were any.
+    /// The response in the types of the `http` crate. Extensions: [`Via`], of HTTP/1.1 [`OriginalFields`], and [`Interim`] if there were any.
     pub fn into_http(self) -> http::Response<Incoming> {
         #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
         let Self { head, interim, mut body, connection, reused } = self;
         #[cfg(feature = "http2")]
         let mut response = match body.take_wire() {
-            Some(crate::incoming::Wire::Response(parts)) => {
-                let mut response = http::Response::from_parts(parts, body);
-                response.extensions_mut().insert(OriginalFields::from(head));
-                response
-            }
+            Some(crate::incoming::Wire::Response(parts)) => http::Response::from_parts(parts, body),
             _ => received(head, body),
         };
         #[cfg(not(feature = "http2"))]
@@ -83,13 +78,14 @@ impl Responder {
     where
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let (parts, body) = response.into_parts();
         #[cfg(feature = "http2")]
         if let Some(answerer) = self.take_http2() {
-            let len = length(&body, &Said::by(&parts.headers)?);
-            return answerer.send_http(parts, at_hand(body, len).await);
+            let (parts, body) = response.into_parts();
+            let said = Said::by(&parts.headers)?;
+            let len = length(&body, &said);
+            return answerer.send_http(parts, said.length, at_hand(body, len));
         }
-        let (response, body) = outgoing(&parts, body).await?;
+        let (response, body) = outgoing(response)?;
         self.send(response, body).await
     }
 
@@ -104,13 +100,14 @@ impl Responder {
 }
 
 /// A response and its body, to be sent.
-pub(crate) async fn outgoing<B>(parts: &Parts, body: B) -> Result<(Response, Body)>
+pub(crate) fn outgoing<B>(response: http::Response<B>) -> Result<(Response, Body)>
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
+    let (parts, body) = response.into_parts();
     let len = length(&body, &Said::by(&parts.headers)?);
     let fields = to_fields(&parts.headers, parts.extensions.get::<OriginalFields>());
-    Ok((Response { status: status(parts.status)?, fields }, at_hand(body, len).await))
+    Ok((Response { status: status(parts.status)?, fields }, at_hand(body, len)))
 }
 
 fn status(status: http::StatusCode) -> Result<StatusCode> {

@@ -20,15 +20,11 @@ fn is_of_connection(name: &HeaderName, value: &HeaderValue) -> bool {
         || *name == "proxy-connection"
 }
 
-/// Takes out of a map what does not belong into HTTP/2.
+/// Takes out of a map what does not belong into HTTP/2. One walk: maps are small, and mostly there is nothing to take out.
 pub(super) fn clean(map: &mut HeaderMap) {
-    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
+    while let Some(name) = map.iter().find(|(name, value)| is_of_connection(name, value)).map(|(name, _)| name.clone())
+    {
         map.remove(name);
-    }
-    map.remove("keep-alive");
-    map.remove("proxy-connection");
-    if map.get(TE).is_some_and(|value| value != "trailers") {
-        map.remove(TE);
     }
 }
 
@@ -98,6 +94,7 @@ pub(super) fn response(response: &Response, len: BodyLen) -> http::Response<()> 
     wire
 }
 
+/// Says how long the content is.
 pub(super) fn declare(fields: &mut HeaderMap, len: BodyLen) {
     if let BodyLen::Length(len) = len {
         fields.insert(CONTENT_LENGTH, len.into());

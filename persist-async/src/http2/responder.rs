@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::{DATE, HeaderValue, SERVER};
+use http::header::{DATE, Entry, HeaderValue, SERVER};
 use http::{HeaderMap, StatusCode};
 use persist_core::{Blame, BodyLen, ExchangeId, Method, Phase, Response, imf_fixdate};
 
@@ -55,13 +55,15 @@ impl Answerer {
         self.give(wire, body)
     }
 
-    /// The same, of a head that is in the `http` crate's form already.
-    pub(crate) fn send_http(mut self, parts: http::response::Parts, body: Body) -> Result<()> {
+    /// The same, of a head that is in the `http` crate's form already; `said` is the length that it declares.
+    pub(crate) fn send_http(mut self, parts: http::response::Parts, said: Option<u64>, body: Body) -> Result<()> {
         let mut wire = http::Response::new(());
         *wire.status_mut() = parts.status;
         *wire.headers_mut() = parts.headers;
         convert::clean(wire.headers_mut());
-        convert::declare(wire.headers_mut(), body.len());
+        if body.len() != said.map_or(BodyLen::Empty, BodyLen::Length) {
+            convert::declare(wire.headers_mut(), body.len());
+        }
         self.give(wire, body)
     }
 
@@ -117,13 +119,11 @@ impl Answerer {
     }
 
     fn stamp(&self, fields: &mut HeaderMap) {
-        if !fields.contains_key(DATE)
-            && let Some(date) = date()
-        {
-            fields.insert(DATE, date);
+        if let (Entry::Vacant(place), Some(date)) = (fields.entry(DATE), date()) {
+            place.insert(date);
         }
-        if let Some(server) = self.server.as_ref().filter(|_| !fields.contains_key(SERVER)) {
-            fields.insert(SERVER, server.clone());
+        if let (Some(server), Entry::Vacant(place)) = (&self.server, fields.entry(SERVER)) {
+            place.insert(server.clone());
         }
     }
 

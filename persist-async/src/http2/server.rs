@@ -81,12 +81,23 @@ struct Running {
 }
 
 /// One that does.
-struct Handling(Arc<Running>);
+struct Handling<F> {
+    handler: F,
+    running: Arc<Running>,
+}
 
-impl Drop for Handling {
+impl<F: Future + Unpin> Future for Handling<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        Pin::new(&mut self.handler).poll(cx)
+    }
+}
+
+impl<F> Drop for Handling<F> {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.door.wake();
+        self.running.count.fetch_sub(1, Ordering::AcqRel);
+        self.running.door.wake();
     }
 }
 
@@ -105,8 +116,8 @@ pub(crate) struct Conn<H> {
 
 impl<H, F> Conn<H>
 where
-    H: Fn(Received) -> F + Clone + Send + 'static,
-    F: Future + Send + 'static,
+    H: Fn(Received) -> F,
+    F: Future<Output = ()> + Send + Unpin + 'static,
 {
     /// Serves it to its end.
     pub(crate) async fn run<S: Transport>(self, stream: S) {
@@ -161,8 +172,8 @@ struct Task<'c, H> {
 
 impl<H, F> Task<'_, H>
 where
-    H: Fn(Received) -> F + Clone + Send + 'static,
-    F: Future + Send + 'static,
+    H: Fn(Received) -> F,
+    F: Future<Output = ()> + Send + Unpin + 'static,
 {
     fn poll<S: Transport>(
         &mut self,
@@ -283,11 +294,6 @@ where
             peer: self.line.peer,
         };
         self.running.count.fetch_add(1, Ordering::AcqRel);
-        let (handler, handling) = (self.conn.handler.clone(), Handling(self.running.clone()));
-        // Boxed: the runtime moves what it is given several times, and this is some kilobytes.
-        tokio::spawn(Box::pin(async move {
-            let _handling = handling;
-            handler(received).await;
-        }));
+        tokio::spawn(Handling { handler: (self.conn.handler)(received), running: self.running.clone() });
     }
 }

@@ -23,13 +23,17 @@ use crate::tls::ServerTls;
 mod arrival;
 mod config;
 mod crowd;
+mod handlers;
 mod listener;
 mod task;
 
 use crowd::{Crowd, Member};
+#[cfg(feature = "http2")]
+use handlers::Alone;
+use handlers::Service;
+use task::Task;
 #[cfg(all(test, persist_model))]
 pub(crate) use task::attended;
-use task::{Service, Task};
 
 pub use config::{ProxyHeaders, ServerConfig};
 pub use listener::{Accept, ListenConfig, Listener, PortUse};
@@ -422,7 +426,7 @@ where
         member.serves(id, &door);
         let service = self.service.clone();
         let conn = ServerTask {
-            handler: move |received| service.call(received),
+            handler: move |received| Alone::new(service.clone(), received),
             config: config.clone(),
             id,
             peer,

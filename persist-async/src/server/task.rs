@@ -4,56 +4,23 @@
 //! what was read. Whoever changes something from elsewhere wakes the task, unless it is in its poll already, for it looks at everything once more
 //! before it waits.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use persist_core::{BodyLen, Event, Peer, Server};
 
-use super::crowd::Crowd;
+use super::handlers::{Running, Service};
 use crate::driver::Appetite;
 use crate::incoming::Incoming;
 use crate::link::{Link, Locked, State, Transport};
 use crate::pump::Job;
 use crate::scratch;
 use crate::server_conn::{self, Received};
-use crate::sync::Mutex;
 use crate::trace::tell;
 
 /// Turns before others get theirs, if the peer is always ready.
 const TURNS_MAX: u32 = 64;
-
-/// Places for handlers' futures that are kept for the next requests, all connections together.
-const SPARE_MAX: usize = 64;
-
-/// A place for a handler's future: its memory is used again and again.
-type Place<F> = Pin<Box<Option<F>>>;
-
-/// What all connections of a server have in common.
-pub(super) struct Service<H, F> {
-    handler: H,
-    /// Handlers of one connection that run at the same time.
-    handlers_max: usize,
-    #[expect(clippy::vec_box, reason = "they come boxed, and go boxed to the next connection")]
-    spare: Mutex<Vec<Box<Running<F>>>>,
-    crowd: Arc<Crowd>,
-}
-
-/// The handlers of one connection that wait for something.
-struct Running<F> {
-    /// Most connections run one at a time, and pay for no list.
-    first: Option<Place<F>>,
-    others: Vec<Place<F>>,
-    /// A free place.
-    spare: Option<Place<F>>,
-}
-
-impl<F> Default for Running<F> {
-    fn default() -> Self {
-        Self { first: None, others: Vec::new(), spare: None }
-    }
-}
 
 /// The task. There is one for each connection, idle ones included, and tokio rounds it up: it stays at three words.
 pub(super) struct Task<H, F, S: Transport> {
@@ -81,117 +48,6 @@ struct Next<'a, S: Transport> {
     request: &'a mut Option<Received>,
     /// Whether there is room for another handler.
     room: bool,
-}
-
-impl<H, F> Service<H, F>
-where
-    H: Fn(Received) -> F,
-    F: Future,
-{
-    /// The connections are some of `crowd`.
-    pub(super) fn new(handler: H, handlers_max: usize, crowd: Arc<Crowd>) -> Self {
-        Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default(), crowd }
-    }
-
-    /// Calls the handler, for whoever polls it elsewhere.
-    #[cfg(feature = "http2")]
-    pub(super) fn call(&self, received: Received) -> F {
-        (self.handler)(received)
-    }
-
-    fn take_places(&self) -> Box<Running<F>> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_default()
-    }
-
-    /// The task is about to wait: if it has nothing under way, others can use its places meanwhile.
-    fn give_back(&self, running: &mut Option<Box<Running<F>>>) {
-        let Some(places) = running.take_if(|running| running.len() == 0) else { return };
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_MAX {
-            spare.push(places);
-        }
-    }
-
-    /// Of one connection, which has joined its crowd.
-    #[cfg(test)]
-    fn alone(handler: H, handlers_max: usize) -> Arc<Self> {
-        let crowd = Crowd::new();
-        crowd.join(None).stays();
-        Arc::new(Self::new(handler, handlers_max, crowd))
-    }
-
-    /// Calls the handler in `place` and polls it once. True if it is done. The request is taken as late as can be: each move of it costs.
-    fn begin(&self, place: &mut Place<F>, request: &mut Option<Received>, cx: &mut Context<'_>) -> bool {
-        run(place, |place| {
-            let Some(received) = request.take() else { return Poll::Ready(()) };
-            place.set(Some((self.handler)(received)));
-            poll_in(place, cx)
-        })
-    }
-}
-
-/// Polls a handler, and drops it once it is done. A panic ends it, too: with its future goes a responder that it did not use, which answers `500` and closes.
-/// True if it is done.
-fn run<F>(place: &mut Place<F>, poll: impl FnOnce(&mut Place<F>) -> Poll<()>) -> bool {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let done = poll(place).is_ready();
-        if done {
-            place.set(None);
-        }
-        done
-    }));
-    match outcome {
-        Ok(done) => done,
-        Err(_) => {
-            // What is left of it may panic again, as it is dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| place.set(None)));
-            true
-        }
-    }
-}
-
-fn poll_in<F: Future>(place: &mut Place<F>, cx: &mut Context<'_>) -> Poll<()> {
-    match place.as_mut().as_pin_mut() {
-        Some(handling) => handling.poll(cx).map(drop),
-        None => Poll::Ready(()),
-    }
-}
-
-impl<F> Running<F> {
-    fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.others.len()
-    }
-}
-
-impl<F: Future> Running<F> {
-    fn begin<H: Fn(Received) -> F>(
-        &mut self,
-        service: &Service<H, F>,
-        request: &mut Option<Received>,
-        cx: &mut Context<'_>,
-    ) {
-        let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-        if service.begin(&mut place, request, cx) {
-            self.spare = Some(place);
-        } else if self.first.is_none() {
-            self.first = Some(place);
-        } else {
-            self.others.push(place);
-        }
-    }
-
-    /// Polls all of them: any may have been woken, since all share the task's waker.
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        let mut is_done = |place: &mut Place<F>| run(place, |place| poll_in(place, cx));
-        if self.first.as_mut().is_some_and(&mut is_done) {
-            self.spare = self.first.take();
-        }
-        self.others.retain_mut(|place| !is_done(place));
-        if self.others.is_empty() {
-            self.others = Vec::new();
-        }
-    }
 }
 
 impl<H, F, S> Task<H, F, S>

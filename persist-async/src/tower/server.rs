@@ -3,11 +3,13 @@
 use std::future::poll_fn;
 use std::io;
 
-use http::{Method, StatusCode};
+use http::header::UPGRADE;
+use http::{Method, StatusCode, Version};
 use persist_core::BoxError;
 use tower_service::Service;
 
 use super::Upgrade;
+use super::upgrade::Claim;
 use crate::error::Result;
 use crate::hijack::Hijacked;
 use crate::http::outgoing_response;
@@ -36,32 +38,59 @@ impl Server {
     }
 }
 
-async fn handle<T, B>(mut service: T, received: Received) -> Result<()>
+/// The future is moved about by whoever polls it: it holds each part of the exchange once, as long as that is needed.
+fn handle<T, B>(mut service: T, received: Received) -> impl Future<Output = Result<()>>
 where
     T: Service<http::Request<Incoming>, Response = http::Response<B>>,
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let (mut request, responder) = match received.into_http() {
-        Ok(parts) => parts,
-        Err(unrepresentable) => return unrepresentable.refuse().await,
-    };
-    // A request that asks for no other protocol is offered none: nothing is allocated for it.
+    let arrived = received.into_http();
+    async move {
+        if let Err(unrepresentable) = arrived {
+            return unrepresentable.refuse().await;
+        }
+        let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await else { return Ok(()) };
+        let Ok((request, responder)) = arrived else { return Ok(()) };
+        let (calling, offer) = call(&mut service, request);
+        let Ok(response) = calling.await else { return Ok(()) };
+        match offer.accepted(response) {
+            (response, None) => responder.send_http(response).await,
+            (response, Some(claim)) => {
+                claim.settle(switch(responder, response).await.map(Hijacked::into_stream));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Calls the service, and offers it the connection if the request asks for another protocol.
+fn call<T>(service: &mut T, mut request: http::Request<Incoming>) -> (T::Future, Offer)
+where
+    T: Service<http::Request<Incoming>>,
+{
     let connect = request.method() == Method::CONNECT;
-    let upgrade = (connect || request.headers().contains_key(http::header::UPGRADE)).then(Upgrade::new);
+    // A request that asks for nothing is offered nothing: nothing is allocated for it. HTTP/2 knows no `Upgrade`.
+    let asks = || request.version() != Version::HTTP_2 && request.headers().contains_key(UPGRADE);
+    let upgrade = (connect || asks()).then(Upgrade::new);
     if let Some(upgrade) = &upgrade {
         request.extensions_mut().insert(upgrade.clone());
     }
-    let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await else { return Ok(()) };
-    let Ok(response) = service.call(request).await else { return Ok(()) };
-    let granted = |status: StatusCode| status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success();
-    match upgrade.and_then(|upgrade| upgrade.claim()) {
-        Some(claim) if granted(response.status()) => {
-            let outcome = switch(responder, response).await;
-            claim.settle(outcome.map(Hijacked::into_stream));
-            Ok(())
-        }
-        // A claim that is not granted is told so as it is dropped.
-        _ => responder.send_http(response).await,
+    (service.call(request), Offer { upgrade, connect })
+}
+
+/// What a service may take.
+struct Offer {
+    upgrade: Option<Upgrade>,
+    connect: bool,
+}
+
+impl Offer {
+    /// The response, and whoever takes the connection over with it. A claim that is not granted is told so as it is dropped.
+    fn accepted<B>(self, response: http::Response<B>) -> (http::Response<B>, Option<Claim>) {
+        let status = response.status();
+        let granted = status == StatusCode::SWITCHING_PROTOCOLS || self.connect && status.is_success();
+        let claim = self.upgrade.and_then(|upgrade| upgrade.claim()).filter(|_| granted);
+        (response, claim)
     }
 }
 
@@ -72,7 +101,6 @@ async fn switch<B>(
 where
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let (parts, body) = response.into_parts();
-    let (response, _) = outgoing_response(&parts, body).await?;
+    let (response, _) = outgoing_response(response)?;
     responder.upgrade(response).await
 }
