@@ -1,16 +1,22 @@
 //! The handlers of a server's requests: called, polled, and dropped, in places whose memory is used again and again.
 
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::crowd::Crowd;
 use crate::server_conn::Received;
-use crate::sync::Mutex;
 
-/// Places for handlers' futures that are kept for the next requests, all connections together.
-const SPARE_MAX: usize = 64;
+/// Sets of places that a thread keeps for the next requests, all connections and servers together.
+const SPARE_MAX: usize = 16;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A place for a handler's future: its memory is used again and again.
 type Place<F> = Pin<Box<Option<F>>>;
@@ -20,9 +26,8 @@ pub(super) struct Service<H, F> {
     handler: H,
     /// Handlers of one connection that run at the same time.
     pub(super) handlers_max: usize,
-    #[expect(clippy::vec_box, reason = "they come boxed, and go boxed to the next connection")]
-    spare: Mutex<Vec<Box<Running<F>>>>,
     pub(super) crowd: Arc<Crowd>,
+    handled: PhantomData<fn() -> F>,
 }
 
 /// The handlers of one connection that wait for something.
@@ -47,21 +52,7 @@ where
 {
     /// The connections are some of `crowd`.
     pub(super) fn new(handler: H, handlers_max: usize, crowd: Arc<Crowd>) -> Self {
-        Self { handler, handlers_max: handlers_max.max(1), spare: Mutex::default(), crowd }
-    }
-
-    pub(super) fn take_places(&self) -> Box<Running<F>> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_default()
-    }
-
-    /// The task is about to wait: if it has nothing under way, others can use its places meanwhile.
-    pub(super) fn give_back(&self, running: &mut Option<Box<Running<F>>>) {
-        let Some(places) = running.take_if(|running| running.len() == 0) else { return };
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_MAX {
-            spare.push(places);
-        }
+        Self { handler, handlers_max: handlers_max.max(1), crowd, handled: PhantomData }
     }
 
     /// Of one connection, which has joined its crowd.
@@ -106,6 +97,30 @@ fn poll_in<F: Future>(place: &mut Place<F>, cx: &mut Context<'_>) -> Poll<()> {
     match place.as_mut().as_pin_mut() {
         Some(handling) => handling.poll(cx).map(drop),
         None => Poll::Ready(()),
+    }
+}
+
+impl<F: 'static> Running<F> {
+    /// Places that some connection of this thread had before, or new ones.
+    pub(super) fn take() -> Box<Self> {
+        let kept = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            let at = spare.iter().rposition(|places| places.is::<Self>())?;
+            Some(spare.swap_remove(at))
+        });
+        kept.ok().flatten().and_then(|places| places.downcast().ok()).unwrap_or_default()
+    }
+
+    /// The task is about to wait: if it has nothing under way, others can use its places meanwhile.
+    pub(super) fn give_back(running: &mut Option<Box<Self>>) {
+        let Some(places) = running.take_if(|running| running.len() == 0) else { return };
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_MAX {
+                spare.push(places);
+            }
+        });
     }
 }
 
@@ -164,19 +179,19 @@ impl<H, F> Alone<H, F> {
 impl<H, F> Future for Alone<H, F>
 where
     H: Fn(Received) -> F,
-    F: Future,
+    F: Future + 'static,
 {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { request, running, service } = self.get_mut();
-        let places = running.get_or_insert_with(|| service.take_places());
+        let places = running.get_or_insert_with(Running::take);
         if request.is_some() {
             places.begin(service, request, cx);
         } else {
             places.poll(cx);
         }
-        service.give_back(running);
+        Running::give_back(running);
         if running.is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

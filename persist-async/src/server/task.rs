@@ -63,7 +63,7 @@ where
 impl<H, F, S> Future for Task<H, F, S>
 where
     H: Fn(Received) -> F,
-    F: Future,
+    F: Future + 'static,
     S: Transport,
 {
     type Output = ();
@@ -91,7 +91,7 @@ where
             match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
                     state = beside(link, state, || {
-                        running.get_or_insert_with(|| service.take_places()).begin(service, &mut request, cx);
+                        running.get_or_insert_with(Running::take).begin(service, &mut request, cx);
                     });
                 }
                 Turn::Body(job) => {
@@ -106,7 +106,7 @@ where
                     state.leave_alone();
                     state.is_left(appetite);
                     drop(state);
-                    service.give_back(running);
+                    Running::give_back(running);
                     return Poll::Pending;
                 }
                 Turn::Over => {
@@ -277,7 +277,7 @@ impl<H, F, S: Transport> Drop for Task<H, F, S> {
 pub(crate) async fn attended<S, F>(link: Arc<Link<Server, S>>, handler: impl Fn(Received) -> F, handlers_max: usize)
 where
     S: Transport,
-    F: Future,
+    F: Future + 'static,
 {
     Task::new(Service::alone(handler, handlers_max), link).await;
 }
