@@ -89,7 +89,7 @@ pub(crate) use exchange::Begun;
 pub use exchange::Pushed;
 pub(crate) use inbound::Inbound;
 pub(crate) use responder::Answerer;
-pub(crate) use server::{Conn as ServerTask, Door};
+pub(crate) use server::{Conn as ServerTask, Door, Handlers};
 pub use tunnel::Tunnel;
 
 #[cfg(doc)]

@@ -73,37 +73,20 @@ impl Door {
     }
 }
 
-/// Handlers that run.
-#[derive(Default)]
-struct Running {
-    count: AtomicUsize,
-    door: Arc<Door>,
-}
+/// Whoever calls the handlers of requests, and polls them.
+pub(crate) trait Handlers: Send + Sync + 'static {
+    /// One that is under way.
+    type Running: Default + Send + Unpin;
 
-/// One that does.
-struct Handling<F> {
-    handler: F,
-    running: Arc<Running>,
-}
+    /// Calls the handler, unless there is no request, and polls it once.
+    fn begin(&self, request: &mut Option<Received>, running: &mut Self::Running, cx: &mut Context<'_>) -> Poll<()>;
 
-impl<F: Future + Unpin> Future for Handling<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        Pin::new(&mut self.handler).poll(cx)
-    }
-}
-
-impl<F> Drop for Handling<F> {
-    fn drop(&mut self) {
-        self.running.count.fetch_sub(1, Ordering::AcqRel);
-        self.running.door.wake();
-    }
+    fn poll(&self, running: &mut Self::Running, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// One connection, to be served.
-pub(crate) struct Conn<H> {
-    pub(crate) handler: H,
+pub(crate) struct Conn<S> {
+    pub(crate) handlers: Arc<S>,
     pub(crate) config: Arc<Http2Config>,
     pub(crate) id: u64,
     pub(crate) peer: Option<SocketAddr>,
@@ -114,16 +97,14 @@ pub(crate) struct Conn<H> {
     pub(crate) body_bytes_max: u64,
 }
 
-impl<H, F> Conn<H>
-where
-    H: Fn(Received) -> F,
-    F: Future<Output = ()> + Send + Unpin + 'static,
-{
+impl<S: Handlers> Conn<S> {
     /// Serves it to its end.
-    pub(crate) async fn run<S: Transport>(self, stream: S) {
-        let config = &*self.config;
+    pub(crate) async fn run<T: Transport>(self, stream: T) {
         let line = Line::new(self.id, self.peer, 0);
         let _ = self.door.line.set(line.clone());
+        let shared = Arc::new(Shared { conn: self, line, running: AtomicUsize::new(0) });
+        let Shared { conn, line, .. } = &*shared;
+        let config = &*conn.config;
         let left = Left::default();
         let mut builder = server::Builder::new();
         builder
@@ -141,28 +122,32 @@ where
         };
         let mut task = Task {
             watch: Watch::new(connection.ping_pong(), config),
-            running: Arc::new(Running { count: AtomicUsize::new(0), door: self.door.clone() }),
             taken: 0,
             ending: false,
             idle: None,
             age: config.timeouts.max_age.map(|age| Box::pin(tokio::time::sleep(age))),
-            line: line.clone(),
-            conn: &self,
+            shared: shared.clone(),
         };
         let reason = poll_fn(|cx| task.poll(&mut connection, cx)).await;
         drop(connection);
         if matches!(reason, CloseReason::PeerWrong { .. }) {
-            linger::linger(&left, config.timeouts.linger.unwrap_or_default(), &self.door).await;
+            linger::linger(&left, config.timeouts.linger.unwrap_or_default(), &conn.door).await;
         }
         line.close(reason);
     }
 }
 
-struct Task<'c, H> {
-    conn: &'c Conn<H>,
+/// What the task of a connection shares with those of its requests.
+struct Shared<S> {
+    conn: Conn<S>,
     line: Arc<Line>,
+    /// Handlers that run, or are about to.
+    running: AtomicUsize,
+}
+
+struct Task<S> {
+    shared: Arc<Shared<S>>,
     watch: Watch,
-    running: Arc<Running>,
     taken: u64,
     /// The client was told that the connection ends.
     ending: bool,
@@ -170,55 +155,61 @@ struct Task<'c, H> {
     age: Option<Pin<Box<Sleep>>>,
 }
 
-impl<H, F> Task<'_, H>
-where
-    H: Fn(Received) -> F,
-    F: Future<Output = ()> + Send + Unpin + 'static,
-{
-    fn poll<S: Transport>(
+impl<S: Handlers> Task<S> {
+    fn poll<T: Transport>(
         &mut self,
-        connection: &mut Connection<Metered<S>, Bytes>,
+        connection: &mut Connection<Metered<T>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<CloseReason> {
-        self.conn.door.waits(cx);
-        if self.conn.door.is_aborted() {
+        let Shared { conn, line, running } = &*self.shared;
+        conn.door.waits(cx);
+        if conn.door.is_aborted() {
             return Poll::Ready(CloseReason::Aborted);
         }
         let old = self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready());
-        if !self.ending && (old || self.conn.door.gone.load(Ordering::Acquire)) {
+        if !self.ending && (old || conn.door.gone.load(Ordering::Acquire)) {
             self.ending = true;
             self.age = None;
             connection.graceful_shutdown();
         }
         for _ in 0..TAKEN_MAX {
             // A stream that was reset is no stream any more, but its handler runs on: only so do resets not make ever more of them run.
-            if self.running.count.load(Ordering::Acquire) >= self.conn.config.streams_max as usize {
+            if running.load(Ordering::Acquire) >= conn.config.streams_max as usize {
                 match connection.poll_closed(cx) {
                     Poll::Ready(outcome) => return Poll::Ready(self.ended(outcome.err())),
                     Poll::Pending => break,
                 }
             }
             match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => self.take(request, respond),
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    running.fetch_add(1, Ordering::AcqRel);
+                    let taken = Taken { request, respond, id: self.taken };
+                    self.taken += 1;
+                    tokio::spawn(Handling {
+                        taken: Some(taken),
+                        running: S::Running::default(),
+                        shared: self.shared.clone(),
+                    });
+                }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.ended(Some(error))),
                 Poll::Ready(None) => return Poll::Ready(self.ended(None)),
                 Poll::Pending => break,
             }
         }
-        if self.watch.poll_dead(&self.line.meter, cx).is_ready() {
+        if self.watch.poll_dead(&line.meter, cx).is_ready() {
             return Poll::Ready(CloseReason::Timeout(Deadline::Ping));
         }
         self.poll_idle(connection, cx)
     }
 
     /// Ends a connection on which nothing goes on; one that does not end then is cut.
-    fn poll_idle<S: Transport>(
+    fn poll_idle<T: Transport>(
         &mut self,
-        connection: &mut Connection<Metered<S>, Bytes>,
+        connection: &mut Connection<Metered<T>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<CloseReason> {
-        let timeouts = &self.conn.config.timeouts;
-        if connection.has_streams() || self.running.count.load(Ordering::Acquire) > 0 {
+        let timeouts = &self.shared.conn.config.timeouts;
+        if connection.has_streams() || self.shared.running.load(Ordering::Acquire) > 0 {
             self.idle = None;
             return Poll::Pending;
         }
@@ -241,23 +232,60 @@ where
     }
 
     fn ended(&self, error: Option<h2::Error>) -> CloseReason {
-        match (error, self.line.meter.end()) {
-            (Some(error), _) => self.line.reason_of(&error),
+        let line = &self.shared.line;
+        match (error, line.meter.end()) {
+            (Some(error), _) => line.reason_of(&error),
             (None, Some(End::Closed)) => CloseReason::PeerClosed,
             (None, Some(end)) => end.reason(),
             (None, None) => CloseReason::OurClose,
         }
     }
+}
 
-    fn take(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+/// A request that came in.
+struct Taken {
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    id: u64,
+}
+
+/// The task of one request. What its handler gets is made when that is begun: many may wait for their turn, and hold little meanwhile.
+struct Handling<S: Handlers> {
+    taken: Option<Taken>,
+    running: S::Running,
+    shared: Arc<Shared<S>>,
+}
+
+impl<S: Handlers> Future for Handling<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { taken, running, shared } = self.get_mut();
+        let handlers = &shared.conn.handlers;
+        match taken.take() {
+            Some(taken) => handlers.begin(&mut shared.receive(taken), running, cx),
+            None => handlers.poll(running, cx),
+        }
+    }
+}
+
+impl<S: Handlers> Drop for Handling<S> {
+    fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::AcqRel);
+        self.shared.conn.door.wake();
+    }
+}
+
+impl<S> Shared<S> {
+    /// The request as its handler gets it; `None` if it was refused.
+    fn receive(&self, taken: Taken) -> Option<Received> {
+        let Taken { request, mut respond, id } = taken;
         let (parts, stream) = request.into_parts();
-        let id = self.taken;
-        self.taken += 1;
         let Ok(head) = convert::request_head(&parts) else {
             let mut refusal = http::Response::new(());
             *refusal.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let _ = respond.send_response(refusal, true);
-            return;
+            return None;
         };
         let method = head.method().clone();
         let connect = method == Method::CONNECT;
@@ -270,7 +298,8 @@ where
             *go_on.status_mut() = http::StatusCode::CONTINUE;
             let _ = respond.send_informational(go_on);
         }
-        let config = &self.conn.config;
+        let Self { conn, line, .. } = self;
+        let timeouts = &conn.config.timeouts;
         let len = convert::len(&parts.headers, ended || connect);
         let wire = Some(Box::new(Wire::Request(parts)));
         let (body, tunnel) = if connect {
@@ -278,22 +307,20 @@ where
         } else if ended {
             (Incoming::of_http2(len, None, wire), None)
         } else {
-            let track = Track::new(Place::beside(&self.line), method.clone(), 0);
-            let total = config.timeouts.total.map(|total| Instant::now() + total);
-            let limits = Limits { idle: config.timeouts.body_idle, total, bytes: self.conn.body_bytes_max };
+            let track = Track::new(Place::beside(line), method.clone(), 0);
+            let total = timeouts.total.map(|total| Instant::now() + total);
+            let limits = Limits { idle: timeouts.body_idle, total, bytes: conn.body_bytes_max };
             (Incoming::of_http2(len, Some(Inbound::new(stream, track, None, limits)), wire), None)
         };
-        let stall = config.timeouts.write_stall;
-        let answerer = Answerer::new(respond, self.line.clone(), (id, method), tunnel, self.conn.server.clone(), stall);
-        let received = Received {
+        let stall = timeouts.write_stall;
+        let answerer = Answerer::new(respond, line.clone(), (id, method), tunnel, conn.server.clone(), stall);
+        Some(Received {
             head,
             body,
             responder: Responder::of_http2(answerer),
-            connection: self.line.id,
+            connection: line.id,
             reused: id > 0,
-            peer: self.line.peer,
-        };
-        self.running.count.fetch_add(1, Ordering::AcqRel);
-        tokio::spawn(Handling { handler: (self.conn.handler)(received), running: self.running.clone() });
+            peer: line.peer,
+        })
     }
 }

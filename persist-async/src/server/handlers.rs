@@ -124,6 +124,14 @@ impl<F: 'static> Running<F> {
     }
 }
 
+#[cfg(feature = "http2")]
+impl<F: 'static> Running<F> {
+    fn over(running: &mut Option<Box<Self>>) -> Poll<()> {
+        Self::give_back(running);
+        if running.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
 impl<F> Running<F> {
     pub(super) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.others.len()
@@ -160,38 +168,26 @@ impl<F: Future> Running<F> {
     }
 }
 
-/// The handler of one request, where each has a task: takes its place when it is polled first, and so holds little until then.
+/// Where each request has a task of its own.
 #[cfg(feature = "http2")]
-pub(super) struct Alone<H, F> {
-    request: Option<Received>,
-    running: Option<Box<Running<F>>>,
-    service: Arc<Service<H, F>>,
-}
-
-#[cfg(feature = "http2")]
-impl<H, F> Alone<H, F> {
-    pub(super) fn new(service: Arc<Service<H, F>>, request: Received) -> Self {
-        Self { request: Some(request), running: None, service }
-    }
-}
-
-#[cfg(feature = "http2")]
-impl<H, F> Future for Alone<H, F>
+impl<H, F> crate::http2::Handlers for Service<H, F>
 where
-    H: Fn(Received) -> F,
-    F: Future + 'static,
+    H: Fn(Received) -> F + Send + Sync + 'static,
+    F: Future + Send + 'static,
 {
-    type Output = ();
+    type Running = Option<Box<Running<F>>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { request, running, service } = self.get_mut();
-        let places = running.get_or_insert_with(Running::take);
+    fn begin(&self, request: &mut Option<Received>, running: &mut Self::Running, cx: &mut Context<'_>) -> Poll<()> {
         if request.is_some() {
-            places.begin(service, request, cx);
-        } else {
+            running.get_or_insert_with(Running::take).begin(self, request, cx);
+        }
+        Running::over(running)
+    }
+
+    fn poll(&self, running: &mut Self::Running, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(places) = running {
             places.poll(cx);
         }
-        Running::give_back(running);
-        if running.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        Running::over(running)
     }
 }

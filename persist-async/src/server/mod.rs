@@ -28,8 +28,6 @@ mod listener;
 mod task;
 
 use crowd::{Crowd, Member};
-#[cfg(feature = "http2")]
-use handlers::Alone;
 use handlers::Service;
 use task::Task;
 #[cfg(all(test, persist_model))]
@@ -424,9 +422,8 @@ where
         let Some(Http2 { config, server }) = &self.http2 else { return };
         let (id, door) = (crate::link::next_id(), Arc::new(Door::default()));
         member.serves(id, &door);
-        let service = self.service.clone();
         let conn = ServerTask {
-            handler: move |received| Alone::new(service.clone(), received),
+            handlers: self.service.clone(),
             config: config.clone(),
             id,
             peer,
