@@ -102,3 +102,83 @@ pub(crate) fn with<T>(use_it: impl FnOnce(&mut Scratch) -> T) -> T {
     let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use persist_core::{Config, Instant, Response, Server, StatusCode};
+
+    use super::*;
+
+    fn fresh() -> Conn<Server> {
+        Conn::new(Config::server(), Instant::ZERO)
+    }
+
+    /// Has it answer something so large that its outbox grows beyond what is kept.
+    fn grown(rooms: &mut Rooms) -> Conn<Server> {
+        let mut conn = fresh();
+        rooms.lend(&mut conn);
+        let mut input = &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..];
+        let Ok(persist_core::Next::Event(persist_core::Event::Head { ticket, .. })) =
+            conn.next(&mut input, Instant::ZERO)
+        else {
+            panic!("a request")
+        };
+        let content = vec![0; OUTPUT_BYTES.1 + 1];
+        let fields = Response::new(StatusCode::OK).fields;
+        conn.send_whole_response(ticket, StatusCode::OK, &fields, &content, Instant::ZERO).expect("taken");
+        conn
+    }
+
+    #[test]
+    fn connections_that_drive_each_other_each_get_room_and_it_is_used_again() {
+        let mut rooms = Rooms::new();
+        for round in 0..3 {
+            let mut conns: Vec<_> = (0..ROOMS_MAX + 3).map(|_| fresh()).collect();
+            for conn in &mut conns {
+                rooms.lend(conn);
+                assert_eq!(rooms.at_hand.capacity(), 0, "it is lent, in round {round}");
+            }
+            for conn in conns.iter_mut().rev() {
+                rooms.reclaim(conn);
+                assert_eq!(rooms.at_hand.capacity(), OUTPUT_BYTES.0, "something is at hand, in round {round}");
+            }
+            assert_eq!(rooms.others.len(), ROOMS_MAX, "no more are kept, in round {round}");
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_uses_the_same_room_for_ever() {
+        let mut rooms = Rooms::new();
+        for _ in 0..100 {
+            let mut conn = fresh();
+            rooms.lend(&mut conn);
+            rooms.lend(&mut conn);
+            rooms.reclaim(&mut conn);
+            rooms.reclaim(&mut conn);
+        }
+        // Lending twice is no harm, but for the second room that it made.
+        assert!(rooms.others.len() <= 1, "{}", rooms.others.len());
+    }
+
+    #[test]
+    fn what_a_machine_still_needs_stays_there_and_what_grew_is_not_kept() {
+        let mut rooms = Rooms::new();
+        let mut conn = grown(&mut rooms);
+        rooms.reclaim(&mut conn);
+        assert_eq!(rooms.at_hand.capacity(), 0, "it is in use");
+        let unsent = conn.unsent_bytes();
+        assert!(unsent > OUTPUT_BYTES.1);
+        bytes::Buf::advance(&mut conn.transmit(Instant::ZERO), unsent);
+        rooms.reclaim(&mut conn);
+        assert_eq!(rooms.at_hand.capacity(), 0, "too large to keep");
+
+        let mut conn = grown(&mut rooms);
+        let mut other = fresh();
+        rooms.lend(&mut other);
+        rooms.reclaim(&mut other);
+        let unsent = conn.unsent_bytes();
+        bytes::Buf::advance(&mut conn.transmit(Instant::ZERO), unsent);
+        rooms.reclaim(&mut conn);
+        assert_eq!((rooms.at_hand.capacity(), rooms.others.len()), (OUTPUT_BYTES.0, 0), "nor beside another");
+    }
+}

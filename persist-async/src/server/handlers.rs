@@ -191,3 +191,64 @@ where
         Running::over(running)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, pending};
+
+    use super::*;
+
+    type Pending = std::future::Pending<()>;
+
+    fn kept() -> usize {
+        SPARE.with_borrow(Vec::len)
+    }
+
+    #[test]
+    fn places_are_used_again_by_handlers_of_their_own_type() {
+        let first = Running::<Ready<()>>::take();
+        let at = &raw const *first;
+        Running::give_back(&mut Some(first));
+        Running::give_back(&mut Some(Running::<Pending>::take()));
+        assert_eq!(kept(), 2);
+        let again = Running::<Ready<()>>::take();
+        assert_eq!((&raw const *again, kept()), (at, 1));
+        assert_eq!((Running::<Ready<()>>::take().len(), kept()), (0, 1), "of this type there is none left: a new one");
+    }
+
+    #[test]
+    fn few_are_kept_and_none_that_is_in_use() {
+        let many: Vec<_> = (0..SPARE_MAX + 3).map(|_| Running::<Ready<()>>::take()).collect();
+        many.into_iter().for_each(|places| Running::give_back(&mut Some(places)));
+        assert_eq!(kept(), SPARE_MAX);
+        let mut running = Some(Running::<Pending>::take());
+        if let Some(places) = &mut running {
+            places.first = Some(Box::pin(Some(pending())));
+        }
+        Running::give_back(&mut running);
+        assert!(running.is_some_and(|places| places.len() == 1), "it stays where it is");
+    }
+
+    #[test]
+    fn a_thread_that_ends_takes_its_places_with_it() {
+        /// Asks for places after they are gone.
+        struct Late;
+
+        impl Drop for Late {
+            fn drop(&mut self) {
+                Running::give_back(&mut Some(Running::<Pending>::take()));
+            }
+        }
+
+        thread_local! {
+            static LATE: Late = const { Late };
+        }
+
+        let ended = std::thread::spawn(|| {
+            // Thread-locals are dropped in some order: whichever it is, nothing may panic.
+            LATE.with(|_| ());
+            Running::give_back(&mut Some(Running::<Pending>::take()));
+        });
+        ended.join().expect("no panic");
+    }
+}
