@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use persist_core::{
-    Client, CloseReason, Closed, Config, Delivery, ExchangeId, Outline, Phase, Request, ResponseHead, SendError,
+    Client, CloseReason, Closed, Config, Conn, Delivery, ExchangeId, Outline, Phase, Request, ResponseHead, SendError,
     Slot as CoreSlot,
 };
 
 use crate::address;
 use crate::body::Body;
+use crate::clock::Clock;
 #[cfg(feature = "http2")]
 use crate::error::Error;
 use crate::error::{self, Result};
@@ -19,7 +20,7 @@ use crate::exchange::{Exchange, Reply};
 use crate::facts;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::link::{Link, State, Transport, Writable, fresh};
+use crate::link::{Link, State, Transport, Writable};
 use crate::race::{Either, race};
 use crate::reservation::Reservation;
 use crate::round_trip::{RoundTrip, Trip};
@@ -70,9 +71,13 @@ impl<S: Transport> ClientConn<S> {
 
     /// A connection over `stream`. Deadlines in `config` need a tokio runtime with its timer enabled.
     pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
+        Self::by(Clock::start(), stream, config.into())
+    }
+
+    /// The same, by a clock that others go by, too.
+    pub(crate) fn by(clock: Clock, stream: S, config: Arc<Config>) -> Self {
         let peer = address::peer(&stream);
-        let (conn, clock) = fresh(config.into());
-        Self::of(Link::new(conn, clock, stream, peer, Vec::new()))
+        Self::of(Link::new(Conn::new(config, clock.now()), clock, stream, peer, Vec::new()))
     }
 
     /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
@@ -395,25 +400,18 @@ impl<S: Transport> ClientConn<S> {
             return begun.reply().await;
         }
         let id = self.own(&exchange)?;
-        // Mostly, behind the first of a burst, it is here already.
-        let at_hand = self.take_reply(&mut self.link.lock(), id);
-        let reply = match at_hand {
-            Some(reply) => reply,
-            None => {
-                let wait = self.link.wait(Interest::Exchange(id), |state, _| self.take_reply(state, id));
-                wait.patience(patience).await
-            }
-        };
-        if reply.is_ok() {
-            exchange.disarm(); // the body holds the exchange from here on
-        }
-        reply
-    }
-
-    fn take_reply(&self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Reply>> {
         let mut reply = None;
-        let taken = self.take_reply_into(state, id, &mut reply)?;
-        taken.map(|()| reply).transpose()
+        // Mostly, behind the first of a burst, it is here already.
+        let at_hand = self.take_reply_into(&mut self.link.lock(), id, &mut reply);
+        match at_hand {
+            Some(taken) => taken?,
+            None => {
+                let take = |state: &mut _, _| self.take_reply_into(state, id, &mut reply);
+                self.link.wait(Interest::Exchange(id), take).patience(patience).await?;
+            }
+        }
+        exchange.disarm(); // the body holds the exchange from here on
+        Ok(reply.expect("taken with success"))
     }
 
     /// The reply, if its head is here, or why it never will be.

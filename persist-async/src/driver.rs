@@ -328,6 +328,7 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     fn on_data(&mut self, id: ExchangeId, mut data: &[u8], direct: &mut Option<Direct<'_, '_>>) {
+        let behind = self.conn.body_window();
         let Some(entry) = self.entry(id) else { return };
         if !entry.inbound_held {
             entry.discarded += data.len() as u64;
@@ -339,7 +340,7 @@ impl<R: Part, S: Transport> State<R, S> {
             data = &data[n..];
         }
         if !data.is_empty() {
-            entry.content.extend_from_slice(data);
+            entry.keep_content(data, behind);
             let waiter = entry.waiter.take();
             self.buffered += data.len();
             self.wake_slot(waiter);

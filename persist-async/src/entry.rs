@@ -73,7 +73,7 @@ impl<R: Role> Entry<R> {
 }
 
 /// Content is read into buffers of so many bytes, at first and at most.
-const READ_BYTES: (usize, usize) = (16 * 1024, 128 * 1024);
+const READ_BYTES: (usize, usize) = (64 * 1024, 128 * 1024);
 
 /// Less room than that at the end of a buffer is not worth a read.
 const SPARE_MIN: usize = 16 * 1024;
@@ -99,6 +99,19 @@ impl<R: Part> Entry<R> {
             self.read_bytes = (2 * self.read_bytes).min(READ_BYTES.1);
         }
         read
+    }
+
+    /// Keeps content that came with what is in front of it; the first of it where there is room for what can be read `behind` it, too.
+    pub(crate) fn keep_content(&mut self, data: &[u8], behind: u64) {
+        if self.content.capacity() > 0 {
+            self.content.extend_from_slice(data);
+        } else if behind == 0 {
+            self.content = BytesMut::from(data); // as mostly
+        } else {
+            let behind = usize::try_from(behind).unwrap_or(usize::MAX).min(self.read_bytes);
+            self.content.reserve(data.len() + behind);
+            self.content.extend_from_slice(data);
+        }
     }
 
     /// Whether the reader of the peer's message may be told of its end.

@@ -33,7 +33,7 @@ impl<S: Transport> ClientConn<S> {
                 return Ok(None);
             }
             *reply = Some(crate::http2::exchange(two, request, body, until).await?);
-            return Ok(Some(Standing { announced: None, is_over: two.is_closing(), at: Moment::now() }));
+            return Ok(Some(Standing { announced: None, is_over: two.is_closing(), at: None }));
         }
         let behind = match until {
             None => match RoundTrip::new(self, request, body, &mut None, reply).unless_stale().await? {

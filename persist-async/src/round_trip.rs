@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use persist_core::keep_alive::KeepAlive;
-use persist_core::{Client, ExchangeId, Outline, Slot as CoreSlot};
-use tokio::time::Instant as Moment;
+use persist_core::{Client, ExchangeId, Instant, Outline, Slot as CoreSlot};
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
@@ -58,8 +57,8 @@ pub(crate) struct Standing {
     pub(crate) announced: Option<KeepAlive>,
     /// Whether no further exchange can begin.
     pub(crate) is_over: bool,
-    /// When that was.
-    pub(crate) at: Moment,
+    /// When that was, if the connection goes by its client's clock: one of HTTP/2 does not.
+    pub(crate) at: Option<Instant>,
 }
 
 impl<'a, S: Transport> RoundTrip<'a, S> {
@@ -90,7 +89,7 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
 impl Standing {
     pub(crate) fn of<S>(state: &State<Client, S>) -> Self {
         let is_over = state.stream.is_none() || !state.conn.may_go_on();
-        Self { announced: state.conn.announced(), is_over, at: state.clock.at(state.now()) }
+        Self { announced: state.conn.announced(), is_over, at: Some(state.now()) }
     }
 }
 

@@ -112,13 +112,7 @@ impl Wakers {
     pub(crate) fn leave(&self, slot: &mut Option<Slot>) {
         let Some(place) = slot.take() else { return };
         let mut list = self.list();
-        list.places[place as usize] = Place::Free;
-        if list.driver.is_some_and(|(driver, _)| driver == place) {
-            list.driver = list.heir();
-        }
-        if list.places.iter().all(|place| matches!(place, Place::Free)) {
-            list.places.clear();
-        }
+        list.free(place);
         drop(list);
         if self.due.load(Ordering::SeqCst) {
             self.kick();
@@ -179,6 +173,21 @@ impl List {
             other => *other = Place::Waiting(waker.clone(), hold),
         }
         place
+    }
+
+    fn free(&mut self, place: Slot) {
+        // Mostly nobody else waits.
+        if self.places.len() > 1 {
+            self.places[place as usize] = Place::Free;
+            if self.driver.is_some_and(|(driver, _)| driver == place) {
+                self.driver = self.heir();
+            }
+            if self.places.iter().any(|place| !matches!(place, Place::Free)) {
+                return;
+            }
+        }
+        self.places.clear();
+        self.driver = None;
     }
 
     fn take(&mut self, slot: Slot) -> Option<Waker> {

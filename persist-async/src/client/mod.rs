@@ -196,12 +196,11 @@ impl Client {
         let mut reply = None;
         match self.attempts(&mut account, request, known, body, until, &mut reply).await {
             Ok(lease) => {
-                let mut reply = reply.expect("an attempt that succeeds puts it there");
-                if let Some(mut lease) = lease {
+                if let (Some(mut lease), Some(reply)) = (lease, &mut reply) {
                     lease.keep(account.keep(request, failures));
                     reply.body.keep(lease);
                 }
-                Ok(reply)
+                Ok(reply.expect("an attempt that succeeds puts it there"))
             }
             Err(error) => {
                 // A proxy on the way keeps its name.

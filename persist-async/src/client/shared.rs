@@ -37,7 +37,8 @@ pub(crate) struct Shared {
     pub(super) connector: Connector,
     state: Mutex<State>,
     pub(super) bell: Arc<Bell>,
-    clock: Clock,
+    /// The clock of all its connections, too.
+    pub(super) clock: Clock,
 }
 
 impl Shared {
@@ -308,12 +309,13 @@ impl Shared {
 
     /// A reply's head came on this connection. If it is the `whole` of it, its account is settled; and the connection, if it is not over, is free again.
     pub(super) fn answered(self: &Arc<Self>, id: ConnId, standing: Standing, whole: Option<&mut Account<'_>>) {
-        let now = self.clock.of(standing.at);
+        let Standing { announced, is_over, at } = standing;
+        let now = at.unwrap_or_else(|| self.clock.now());
         self.tell(None, |state| {
-            state.pool.handle_response(id, standing.announced, now);
+            state.pool.handle_response(id, announced, now);
             if let Some(account) = whole {
                 account.settle(&mut state.book);
-                if !standing.is_over {
+                if !is_over {
                     state.pool.release(id, Use::Completed, now);
                 }
             }

@@ -160,10 +160,17 @@ impl<R: Role, S> State<R, S> {
         self.entries.get_mut(at)
     }
 
-    /// Mostly none was forgotten between the first one and this.
+    /// Mostly it is the first.
     #[inline]
     fn place_of(&self, id: ExchangeId) -> Option<usize> {
-        let at = id.number().checked_sub(self.entries.front()?.id.number())? as usize;
+        let first = self.entries.front()?.id;
+        if first == id { Some(0) } else { self.place_behind(first, id) }
+    }
+
+    /// Mostly none was forgotten between the first one and this.
+    #[inline(never)]
+    fn place_behind(&self, first: ExchangeId, id: ExchangeId) -> Option<usize> {
+        let at = id.number().checked_sub(first.number())? as usize;
         if self.entries.get(at).is_some_and(|entry| entry.id == id) {
             return Some(at);
         }
@@ -184,8 +191,8 @@ impl<R: Role, S> State<R, S> {
             return;
         }
         self.buffered -= entry.content.len();
-        if at == 0 {
-            drop(self.entries.pop_front());
+        if self.entries.len() == 1 {
+            self.entries.clear(); // where it stands
         } else {
             drop(self.entries.remove(at));
         }
