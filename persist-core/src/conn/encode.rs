@@ -14,8 +14,13 @@ pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) -> 
         return Err(SendError::InvalidTarget);
     }
     out.reserve(method.as_str().len() + target.len() + 256);
-    out.extend_from_slice(method.as_str().as_bytes());
-    out.push(b' ');
+    if method.known() == Known::Get {
+        // What most say, with one append of a known length.
+        out.extend_from_slice(b"GET ");
+    } else {
+        out.extend_from_slice(method.as_str().as_bytes());
+        out.push(b' ');
+    }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     Ok(())

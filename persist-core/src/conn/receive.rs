@@ -259,7 +259,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// `n` bytes of input were consumed.
-    fn took(&mut self, n: usize) {
+    pub(super) fn took(&mut self, n: usize) {
         if n > 0 {
             self.consumed += n as u64;
             self.times.waiting = None;
@@ -300,7 +300,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// How many bytes of content the limit still allows in the message that is being read.
-    fn content_room(&self) -> u64 {
+    pub(super) fn content_room(&self) -> u64 {
         let limit = self.config.limits.body_bytes_max;
         if limit == u64::MAX {
             return limit;
@@ -314,7 +314,7 @@ impl<R: Role> Conn<R> {
 
     /// The message that is being read is complete: that of this exchange, unless nobody is to be told.
     #[inline(always)]
-    fn end(&mut self) -> Option<ExchangeId> {
+    pub(super) fn end(&mut self) -> Option<ExchangeId> {
         self.inbound = Inbound::Between;
         let exchange = R::reading(self)?;
         if let Some(done) = exchange.receiving.on(Step::End) {
@@ -473,7 +473,7 @@ impl<R: Role> Conn<R> {
 }
 
 /// Cuts `n` bytes off the front of the input.
-fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
+pub(super) fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
     let (front, rest) = input.split_at(n);
     *input = rest;
     front

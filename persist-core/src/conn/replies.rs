@@ -3,9 +3,9 @@
 use super::event::ExchangeId;
 use super::exchange::{Expect, Last, Remaining};
 use super::half::{Half, Phase, Step};
-use super::receive::Found;
+use super::receive::{Found, take};
 use super::trace::tell;
-use super::{Client, Conn, Event};
+use super::{Client, Conn, Event, Inbound};
 use crate::close::CloseReason;
 use crate::error::{Cause, ProtocolError};
 use crate::head::{ResponseHead, Version};
@@ -42,6 +42,45 @@ impl Conn<Client> {
             return Ok(Found::Event(Event::Head { id, ticket: (), head, body: facts.declared }));
         }
         self.read_other_head(input, offset, asked)
+    }
+
+    /// Right after the head of a reply: takes its content and its end at once, which [`Event::Data`] and [`Event::End`] would tell else, if all of it is at the
+    /// front of the input. `None` if it is not, or something else is to be told first: then nothing was taken, and [`next`](Self::next) goes on.
+    ///
+    /// ```
+    /// use persist_core::{BodyLen, Client, Config, Conn, Event, FieldLines, Instant, Method, Next};
+    /// use bytes::Buf;
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut conn = Conn::<Client>::new(Config::client(), now);
+    /// const HOST: FieldLines<'static> = FieldLines::from_static("Host: h\r\n");
+    /// conn.send_request(&Method::GET, "/", HOST, BodyLen::Empty, now)?;
+    /// let mut out = conn.transmit(now);
+    /// out.advance(out.remaining());
+    /// let mut input: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    /// let Next::Event(Event::Head { .. }) = conn.next(&mut input, now)? else { panic!("a head") };
+    /// assert_eq!(conn.take_whole(&mut input), Some(&b"hello"[..]));
+    /// assert!(conn.is_idle());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn take_whole<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
+        let len = match self.inbound {
+            Inbound::Length(left) if left <= self.content_room() => usize::try_from(left).ok()?,
+            Inbound::End => 0,
+            _ => return None,
+        };
+        let front = self.queue.front_mut().filter(|front| !front.unwanted && !front.ended)?;
+        if self.due.any || len > input.len() {
+            return None;
+        }
+        front.received += len as u64;
+        front.content += len as u64;
+        front.expect = Expect::Settled;
+        let content = take(input, len);
+        self.took(len);
+        self.end();
+        Some(content)
     }
 
     /// The same for a head that is not [plain](parse::plain), or not all there, or not the first to its request.

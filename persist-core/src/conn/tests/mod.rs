@@ -6,6 +6,7 @@ mod cut;
 mod deadlines;
 mod given_up;
 mod server;
+mod whole;
 
 use alloc::format;
 use alloc::string::String;

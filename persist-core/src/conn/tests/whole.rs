@@ -1,0 +1,43 @@
+//! Replies that are taken as a whole.
+
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn a_reply_that_is_all_there_is_taken_at_once_and_any_other_told_as_ever() {
+    let reply = |rig: &mut Rig<Client>, bytes: &str| {
+        rig.get("/");
+        rig.sent();
+        let mut input = bytes.as_bytes();
+        while !matches!(rig.conn.next(&mut input, rig.now).expect("a valid reply"), Next::Event(Event::Head { .. })) {}
+        let whole = rig.conn.take_whole(&mut input).map(<[u8]>::to_vec);
+        (whole, String::from_utf8_lossy(input).into_owned())
+    };
+    let mut rig = Rig::client(1);
+    assert_eq!(reply(&mut rig, OK), (Some(b"ok".to_vec()), String::new()));
+    assert_eq!((rig.conn.is_idle(), rig.conn.completed()), (true, 1));
+    assert!(rig.conn.take_whole(&mut &b"more"[..]).is_none(), "once");
+    assert_eq!(reply(&mut rig, "HTTP/1.1 204 No Content\r\n\r\n"), (Some(Vec::new()), String::new()));
+    assert_eq!(reply(&mut rig, &[OK, "!"].concat()), (Some(b"ok".to_vec()), "!".into()));
+
+    let mut rig = Rig::client(1);
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no";
+    assert_eq!(reply(&mut rig, half), (None, "o".into()), "one byte is missing");
+    assert_eq!(rig.feed("ok"), ["0 data ok", "0 end", "read"]);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(reply(&mut rig, &[chunked, "0\r\n\r\n"].concat()).0, None);
+
+    let mut config = Config::client();
+    config.limits.body_bytes_max = 1;
+    assert_eq!(reply(&mut Rig::<Client>::with(config), OK).0, None, "the limit is for `next` to hold");
+
+    let mut rig = Rig::client(1);
+    let id = rig.request(Method::PUT, "/", BodyLen::Length(u64::MAX)).expect("sent");
+    rig.sent();
+    let mut early = &b"HTTP/1.1 500 Too Much\r\nContent-Length: 2\r\n\r\nok"[..];
+    assert!(matches!(rig.conn.next(&mut early, rig.now), Ok(Next::Event(Event::Head { .. }))));
+    assert_eq!(rig.conn.take_whole(&mut early), None, "that the upload is stopped comes first");
+    rig.conn.cancel(id, rig.now);
+    assert_eq!(rig.conn.take_whole(&mut early), None, "nobody wants it");
+}
