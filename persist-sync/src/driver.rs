@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use persist_core::{Config, Instant, Parts, Role, Side};
+use persist_core::{Config, ExchangeId, Instant, Parts, Role, Side};
 
 use crate::clock;
 use crate::part::Part;
@@ -155,7 +155,8 @@ impl<R: Role> Link<R> {
         let deadline = [state.conn().poll_timeout(), limit].into_iter().flatten().min();
         let wanted = state.wanted();
         let left = clock::until(deadline);
-        let reads = state.may_wait_in_read(wanted, left);
+        // Content goes straight to where it is wanted.
+        let reads = state.may_wait_in_read(wanted, left) && state.conn().body_window() == 0;
         let waker = if reads { None } else { Waker::of_this_thread() };
         state.driver = Some(Driver { waker: waker.clone(), reads, wanted, deadline });
         // He has looked.
@@ -193,6 +194,35 @@ impl<R: Role> Link<R> {
             }
             state
         })
+    }
+
+    /// The same for content, straight into the buffer of whoever wants it. `None` if it does not come that way, or something else came: then what there
+    /// is to know is in the state.
+    pub(crate) fn read_straight(&self, id: ExchangeId, buf: &mut [u8]) -> Option<usize> {
+        let mut state = self.look();
+        if !state.waits || state.is_driven() {
+            return None;
+        }
+        state.advance();
+        let (window, deadline) = (state.window(id, buf.len()), state.conn().poll_timeout());
+        let wanted = state.wanted();
+        let waits = window > 0 && state.may_wait_in_read(wanted, clock::until(deadline));
+        let Some(stream) = state.stream.clone().filter(|_| waits) else {
+            self.leave(state);
+            return None;
+        };
+        state.driver = Some(Driver { waker: None, reads: true, wanted, deadline });
+        state.told = false;
+        self.spread(&mut state);
+        drop(state);
+        let buf = &mut buf[..window];
+        let result = stream.read_waiting(buf);
+        drop(stream);
+        let mut state = self.look();
+        state.driver = None;
+        let read = state.take_straight(id, result, buf);
+        self.leave(state);
+        read
     }
 
     /// Waits for news from the thread that drives.
@@ -298,7 +328,5 @@ impl<R: Role> State<R> {
             && wanted == (Directions { read: true, write: false })
             && left.is_none_or(|left| left >= 4 * TICK)
             && !self.conn().is_idle()
-            // Content goes straight to where it is wanted.
-            && self.conn().body_window() == 0
     }
 }

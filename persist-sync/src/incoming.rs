@@ -4,10 +4,11 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use persist_core::{BodyLen, ExchangeId, Fields, Phase, SendError};
 
 use crate::arrived::Whole;
+use crate::at_hand::AtHand;
 use crate::clock;
 use crate::driver::{Link, State};
 use crate::error::{self, Error, TooLong};
@@ -48,11 +49,12 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// ```
 pub struct Incoming {
     /// Content that is at hand; where there is any, there is no source.
-    ready: Bytes,
+    ready: AtHand,
     /// Apart, since most bodies are whole when they are given.
     source: Option<Box<Source>>,
     len: BodyLen,
-    trailers: Option<Fields>,
+    /// Apart, since few have any.
+    trailers: Option<Box<Fields>>,
     chunk_bytes_max: usize,
 }
 
@@ -105,13 +107,17 @@ impl Incoming {
         span: Span,
     ) -> Self {
         let source = Some(Box::new(Source { link, id, asked: false, outgoing, span, lease: None }));
-        Self { ready: Bytes::new(), source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
+        Self { ready: AtHand::NONE, source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
     }
 
     /// A body that is there already.
-    pub(crate) fn whole(whole: Whole, len: BodyLen) -> Self {
-        let Whole { content, trailers } = whole;
-        Self { ready: content.into(), source: None, len, trailers, chunk_bytes_max: CHUNK_BYTES }
+    pub(crate) fn whole(Whole { content, trailers }: Whole, len: BodyLen) -> Self {
+        Self::at_hand(content.into(), trailers, len)
+    }
+
+    /// The same, wherever its content is.
+    pub(crate) fn at_hand(ready: AtHand, trailers: Option<Fields>, len: BodyLen) -> Self {
+        Self { ready, source: None, len, trailers: trailers.map(Box::new), chunk_bytes_max: CHUNK_BYTES }
     }
 
     /// Has [`chunk`](Self::chunk) give no more than `bytes` at once, at least 1. 64 KiB by default.
@@ -132,7 +138,7 @@ impl Incoming {
     /// [`Error`] with the exchange's [`Failure`](persist_core::Failure): the body is not complete, and will not be.
     pub fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.ready.is_empty() {
-            return Ok(Some(self.ready.split_to(self.ready.len().min(self.chunk_bytes_max))));
+            return Ok(Some(self.ready.take_bytes(self.chunk_bytes_max)));
         }
         if let Some(source) = &mut self.source {
             source.ask();
@@ -142,7 +148,7 @@ impl Incoming {
                     source.link.read_ready(source.id, self.chunk_bytes_max)
                 };
                 if let Some(trailers) = end {
-                    self.trailers = trailers;
+                    self.trailers = trailers.map(Box::new);
                     self.source = None;
                 }
                 if !ready.is_empty() || self.source.is_none() {
@@ -190,7 +196,7 @@ impl Incoming {
 
     /// The trailer section, once the end was reached; `None` before, and where none came.
     pub fn trailers(&self) -> Option<&Fields> {
-        self.trailers.as_ref().filter(|_| self.is_finished())
+        self.trailers.as_deref().filter(|_| self.is_finished())
     }
 
     /// How the content is framed, from the head.
@@ -230,9 +236,8 @@ impl Incoming {
 
     /// Reads into `buf`; 0 at the end only, since `buf` is not empty.
     pub(crate) fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
-        if !self.ready.is_empty() {
-            let n = self.ready.len().min(buf.len());
-            self.ready.copy_to_slice(&mut buf[..n]);
+        let n = self.ready.take(buf);
+        if n > 0 {
             return Ok(n);
         }
         let Some(source) = &mut self.source else { return Ok(0) };
@@ -247,7 +252,7 @@ impl Incoming {
                 Ok(n)
             }
             Ok(Piece::End(trailers)) => {
-                self.trailers = trailers;
+                self.trailers = trailers.map(Box::new);
                 self.finish(false);
                 Ok(0)
             }
@@ -271,7 +276,7 @@ impl Incoming {
         if source.outgoing.is_none()
             && let Ok(Piece::End(trailers)) = source.link.read(source.id, &mut None, &mut [])
         {
-            self.trailers = trailers;
+            self.trailers = trailers.map(Box::new);
             self.finish(false);
         }
     }
@@ -328,6 +333,9 @@ impl<R: Part> Inbound for Link<R> {
         }
         loop {
             let Some(body) = outgoing else {
+                if let Some(n) = self.read_straight(id, buf) {
+                    return Ok(Piece::Bytes(n));
+                }
                 let taken = self.wait(|state| take(state, id, buf));
                 return taken.unwrap_or_else(|| Err(self.gone(Phase::Body)));
             };

@@ -16,6 +16,7 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "what only a server uses"))]
 
 mod arrived;
+mod at_hand;
 mod body;
 mod body_writer;
 mod burst;

@@ -1,6 +1,6 @@
 //! Buffers that each thread has once, lent to whichever connection it drives, so that idle connections hold none.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use persist_core::{Conn, Role, Room};
 
@@ -12,7 +12,7 @@ const OUTPUT_BYTES: (usize, usize) = (4 * 1024, 256 * 1024);
 
 thread_local! {
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static ROOM: Cell<Option<Room>> = const { Cell::new(None) };
+    static ROOM: RefCell<Room> = const { RefCell::new(Room::new()) };
 }
 
 /// Runs `use_it` with this thread's buffer for one read.
@@ -29,19 +29,20 @@ pub(crate) fn with_input<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
 
 /// Gives the machine a buffer to write into, and places for its exchanges, if it needs them.
 pub(crate) fn lend<R: Role>(conn: &mut Conn<R>) {
-    let _ = ROOM.try_with(|kept| {
-        let mut room = kept.take().unwrap_or_default();
+    let _ = ROOM.try_with(|room| {
+        let mut room = room.borrow_mut();
         room.reserve(OUTPUT_BYTES.0);
         conn.lend(&mut room);
-        kept.set(Some(room));
     });
 }
 
 /// Takes it back, if all in it was written.
 pub(crate) fn reclaim<R: Role>(conn: &mut Conn<R>) {
-    let _ = ROOM.try_with(|kept| {
-        let mut room = kept.take().unwrap_or_default();
+    let _ = ROOM.try_with(|room| {
+        let mut room = room.borrow_mut();
         conn.reclaim(&mut room);
-        kept.set((room.capacity() <= OUTPUT_BYTES.1).then_some(room));
+        if room.capacity() > OUTPUT_BYTES.1 {
+            *room = Room::new();
+        }
     });
 }

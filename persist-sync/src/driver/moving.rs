@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Buf;
 use persist_core::{ExchangeId, Instant, Next, Role, Side};
 
-use super::State;
+use super::{State, is_no_news};
 use crate::clock;
 use crate::scratch;
 use crate::stream::Stream;
@@ -214,12 +214,33 @@ impl<R: Role> State<R> {
 
     /// Content of this exchange straight from the stream into the caller's buffer, where no framing is in between; `None` if there is none now.
     pub(crate) fn read_straight(&mut self, id: ExchangeId, buf: &mut [u8]) -> Option<usize> {
-        if !self.ready.read || !self.inbox.is_empty() || !self.arrived.is_next_from_stream(id) || !self.wanted_in() {
-            return None;
-        }
-        let window = usize::try_from(self.machine.body_window()).unwrap_or(usize::MAX).min(buf.len());
+        let window = if self.ready.read { self.window(id, buf.len()) } else { 0 };
         let stream = self.stream.clone().filter(|_| window > 0)?;
         let result = stream.try_read(&mut buf[..window]);
+        self.took_straight(result, window)
+    }
+
+    /// How much of `room` may be filled straight from the stream with content of this exchange.
+    pub(super) fn window(&mut self, id: ExchangeId, room: usize) -> usize {
+        if !self.inbox.is_empty() || !self.arrived.is_next_from_stream(id) || !self.wanted_in() {
+            return 0;
+        }
+        usize::try_from(self.machine.body_window()).unwrap_or(usize::MAX).min(room)
+    }
+
+    /// What came while the lock was let go of, and straight into the buffer of whoever wanted it. What others have done meanwhile may make it something else.
+    pub(super) fn take_straight(&mut self, id: ExchangeId, result: io::Result<usize>, buf: &[u8]) -> Option<usize> {
+        if is_no_news(&result) {
+            self.look_around();
+        } else if self.stream.is_some() && self.window(id, buf.len()) == buf.len() {
+            return self.took_straight(result, buf.len());
+        } else {
+            self.take_in(result, buf);
+        }
+        None
+    }
+
+    fn took_straight(&mut self, result: io::Result<usize>, window: usize) -> Option<usize> {
         let now = clock::now();
         let n = self.after_read(result, window, now)?;
         self.machine.handle_body(n as u64, now);
@@ -355,17 +376,26 @@ impl<R: Role> State<R> {
         self.unsettled = true;
     }
 
-    /// Looks once whether bytes or the end came unasked, before an idle connection is used again.
-    pub(crate) fn look_before_use(&mut self, now: Instant) {
+    /// Looks once whether bytes or the end came unasked, before an idle connection is used again. Says whether there was anything.
+    pub(crate) fn look_before_use(&mut self, now: Instant) -> bool {
         let used = self.machine.completed() > 0 || self.continued;
         if !used || !self.machine.is_idle() {
-            return;
+            return false;
         }
-        self.ready.read = true;
         self.unsettled |= self.pass_deadline(now, Look::Done);
-        // Usually nothing came, and that is all.
-        if self.unsettled || self.fill() {
+        self.ready.read = true;
+        if !self.unsettled {
+            // Usually nothing came, and that is all.
+            match self.stream.as_deref().map_or(Ok(false), Stream::is_silent) {
+                Ok(true) => self.ready.read = false,
+                Ok(false) => self.unsettled |= self.fill(),
+                Err(error) => self.failed(Side::Read, error),
+            }
+        }
+        let came = self.unsettled;
+        if came {
             self.settle();
         }
+        came
     }
 }

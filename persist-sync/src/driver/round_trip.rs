@@ -10,6 +10,7 @@ use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Next,
 
 use super::{Driver, Link, State, is_no_news};
 use crate::arrived::Whole;
+use crate::at_hand::AtHand;
 use crate::body::Body;
 use crate::client_conn::Terms;
 use crate::clock;
@@ -88,8 +89,7 @@ impl Link<Client> {
         let &Terms { look, until, at } = terms;
         let now = at.unwrap_or_else(clock::now);
         if look != Look::Not {
-            state.look_before_use(now);
-            if !state.is_alone() {
+            if state.look_before_use(now) && !state.is_alone() {
                 let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
                 self.leave(state);
                 return Err(detour);
@@ -200,6 +200,16 @@ impl State<Client> {
         self.stream.is_none() || !self.machine.may_go_on()
     }
 
+    /// What the machine has to tell without input, but that there is room for another request.
+    fn odd_event(&mut self, now: Instant) -> Option<Event<'static, Client>> {
+        loop {
+            match self.machine.poll_event(now) {
+                Some(Event::Slots) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does.
     fn take_reply(
         &mut self,
@@ -215,11 +225,15 @@ impl State<Client> {
             return;
         };
         let mut input = &input[..n];
-        let (mut found, mut whole, mut is_complete) = (None, Whole::default(), false);
+        let (mut found, mut at_hand, mut whole, mut is_complete) = (None, AtHand::NONE, Whole::default(), false);
         let odd = loop {
             match self.machine.next(&mut input, now) {
-                Ok(Next::Event(Event::Head { head, body, .. })) => found = Some((head, body)),
-                Ok(Next::Event(Event::Data { data, .. })) if whole.content.is_empty() => whole.content = data.to_vec(),
+                Ok(Next::Event(Event::Head { head, body, .. })) => {
+                    found = Some((head, body));
+                    if let Some(content) = self.machine.take_whole(&mut input) {
+                        (is_complete, at_hand) = (true, AtHand::copy_of(content));
+                    }
+                }
                 Ok(Next::Event(Event::Data { data, .. })) => whole.content.extend_from_slice(data),
                 Ok(Next::Event(Event::End { trailers, .. })) => (is_complete, whole.trailers) = (true, trailers),
                 Ok(Next::Event(Event::Slots)) => {}
@@ -227,8 +241,8 @@ impl State<Client> {
                 // Said again to whoever asks again.
                 Ok(Next::NeedRead | Next::Paused) | Err(_) => break None,
             }
-            if is_complete && input.is_empty() && !self.machine.has_event() {
-                break None;
+            if is_complete && input.is_empty() {
+                break self.odd_event(now);
             }
         };
         if is_complete
@@ -245,9 +259,15 @@ impl State<Client> {
             self.arrived.arrive();
             let after = After { announced: self.machine.announced(), is_over: self.is_over(), at: now };
             let reused = id.number() > 0 || self.is_continued();
-            let body = Incoming::whole(whole, len);
+            if !whole.content.is_empty() {
+                at_hand = whole.content.into();
+            }
+            let body = Incoming::at_hand(at_hand, whole.trailers, len);
             *home = Some((Reply { head, interim: Vec::new(), body, connection, reused }, after));
             return;
+        }
+        if !at_hand.is_empty() {
+            whole.content = at_hand.take_bytes(usize::MAX).into();
         }
         self.news = true;
         self.arrived.put(id, found.map(|(head, len)| (head, len, ())), whole, is_complete);

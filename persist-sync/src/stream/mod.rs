@@ -212,6 +212,16 @@ impl Stream {
         }
     }
 
+    /// Whether a read is known to give nothing now; false where only reading tells. A failure is told once, as by a read.
+    pub(crate) fn is_silent(&self) -> io::Result<bool> {
+        match &self.layer {
+            Layer::Tcp(socket) => bare::is_silent(socket),
+            #[cfg(unix)]
+            Layer::Unix(socket) => bare::is_silent(socket),
+            _ => Ok(false),
+        }
+    }
+
     /// Writes what the socket takes now; `WouldBlock` if that is nothing.
     pub(crate) fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let written = match &self.layer {

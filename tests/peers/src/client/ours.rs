@@ -1,11 +1,15 @@
 //! Ours: a connection by itself, and the pooled client, in both worlds. Bursts are pipelined where a connection is used by itself.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::{BlockingWorker, Worker, require};
 use crate::Error;
 use crate::plan::{Plan, pieces};
+
+/// What blocking readers read into, as others do.
+const SCRATCH: usize = 64 * 1024;
 
 /// What a connection may have in flight.
 fn config(plan: &Plan) -> persist_sync::Config {
@@ -27,6 +31,7 @@ pub struct SyncConn {
     plan: Arc<Plan>,
     host: String,
     burst: Vec<(persist_sync::Request, persist_sync::Body)>,
+    scratch: Vec<u8>,
 }
 
 impl SyncConn {
@@ -34,7 +39,7 @@ impl SyncConn {
         let stream = std::net::TcpStream::connect(plan.to)?;
         stream.set_nodelay(true)?;
         let conn = persist_sync::ClientConn::with_config(stream, config(plan))?;
-        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone(), burst: Vec::new() })
+        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone(), burst: Vec::new(), scratch: vec![0; SCRATCH] })
     }
 }
 
@@ -43,7 +48,8 @@ impl BlockingWorker for SyncConn {
         for _ in 0..bursts {
             if self.plan.depth == 1 {
                 let (request, body) = sync_request(&self.plan, &self.plan.target);
-                read_sync(self.conn.send(request.field("Host", &*self.host)?, body)?, &self.plan)?;
+                let mut reply = self.conn.send(request.field("Host", &*self.host)?, body)?;
+                read_sync(&mut reply, &mut self.scratch, &self.plan)?;
                 continue;
             }
             for _ in 0..self.plan.depth {
@@ -51,7 +57,7 @@ impl BlockingWorker for SyncConn {
                 self.burst.push((request.field("Host", &*self.host)?, body));
             }
             for exchange in self.conn.write_all(self.burst.drain(..))? {
-                read_sync(self.conn.read(exchange)?, &self.plan)?;
+                read_sync(&mut self.conn.read(exchange)?, &mut self.scratch, &self.plan)?;
             }
         }
         Ok(())
@@ -66,11 +72,12 @@ pub struct SyncPooled {
     client: persist_sync::Client,
     plan: Arc<Plan>,
     url: String,
+    scratch: Vec<u8>,
 }
 
 impl SyncPooled {
     pub fn new(client: persist_sync::Client, plan: &Arc<Plan>) -> Self {
-        Self { client, url: plan.url(), plan: plan.clone() }
+        Self { client, url: plan.url(), plan: plan.clone(), scratch: vec![0; SCRATCH] }
     }
 }
 
@@ -78,7 +85,7 @@ impl BlockingWorker for SyncPooled {
     fn run(&mut self, bursts: u64) -> Result<(), Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
             let (request, body) = sync_request(&self.plan, &self.url);
-            read_sync(self.client.send(request, body)?, &self.plan)?;
+            read_sync(&mut self.client.send(request, body)?, &mut self.scratch, &self.plan)?;
         }
         Ok(())
     }
@@ -92,12 +99,14 @@ fn sync_request(plan: &Plan, target: &str) -> (persist_sync::Request, persist_sy
     }
 }
 
-fn read_sync(mut reply: persist_sync::Reply, plan: &Plan) -> Result<(), Error> {
+fn read_sync(reply: &mut persist_sync::Reply, scratch: &mut [u8], plan: &Plan) -> Result<(), Error> {
     let mut length = 0;
-    while let Some(piece) = reply.body.chunk()? {
-        length += piece.len() as u64;
+    loop {
+        match reply.body.read(scratch)? {
+            0 => return require(reply.head.status().as_u16(), length, plan),
+            n => length += n as u64,
+        }
     }
-    require(reply.head.status().as_u16(), length, plan)
 }
 
 pub struct AsyncConn {
