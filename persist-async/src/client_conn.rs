@@ -161,7 +161,7 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        self.send_in(None, request.borrow(), body.into()).await
+        self.send_in(None, request.borrow(), &mut Some(body.into())).await
     }
 
     /// The same in a place that was reserved, if one was.
@@ -169,7 +169,7 @@ impl<S: Transport> ClientConn<S> {
         &self,
         mut place: Option<Reservation<S>>,
         request: &Request,
-        body: Body,
+        body: &mut Option<Body>,
     ) -> Result<Reply> {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
@@ -177,12 +177,12 @@ impl<S: Transport> ClientConn<S> {
                 Some(place) => place,
                 None => two.place().await?,
             };
-            return two.begin(place, request.into(), &mut Some(body))?.reply().await;
+            return two.begin(place, request.into(), body)?.reply().await;
         }
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
-        let (mut body, mut reply) = (Some(body), None);
-        match RoundTrip::new(self, request.into(), &mut body, place, &mut reply).looking_first().await? {
+        let mut reply = None;
+        match RoundTrip::new(self, request.into(), body, place, &mut reply).looking_first().await? {
             // It stands behind others: whoever reads those drives.
             Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
             Trip::Replied(_) | Trip::Stale => Ok(reply.expect("a round trip that succeeds puts it there")),

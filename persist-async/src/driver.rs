@@ -76,7 +76,7 @@ impl<R: Part, S: Transport> State<R, S> {
         let is_plain = |state: &Self| {
             state.write_side == Writable::Open && state.inbox.is_empty() && !state.conn.has_event() && !state.is_due()
         };
-        if !is_plain(self) || self.entries.iter().any(|entry| entry.outgoing.is_some()) {
+        if !is_plain(self) || self.first_outgoing().is_some() {
             return false;
         }
         self.flush(cx);

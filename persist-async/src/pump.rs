@@ -157,11 +157,23 @@ impl<R: Part, S> State<R, S> {
         }
     }
 
+    /// The exchange whose body is sent next: only the first that is unfinished can make progress, later ones are parked behind it.
+    #[inline]
+    pub(crate) fn first_outgoing(&self) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.outgoing.is_some())
+    }
+
     /// Gives the machine what it takes of the bodies to be sent. True if it took something.
+    #[inline]
     pub(crate) fn pump(&mut self) -> bool {
+        self.first_outgoing().is_some() && self.pump_bodies()
+    }
+
+    #[inline(never)]
+    fn pump_bodies(&mut self) -> bool {
         let mut any = false;
-        // Only the first unfinished body can make progress; later ones are parked behind it.
-        while let Some(entry) = self.entries.iter_mut().find(|entry| entry.outgoing.is_some()) {
+        while let Some(at) = self.first_outgoing() {
+            let entry = &mut self.entries[at];
             let id = entry.id;
             let Some(mut outgoing) = entry.outgoing.take() else { break };
             let given = self.give(id, &mut outgoing);
@@ -264,8 +276,14 @@ impl<R: Part, S> State<R, S> {
     }
 
     /// The reader that must be polled before anything more can be sent.
+    #[inline]
     pub(crate) fn take_job(&mut self) -> Option<Job> {
-        let at = self.entries.iter().position(|entry| entry.outgoing.is_some())?;
+        let at = self.first_outgoing()?;
+        self.take_job_at(at)
+    }
+
+    #[inline(never)]
+    fn take_job_at(&mut self, at: usize) -> Option<Job> {
         let id = self.entries[at].id;
         if !matches!(self.conn.upload(id), Upload::Ready { room: 1.. }) {
             return None;

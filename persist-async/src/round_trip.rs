@@ -109,29 +109,28 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
                 }
             }
             let mut attempt = |state: &mut State<Client, S>| {
-                let id = match begun.get() {
-                    Some(id) => id,
-                    None => match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
-                        Err(error) => return Some(Err(error)),
-                        Ok(id) if state.entries.front().is_some_and(|first| first.id != id) => {
-                            return Some(Ok(Trip::Behind(conn.hold(id))));
+                if let Some(id) = begun.get() {
+                    return Some(match conn.take_reply_into(state, id, reply)? {
+                        Ok(()) => {
+                            begun.set(None); // the body holds the exchange from here on
+                            Ok(Trip::Replied(Standing::of(state)))
                         }
-                        Ok(id) => {
-                            begun.set(Some(id));
-                            interest.set(Interest::Exchange(id));
-                            if let Some(slot) = slot {
-                                state.forget(slot);
-                            }
-                            id
-                        }
-                    },
-                };
-                match conn.take_reply_into(state, id, reply)? {
-                    Ok(()) => {
-                        begun.set(None); // the body holds the exchange from here on
-                        Some(Ok(Trip::Replied(Standing::of(state))))
-                    }
+                        Err(error) => Err(error),
+                    });
+                }
+                match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
                     Err(error) => Some(Err(error)),
+                    Ok(id) if state.entries.front().is_some_and(|first| first.id != id) => {
+                        Some(Ok(Trip::Behind(conn.hold(id))))
+                    }
+                    Ok(id) => {
+                        begun.set(Some(id));
+                        interest.set(Interest::Exchange(id));
+                        if let Some(slot) = slot {
+                            state.forget(slot);
+                        }
+                        None // whatever comes of it comes later
+                    }
                 }
             };
             scratch::lend(&mut state.conn);

@@ -8,7 +8,7 @@ use persist_core::{Conn, Role, Room};
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// Bytes read at once where a message begins: enough for many small ones. What is behind them may be content, which is better read to where it is wanted.
-pub(crate) const READ_BYTES_FIRST: usize = 16 * 1024;
+pub(crate) const READ_BYTES_FIRST: usize = 8 * 1024;
 
 /// The buffers.
 #[derive(Debug)]

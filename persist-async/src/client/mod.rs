@@ -107,7 +107,7 @@ impl Client {
     /// kept for [`pending_to`](Self::pending_to).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
         let until = self.shared.config.deadline.map(from_now);
-        self.dispatch(request.borrow(), body.into(), until, Failures::Noted).await
+        self.dispatch(request.borrow(), &mut Some(body.into()), until, Failures::Noted).await
     }
 
     /// [`send`](Self::send) with a deadline of its own, in place of the client's: for waiting, dialling, retries, the exchange and the reply's body together.
@@ -121,7 +121,7 @@ impl Client {
         body: impl Into<Body>,
         within: Duration,
     ) -> Result<Reply> {
-        self.dispatch(request.borrow(), body.into(), Some(from_now(within)), Failures::Noted).await
+        self.dispatch(request.borrow(), &mut Some(body.into()), Some(from_now(within)), Failures::Noted).await
     }
 
     /// Sends a GET whose content goes on over another connection where it breaks off ([`ResumableBody`]).
@@ -178,23 +178,24 @@ impl Client {
 
     /// Sends a part of a download: its failure is the download's to deal with.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Reply> {
-        self.dispatch(request, Body::empty(), self.shared.config.deadline.map(from_now), Failures::Passed).await
+        self.dispatch(request, &mut Some(Body::empty()), self.shared.config.deadline.map(from_now), Failures::Passed)
+            .await
     }
 
     async fn dispatch(
         &self,
         request: &Request,
-        body: Body,
+        body: &mut Option<Body>,
         until: Option<Moment>,
         failures: Failures,
     ) -> Result<Reply> {
         let shared = &self.shared;
-        let (mut account, known) = match shared.begin(&request.target) {
-            Some((account, way, taken)) => (account, Some((way, taken.map(|handed| Lease::new(shared, handed))))),
-            None => (Account::open(shared, destination_of(request)?.0), None),
+        let (mut account, way, mut first) = match shared.begin(&request.target) {
+            Some((account, way, taken)) => (account, Some(way), taken.map(|handed| Lease::new(shared, handed))),
+            None => (Account::open(shared, destination_of(request)?.0), None, None),
         };
         let mut reply = None;
-        match self.attempts(&mut account, request, known, body, until, &mut reply).await {
+        match self.attempts(&mut account, request, (way, &mut first), body, until, &mut reply).await {
             Ok(lease) => {
                 if let (Some(mut lease), Some(reply)) = (lease, &mut reply) {
                     lease.keep(account.keep(request, failures));
@@ -233,20 +234,21 @@ impl Client {
         self.shared.counts()
     }
 
-    /// Tries until the reply is put into its place; the connection is given back if more is to come from it. `known` is the way, and the first connection.
+    /// Tries until the reply is put into its place; the connection is given back if more is to come from it. `known` is the way, and the first
+    /// connection. What is to be moved later is borrowed: a future that is given something keeps room for it twice.
     async fn attempts(
         &self,
         account: &mut Account<'_>,
         request: &Request,
-        known: Option<(Arc<Way>, Option<Lease>)>,
-        body: Body,
+        (known, first): (Option<Arc<Way>>, &mut Option<Lease>),
+        body: &mut Option<Body>,
         until: Option<Moment>,
         reply: &mut Option<Reply>,
     ) -> Result<Option<Lease>> {
         let Shared { config, .. } = &*self.shared;
-        let (way, mut first) = match known {
-            Some(known) => known,
-            None => (self.shared.find_way(&request.target, account.destination())?, None),
+        let way = match known {
+            Some(way) => way,
+            None => self.shared.find_way(&request.target, account.destination())?,
         };
         let written;
         let (route, outline) = match way.outline(request) {
@@ -257,8 +259,7 @@ impl Client {
                 (way.route(), Outline::from(&written))
             }
         };
-        let spare = body.try_clone();
-        let mut body = Some(body);
+        let spare = body.as_ref().and_then(Body::try_clone);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         // What became of it before: a retry takes nothing back.
@@ -275,7 +276,7 @@ impl Client {
                 gather::let_others_read().await;
             }
             // Row 20 of the promise: a look at the socket before a connection is used again.
-            let error = match lease.conn().exchange(outline, &mut body, until, reply).await {
+            let error = match lease.conn().exchange(outline, body, until, reply).await {
                 Ok(Some(standing)) => {
                     let is_whole = reply.as_ref().is_some_and(|reply| reply.body.is_whole());
                     return Ok(lease.answered(standing, is_whole.then_some(account)));
@@ -287,7 +288,7 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            let replay = match (&body, &spare) {
+            let replay = match (&*body, &spare) {
                 (Some(_), _) => Replay::Untouched,
                 (None, Some(_)) => Replay::Whole,
                 (None, None) => Replay::Spent,
@@ -315,7 +316,7 @@ impl Client {
             tell!(counted = attempts.counted, unprocessed = attempts.unprocessed, %error, "retry");
             self.shared.count(|stats| stats.retries += 1);
             if body.is_none() {
-                body = spare.as_ref().and_then(Body::try_clone);
+                *body = spare.as_ref().and_then(Body::try_clone);
             }
             // RFC 9112 §9.3.1: on a fresh connection, since others of the pool may be as stale as this one was.
             want = Want::Fresh;

@@ -102,7 +102,7 @@ impl<S: Transport> ClientConn<S> {
     {
         let (parts, body) = request.into_parts();
         let (request, body) = outgoing(origin_form(&parts), &parts, body)?;
-        Ok(self.send_in(place, &with_host(request, &parts), body).await?.into_http())
+        Ok(self.send_in(place, &with_host(request, &parts), &mut Some(body)).await?.into_http())
     }
 }
 

@@ -191,10 +191,10 @@ impl<R: Role, S> State<R, S> {
             return;
         }
         self.buffered -= entry.content.len();
-        if self.entries.len() == 1 {
-            self.entries.clear(); // where it stands
-        } else {
-            drop(self.entries.remove(at));
+        match (at, self.entries.len()) {
+            (0, 1) => self.entries.clear(), // where it stands
+            (0, _) => drop(self.entries.pop_front()),
+            _ => drop(self.entries.remove(at)),
         }
         if self.entries.is_empty() && self.entries.capacity() > 2 {
             self.entries = VecDeque::new();
