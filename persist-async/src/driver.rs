@@ -238,13 +238,13 @@ impl<R: Part, S: Transport> State<R, S> {
             if R::is_blocked(self) {
                 // Events that need no input come out even while callers are slow.
                 match self.conn.poll_event(now) {
-                    Some(event) => self.on_event(event, direct),
+                    Some(event) => self.on_event(event, &mut &[][..], direct),
                     None => return Appetite::Sated,
                 }
                 continue;
             }
             match self.conn.next(input, now) {
-                Ok(Next::Event(event)) => self.on_event(event, direct),
+                Ok(Next::Event(event)) => self.on_event(event, input, direct),
                 Ok(Next::NeedRead) => return Appetite::Hungry,
                 Ok(Next::Paused) => return Appetite::Sated,
                 Err(_) => {
@@ -257,7 +257,8 @@ impl<R: Part, S: Transport> State<R, S> {
         }
     }
 
-    pub(crate) fn on_event(&mut self, event: Event<'_, R>, direct: &mut Option<Direct<'_, '_>>) {
+    /// Hands out an event; `input` is what came behind it.
+    pub(crate) fn on_event(&mut self, event: Event<'_, R>, input: &mut &[u8], direct: &mut Option<Direct<'_, '_>>) {
         #[cfg(feature = "tracing")]
         let span = exchange_of(&event).and_then(|id| Some(self.entry(id)?.span.clone())).unwrap_or_default();
         #[cfg(feature = "tracing")]
@@ -272,7 +273,7 @@ impl<R: Part, S: Transport> State<R, S> {
             }
             Event::Head { id, ticket, head, body } => {
                 self.receiving = Some(id);
-                R::on_head(self, id, (head, ticket, body));
+                R::on_head(self, id, (head, ticket, body), input);
             }
             Event::Data { id, data } => self.on_data(id, data, direct),
             Event::End { id, trailers } => {

@@ -4,6 +4,7 @@ use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
 
 use crate::entry::{Arrived, Entry};
 use crate::link::{BUFFERED_MAX, State};
+use crate::trace::tell;
 
 /// One end of a connection.
 pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
@@ -14,8 +15,13 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
     /// What it is called where it is told of.
     const NAME: &'static str;
 
-    /// A head came.
-    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, Self::Ticket, BodyLen));
+    /// A head came, and `input` behind it.
+    fn on_head<S>(
+        state: &mut State<Self, S>,
+        id: ExchangeId,
+        head: (Self::Inbound, Self::Ticket, BodyLen),
+        input: &mut &[u8],
+    );
 
     /// An exchange ended without completing.
     fn on_ended<S>(state: &mut State<Self, S>, id: ExchangeId);
@@ -37,10 +43,21 @@ impl Part for Client {
     const END_AWAITS_UPLOAD: bool = true;
     const NAME: &'static str = "client";
 
-    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen)) {
+    /// Most replies are complete with their heads. One that nobody wants any more never is, here.
+    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen), input: &mut &[u8]) {
+        let whole = state.conn.take_whole(input);
+        if whole.is_some() {
+            tell!("received");
+            state.receiving = None;
+        }
         let Some(entry) = state.entry(id) else { return };
         entry.head = Some(head);
         let waiter = entry.waiter.take();
+        if let Some(content) = whole {
+            entry.end = Some(None);
+            entry.keep_content(content, 0);
+            state.buffered += content.len();
+        }
         state.wake_slot(waiter);
     }
 
@@ -70,6 +87,7 @@ impl Part for Server {
         state: &mut State<Self, S>,
         id: ExchangeId,
         (head, ticket, len): (Self::Inbound, Self::Ticket, BodyLen),
+        _: &mut &[u8],
     ) {
         if len != BodyLen::Empty {
             let mut entry = Entry::new(id);

@@ -244,7 +244,7 @@ impl<S: Transport> State<Server, S> {
                     *next.request = Some(server_conn::received(next.link, id, head, ticket, Incoming::nothing()));
                     return Appetite::Sated;
                 }
-                Ok(persist_core::Next::Event(event)) => self.on_event(event, &mut None),
+                Ok(persist_core::Next::Event(event)) => self.on_event(event, input, &mut None),
                 Ok(persist_core::Next::NeedRead) => return Appetite::Hungry,
                 Ok(persist_core::Next::Paused) => return Appetite::Sated,
                 Err(_) => break,
