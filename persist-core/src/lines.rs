@@ -134,15 +134,19 @@ impl Notes {
 
     /// The same, and whether it is one that a [`Stamp`](crate::Stamp) would add, or that is meant for a proxy.
     const fn of_standing(name: &[u8], value: &[u8]) -> Self {
-        let mut notes = Self::of(name, value);
-        if is_token(name, b"date") {
-            notes.flags |= Self::DATE;
-        } else if is_token(name, b"server") {
-            notes.flags |= Self::SERVER;
-        } else if name.len() > PROXY.len() && is_token(name.split_at(PROXY.len()).0, PROXY) {
-            notes.flags |= Self::PROXY;
+        if let Some(kind) = classify(name) {
+            return Self::of_kind(kind, value);
         }
-        notes
+        let flags = if is_token(name, b"date") {
+            Self::DATE
+        } else if is_token(name, b"server") {
+            Self::SERVER
+        } else if name.len() > PROXY.len() && is_token(name.split_at(PROXY.len()).0, PROXY) {
+            Self::PROXY
+        } else {
+            0
+        };
+        Self { flags, hosts: 0 }
     }
 
     /// The notes, unless the fields would frame the message: that is the machine's to say.

@@ -63,6 +63,8 @@ struct Source {
     link: Arc<dyn Inbound>,
     id: ExchangeId,
     asked: bool,
+    /// The last piece that was given: once nobody has it any more, the next one is read into its place.
+    spare: Option<Bytes>,
     /// A request's own body, where the reply began before it was all sent: who reads the one sends the other.
     outgoing: Option<Box<Outgoing>>,
     span: Span,
@@ -106,7 +108,7 @@ impl Incoming {
         outgoing: Option<Box<Outgoing>>,
         span: Span,
     ) -> Self {
-        let source = Some(Box::new(Source { link, id, asked: false, outgoing, span, lease: None }));
+        let source = Some(Box::new(Source { link, id, asked: false, spare: None, outgoing, span, lease: None }));
         Self { ready: AtHand::NONE, source, len, trailers: None, chunk_bytes_max: CHUNK_BYTES }
     }
 
@@ -159,14 +161,19 @@ impl Incoming {
         if self.source.is_none() {
             return Ok(None);
         }
-        let mut piece = vec![0; self.most(self.chunk_bytes_max)];
+        let spare = self.source.as_mut().and_then(|source| source.spare.take());
+        let mut piece = spare.and_then(|last| last.try_into_mut().ok()).unwrap_or_default();
+        piece.resize(self.most(self.chunk_bytes_max), 0);
         let n = self.fill(&mut piece)?;
         piece.truncate(n);
+        let is_small = n < piece.capacity() / 4;
+        let piece = piece.freeze();
         // A small piece must not hold a large buffer.
-        if n < piece.capacity() / 4 {
-            piece.shrink_to_fit();
+        let given = if is_small { Bytes::copy_from_slice(&piece) } else { piece.clone() };
+        if let Some(source) = &mut self.source {
+            source.spare = Some(piece);
         }
-        Ok((n > 0).then(|| piece.into()))
+        Ok((n > 0).then_some(given))
     }
 
     /// All of it, if it has no more than `limit` bytes.

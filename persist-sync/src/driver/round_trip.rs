@@ -109,7 +109,9 @@ impl Link<Client> {
             state.machine.set_deadline(id, until);
         }
         let mut outgoing = None;
-        if let Some(body) = body.take().filter(|body| !body.is_empty()) {
+        if let Some(body) = body.take()
+            && !matches!(len, BodyLen::Empty | BodyLen::Length(0))
+        {
             outgoing = Outgoing::new(id, body);
             if let Some(body) = &mut outgoing
                 && body.offer_whole(&mut state)

@@ -3,6 +3,7 @@
 mod bursts;
 #[path = "../common/mod.rs"]
 mod common;
+mod content;
 mod deadlines;
 
 use std::io::{Read, Write};
