@@ -82,9 +82,8 @@ pub struct Client {
     shared: Arc<Shared>,
 }
 
-/// A reply, with its connection.
+/// A connection that has answered, with what it has to say of itself.
 struct Answered {
-    reply: Reply,
     lease: Lease,
     after: After,
 }
@@ -193,19 +192,20 @@ impl Client {
 
     fn dispatch(&self, request: &Request, body: Body, until: Option<Instant>, failures: Failures) -> Result<Reply> {
         let shared = &self.shared;
+        let mut reply = None;
         let way = shared.way(&request.target);
         if let Some((way, wire)) = way.as_deref().and_then(|way| Some((way, way.outline(request)?))) {
             let first = shared.begin_at_once(way);
             let account = Account::new(shared, way.destination().clone());
-            let answered = self.attempts(way, (request, wire), body, until, first);
-            return self.conclude(answered, request, account, failures);
+            let answered = self.attempts(way, (request, wire), body, until, first, &mut reply);
+            return self.conclude(answered, &mut reply, request, account, failures);
         }
         let (destination, target) =
             Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))?;
         shared.begin(&destination);
         let account = Account::new(shared, destination);
-        let answered = self.routed(request, (way, account.destination(), &target), body, until);
-        self.conclude(answered, request, account, failures)
+        let answered = self.routed(request, (way, account.destination(), &target), body, until, &mut reply);
+        self.conclude(answered, &mut reply, request, account, failures)
     }
 
     /// The long way: whatever is special about the request is found out, and what is written is built for it.
@@ -215,29 +215,32 @@ impl Client {
         (way, destination, target): (Option<Arc<Way>>, &Destination, &str),
         body: Body,
         until: Option<Instant>,
+        reply: &mut Option<Reply>,
     ) -> Result<Answered> {
         let way = match way {
             Some(way) => way,
             None => self.shared.find_way(&request.target, destination)?,
         };
         let wire = way.route().request(request, destination, target)?;
-        self.attempts(&way, (&wire, (&wire).into()), body, until, None)
+        self.attempts(&way, (&wire, (&wire).into()), body, until, None, reply)
     }
 
     /// What the caller is told, and what becomes of the connection.
     fn conclude(
         &self,
         answered: Result<Answered>,
+        reply: &mut Option<Reply>,
         request: &Request,
         account: Account,
         failures: Failures,
     ) -> Result<Reply> {
         match answered {
-            Ok(Answered { reply, lease, after }) if reply.body.is_whole() => {
-                self.shared.completed(lease, account, after);
-                Ok(reply)
-            }
-            Ok(Answered { mut reply, mut lease, after }) => {
+            Ok(Answered { mut lease, after }) => {
+                let mut reply = reply.take().expect("a connection that has answered has put its reply there");
+                if reply.body.is_whole() {
+                    self.shared.completed(lease, account, after);
+                    return Ok(reply);
+                }
                 self.shared.answered(&lease, after);
                 // The connection is the reply's until nothing more of it comes.
                 reply.body.keep(|| {
@@ -266,6 +269,7 @@ impl Client {
         body: Body,
         until: Option<Instant>,
         mut first: Option<Taken>,
+        reply: &mut Option<Reply>,
     ) -> Result<Answered> {
         let Shared { config, .. } = &*self.shared;
         let spare = body.try_clone();
@@ -284,8 +288,8 @@ impl Client {
             };
             // Row 20 of the promise: one look at the socket before a connection is used again.
             let look = if reused { Look::Pooled } else { Look::Not };
-            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until, at }) {
-                Ok(Some((reply, after))) => return Ok(Answered { reply, lease, after }),
+            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until, at }, reply) {
+                Ok(Some(after)) => return Ok(Answered { lease, after }),
                 Ok(None) => {
                     self.shared.stale(lease);
                     continue;

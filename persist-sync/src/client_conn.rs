@@ -200,26 +200,26 @@ impl ClientConn {
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
         let terms = Terms { look: Look::First, until: None, at: None };
-        match self.exchange(request.borrow().into(), &mut Some(body.into()), terms)? {
-            Some((reply, _)) => Ok(reply),
-            None => Err(self.refused(SendError::Closed)),
-        }
+        let mut reply = None;
+        self.exchange(request.borrow().into(), &mut Some(body.into()), terms, &mut reply)?;
+        reply.ok_or_else(|| self.refused(SendError::Closed))
     }
 
-    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request. The exchange is complete by `terms.until`, its
-    /// reply's content included, or fails. `None`: the look found that the connection is over, and nothing was sent.
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, and puts the `reply` where it is wanted. The exchange is
+    /// complete by `terms.until`, its reply's content included, or fails. `None`: the look found that the connection is over, and nothing was sent.
     pub(crate) fn exchange(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
         mut terms: Terms,
-    ) -> Result<Option<(Reply, After)>> {
+        reply: &mut Option<Reply>,
+    ) -> Result<Option<After>> {
         if body.as_ref().is_none_or(Body::is_in_memory) {
-            match self.link.round_trip(request, body, &terms) {
-                Ok(home) => return Ok(Some(home)),
+            match self.link.round_trip(request, body, &terms, reply) {
+                Ok(after) => return Ok(Some(after)),
                 Err(Detour::Sent(id, outgoing, span)) => {
-                    let reply = Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?;
-                    return Ok(Some((reply, self.link.after())));
+                    *reply = Some(Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?);
+                    return Ok(Some(self.link.after()));
                 }
                 Err(Detour::Stale) => return Ok(None),
                 Err(Detour::Refused(cause)) => return Err(self.refused(cause)),
@@ -233,8 +233,8 @@ impl ClientConn {
             }
             self.link.passed(std::mem::replace(&mut terms.look, Look::Not));
         }
-        let reply = self.begin_with(None, request, body, terms.until)?.into_reply()?;
-        Ok(Some((reply, self.link.after())))
+        *reply = Some(self.begin_with(None, request, body, terms.until)?.into_reply()?);
+        Ok(Some(self.link.after()))
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).

@@ -56,19 +56,20 @@ pub(crate) struct After {
 
 impl Link<Client> {
     /// Sends a request with a body that is in memory, and reads its reply, if nobody else uses the connection. The body stays where it is unless the
-    /// request is sent.
+    /// request is sent; the reply goes `home`, where it need not be moved.
     pub(crate) fn round_trip(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
         terms: &Terms,
-    ) -> Result<(Reply, After), Detour> {
+        home: &mut Option<Reply>,
+    ) -> Result<After, Detour> {
         let (id, stream, deadline) = self.set_out(request, body, terms)?;
         let span = self.span.exchange(id.number(), request.method.as_str());
         {
             let _entered = span.enter();
-            if let Some(home) = self.come_home(id, stream, deadline) {
-                return Ok(home);
+            if let Some(after) = self.come_home(id, stream, deadline, home) {
+                return Ok(after);
             }
         }
         Err(Detour::Sent(id, None, span))
@@ -150,8 +151,14 @@ impl Link<Client> {
 
     /// Waits for what comes first, outside the lock.
     #[inline]
-    fn come_home(&self, id: ExchangeId, stream: Arc<Stream>, deadline: Option<Instant>) -> Option<(Reply, After)> {
-        let mut home = None;
+    fn come_home(
+        &self,
+        id: ExchangeId,
+        stream: Arc<Stream>,
+        deadline: Option<Instant>,
+        home: &mut Option<Reply>,
+    ) -> Option<After> {
+        let mut after = None;
         scratch::with_input(|input| {
             let result = stream.read_waiting(input);
             drop(stream);
@@ -160,8 +167,8 @@ impl Link<Client> {
             if is_no_news(&result) {
                 state.look_around();
             } else if state.arrived.is_travelling(id) && state.stream.is_some() {
-                state.take_reply((id, self.id), result, input, deadline, &mut home);
-                if home.is_some() && !(state.unsettled || state.is_attended()) {
+                after = state.take_reply((id, self.id), result, input, deadline, home);
+                if after.is_some() && !(state.unsettled || state.is_attended()) {
                     // There is nobody to be told, and nothing to move.
                     return;
                 }
@@ -172,7 +179,7 @@ impl Link<Client> {
             state.advance();
             self.leave(state);
         });
-        home
+        after
     }
 }
 
@@ -219,12 +226,12 @@ impl State<Client> {
         result: io::Result<usize>,
         input: &[u8],
         deadline: Option<Instant>,
-        home: &mut Option<(Reply, After)>,
-    ) {
+        home: &mut Option<Reply>,
+    ) -> Option<After> {
         let now = clock::now();
         let Some(n) = self.after_read(result, input.len(), now) else {
             self.conclude(now);
-            return;
+            return None;
         };
         let mut input = &input[..n];
         let (mut found, mut at_hand, mut whole, mut is_complete) = (None, AtHand::NONE, Whole::default(), false);
@@ -265,8 +272,8 @@ impl State<Client> {
                 at_hand = whole.content.into();
             }
             let body = Incoming::at_hand(at_hand, whole.trailers, len);
-            *home = Some((Reply { head, interim: Vec::new(), body, connection, reused }, after));
-            return;
+            *home = Some(Reply { head, interim: Vec::new(), body, connection, reused });
+            return Some(after);
         }
         if !at_hand.is_empty() {
             whole.content = at_hand.take_bytes(usize::MAX).into();
@@ -282,5 +289,6 @@ impl State<Client> {
             self.inbox.extend_from_slice(input);
         }
         self.conclude(now);
+        None
     }
 }
