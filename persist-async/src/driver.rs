@@ -8,7 +8,7 @@
 use std::mem;
 use std::task::Context;
 
-use persist_core::{Event, ExchangeId, Next};
+use persist_core::{Event, ExchangeId, Fields, Next};
 use tokio::io::ReadBuf;
 
 use crate::link::{Drive, State, Transport, Writable};
@@ -276,19 +276,7 @@ impl<R: Part, S: Transport> State<R, S> {
                 R::on_head(self, id, (head, ticket, body), input);
             }
             Event::Data { id, data } => self.on_data(id, data, direct),
-            Event::End { id, trailers } => {
-                tell!("received");
-                self.receiving = None;
-                // Of a request without content nothing is kept.
-                if let Some(entry) = self.entry(id) {
-                    entry.end = Some(trailers);
-                    let (waiter, is_held) = (entry.waiter.take(), entry.inbound_held);
-                    self.wake_slot(waiter);
-                    if !is_held {
-                        self.tidy(id);
-                    }
-                }
-            }
+            Event::End { id, trailers } => self.on_end(id, trailers),
             Event::Ended { id, failure } => {
                 tell!(disposition = %failure.disposition, reason = %failure.reason, "failed");
                 self.failed.get_or_insert_default().count(failure.disposition);
@@ -325,6 +313,21 @@ impl<R: Part, S: Transport> State<R, S> {
             }
             // The upload is asked for its state in every round.
             _ => {}
+        }
+    }
+
+    /// The message is complete.
+    pub(crate) fn on_end(&mut self, id: ExchangeId, trailers: Option<Fields>) {
+        tell!("received");
+        self.receiving = None;
+        // Of a request without content nothing is kept.
+        if let Some(entry) = self.entry(id) {
+            entry.end = Some(trailers);
+            let (waiter, is_held) = (entry.waiter.take(), entry.inbound_held);
+            self.wake_slot(waiter);
+            if !is_held {
+                self.tidy(id);
+            }
         }
     }
 

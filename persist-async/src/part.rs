@@ -3,8 +3,7 @@
 use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
 
 use crate::entry::{Arrived, Entry};
-use crate::link::{BUFFERED_MAX, State};
-use crate::trace::tell;
+use crate::link::{BUFFERED_MAX, State, Transport};
 
 /// One end of a connection.
 pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
@@ -16,7 +15,7 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
     const NAME: &'static str;
 
     /// A head came, and `input` behind it.
-    fn on_head<S>(
+    fn on_head<S: Transport>(
         state: &mut State<Self, S>,
         id: ExchangeId,
         head: (Self::Inbound, Self::Ticket, BodyLen),
@@ -43,22 +42,26 @@ impl Part for Client {
     const END_AWAITS_UPLOAD: bool = true;
     const NAME: &'static str = "client";
 
-    /// Most replies are complete with their heads. One that nobody wants any more never is, here.
-    fn on_head<S>(state: &mut State<Self, S>, id: ExchangeId, head: (Self::Inbound, (), BodyLen), input: &mut &[u8]) {
+    /// Most replies are complete with their heads.
+    fn on_head<S: Transport>(
+        state: &mut State<Self, S>,
+        id: ExchangeId,
+        head: (Self::Inbound, (), BodyLen),
+        input: &mut &[u8],
+    ) {
         let whole = state.conn.take_whole(input);
+        if let Some(entry) = state.entry(id) {
+            entry.head = Some(head);
+            let waiter = entry.waiter.take();
+            if let Some(content) = whole {
+                entry.keep_content(content, 0);
+                state.buffered += content.len();
+            }
+            state.wake_slot(waiter);
+        }
         if whole.is_some() {
-            tell!("received");
-            state.receiving = None;
+            state.on_end(id, None);
         }
-        let Some(entry) = state.entry(id) else { return };
-        entry.head = Some(head);
-        let waiter = entry.waiter.take();
-        if let Some(content) = whole {
-            entry.end = Some(None);
-            entry.keep_content(content, 0);
-            state.buffered += content.len();
-        }
-        state.wake_slot(waiter);
     }
 
     fn on_ended<S>(_: &mut State<Self, S>, _: ExchangeId) {}
@@ -83,7 +86,7 @@ impl Part for Server {
     const END_AWAITS_UPLOAD: bool = false;
     const NAME: &'static str = "server";
 
-    fn on_head<S>(
+    fn on_head<S: Transport>(
         state: &mut State<Self, S>,
         id: ExchangeId,
         (head, ticket, len): (Self::Inbound, Self::Ticket, BodyLen),
