@@ -447,3 +447,38 @@ async fn what_comes_right_behind_a_reply_poisons_the_connection_before_the_react
     let error = conn.send(get("/next"), ()).await.expect_err("it is not its reply");
     assert_eq!(error.disposition(), Some(Disposition::NotSent));
 }
+
+#[tokio::test]
+async fn content_of_any_declared_length_is_given_as_far_as_it_came() {
+    for len in [5, 1 << 20, 1 << 40, u64::MAX] {
+        let (client, mut server) = tokio::io::duplex(1_000);
+        let conn = ClientConn::new(client);
+        let exchange = conn.write(get("/"), ()).await.expect("written");
+        let said = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\nhalf");
+        server.write_all(said.as_bytes()).await.expect("written");
+        let mut body = conn.read(exchange).await.expect("a reply").body;
+        assert_eq!(body.chunk().await.expect("as it came").as_deref(), Some(&b"half"[..]), "{len}");
+        drop(server);
+        let error = body.chunk().await.expect_err("the rest never came");
+        assert_eq!(error.disposition(), Some(Disposition::ReplyPartial), "{len}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_came_whole_is_complete_whatever_comes_behind_it() {
+    for content in ["", "x", "hello"] {
+        for behind in ["", "HTTP/1.1 200 OK\r\n\r\n", "\u{0}"] {
+            let (client, mut server) = tokio::io::duplex(1_000);
+            let conn = ClientConn::new(client);
+            let exchange = conn.write(get("/"), ()).await.expect("written");
+            let said = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}{behind}", content.len());
+            server.write_all(said.as_bytes()).await.expect("written");
+            drop(server);
+            let mut reply = conn.read(exchange).await.expect("a reply");
+            assert_eq!(reply.body.bytes(10).await.expect("all of it"), content, "{behind:?}");
+            assert_eq!(conn.closed().await.is_graceful(), behind.is_empty(), "{behind:?}");
+            let error = conn.send(get("/"), ()).await.expect_err("the connection has ended");
+            assert_eq!(error.disposition(), Some(Disposition::NotSent), "{behind:?}");
+        }
+    }
+}

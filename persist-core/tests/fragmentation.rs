@@ -4,10 +4,11 @@ mod common;
 
 use bytes::Bytes;
 use common::seeds::check;
-use common::seen::{Log, Moment, Stop, drain, flush};
+use common::seen::{Log, Moment, Seen, Stop, drain, flush};
 use common::wire::{cuts, damaged, pieces, request, response, stream};
 use persist_core::{
-    BodyLen, Client, Config, Conn, Field, FieldName, FieldValue, Instant, Method, Overlap, Server, StatusCode, Ticket,
+    BodyLen, Client, Config, Conn, Field, FieldName, FieldValue, Instant, Method, Next, Overlap, Server, StatusCode,
+    Ticket,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -77,9 +78,40 @@ fn reply(conn: &mut Conn<Server>, ticket: Ticket) {
     }
 }
 
+/// How a client takes replies.
+#[derive(Clone, Copy, Debug)]
+enum Taking {
+    /// By event.
+    Bits,
+    /// With content and end at once, where they are there.
+    Wholes,
+}
+
+/// As [`drain`]; what is taken at once is noted as the events that it stands for.
+fn drain_wholes(conn: &mut Conn<Client>, input: &mut &[u8], log: &mut Log) -> Stop {
+    loop {
+        match conn.next(input, NOW) {
+            Ok(Next::Event(event)) => {
+                let Some((id, ())) = log.note(event) else { continue };
+                let Some(content) = conn.take_whole(input) else { continue };
+                if !content.is_empty() {
+                    log.data(id.number(), content);
+                }
+                log.0.push(Seen::End(id.number(), None));
+            }
+            Ok(Next::NeedRead) => return Stop::NeedRead,
+            Ok(Next::Paused) => return Stop::Paused,
+            Err(error) => return Stop::Error(error),
+        }
+    }
+}
+
 /// Sends the requests, then reads.
-fn ask(config: &Config, methods: &[&str], pieces: &[&[u8]], eof: bool) -> Outcome {
-    let mut conn = Conn::<Client>::new(config.clone(), NOW);
+fn ask(config: &Config, methods: &[&str], pieces: &[&[u8]], eof: bool, taking: Taking) -> Outcome {
+    let mut config = config.clone();
+    // Full from the start: that there is room again is told behind a head, and what is to be told comes before all else.
+    config.pipelining.depth = methods.len().max(1) as u32;
+    let mut conn = Conn::<Client>::new(config, NOW);
     let mut output = Vec::new();
     for method in methods {
         let (name, upgrade) = method.strip_suffix('+').map_or((*method, false), |name| (name, true));
@@ -91,15 +123,19 @@ fn ask(config: &Config, methods: &[&str], pieces: &[&[u8]], eof: bool) -> Outcom
         output.extend(flush(&mut conn, NOW));
     }
     let (mut log, mut stop, mut rest) = (Log::default(), Stop::NeedRead, Vec::new());
+    let mut feed = |conn: &mut Conn<Client>, input: &mut &[u8]| match taking {
+        Taking::Bits => drain(conn, input, NOW, &mut log, |_, _| {}),
+        Taking::Wholes => drain_wholes(conn, input, &mut log),
+    };
     for piece in pieces {
         rest.extend_from_slice(piece);
         let mut input = rest.as_slice();
-        stop = drain(&mut conn, &mut input, NOW, &mut log, |_, _| {});
+        stop = feed(&mut conn, &mut input);
         rest = input.to_vec();
     }
     if eof && stop != Stop::Paused {
         conn.handle_eof(NOW);
-        stop = drain(&mut conn, &mut &rest[..], NOW, &mut log, |_, _| {});
+        stop = feed(&mut conn, &mut &rest[..]);
     }
     output.extend(flush(&mut conn, NOW));
     let leftover = [conn.into_parts().leftover, rest].concat();
@@ -240,11 +276,13 @@ fn a_response_cut_in_two_or_three_anywhere_says_the_same() {
         for (methods, input) in RESPONSES {
             let input = input.as_bytes();
             for eof in [false, true] {
-                let whole = ask(&config, methods, &[input], eof);
+                let whole = ask(&config, methods, &[input], eof, Taking::Bits);
                 let most = if eof { Pieces::Three } else { Pieces::Two };
                 every_cut(input.len(), most, |cuts| {
-                    let cut = ask(&config, methods, &pieces(input, cuts), eof);
-                    assert_eq!(cut, whole, "cut at {cuts:?}: {}", input.escape_ascii());
+                    for taking in [Taking::Bits, Taking::Wholes] {
+                        let cut = ask(&config, methods, &pieces(input, cuts), eof, taking);
+                        assert_eq!(cut, whole, "{taking:?}, cut at {cuts:?}: {}", input.escape_ascii());
+                    }
                 });
             }
         }
@@ -277,7 +315,10 @@ fn long_streams_of_responses_say_the_same_however_they_were_cut() {
     check(600, (with_cuts(streams), 0..9usize, any::<bool>(), any::<bool>()), |((input, cuts), asked, small, eof)| {
         let config = if small { tight(client_config()) } else { client_config() };
         let methods = vec!["GET"; asked];
-        let whole = ask(&config, &methods, &[&input], eof);
-        assert_eq!(ask(&config, &methods, &pieces(&input, &cuts), eof), whole);
+        let whole = ask(&config, &methods, &[&input], eof, Taking::Bits);
+        for taking in [Taking::Bits, Taking::Wholes] {
+            assert_eq!(ask(&config, &methods, &pieces(&input, &cuts), eof, taking), whole, "{taking:?}");
+        }
+        assert_eq!(ask(&config, &methods, &[&input], eof, Taking::Wholes), whole, "in one piece");
     });
 }

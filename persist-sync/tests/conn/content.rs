@@ -1,10 +1,12 @@
 //! Content as it comes in: what is given stays as it came, and whoever waits for more of it is not forgotten.
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
-use crate::common::{get, pair};
+use crate::common::{get, pair, read_head};
 use crate::deadlines::stalled;
+use persist_sync::ClientConn;
 use persist_sync::persist_core::{CloseReason, Config, Disposition, Response};
 
 #[test]
@@ -65,4 +67,40 @@ fn content_comes_while_another_thread_writes_the_next_request() {
         assert_eq!(reading.join().expect("no panic").expect("all of it"), "first!");
         assert_eq!(client.read(next).expect("a reply").body.bytes(9).expect("a body"), "next");
     });
+}
+
+#[test]
+fn content_of_any_declared_length_is_given_as_far_as_it_came() {
+    for len in [5, 1 << 20, 1 << 40, u64::MAX] {
+        let said = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\nhalf");
+        let (client, far, exchange) = stalled(|_| {}, &said);
+        let mut body = client.read(exchange).expect("a reply").body;
+        assert_eq!(body.chunk().expect("as it came").as_deref(), Some(&b"half"[..]), "{len}");
+        // The reader may wait already when the end comes.
+        let ending = thread::spawn(move || drop(far));
+        let error = body.chunk().expect_err("the rest never came");
+        assert_eq!(error.disposition(), Some(Disposition::ReplyPartial), "{len}");
+        ending.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_reply_that_came_whole_is_complete_whatever_comes_behind_it() {
+    let long = "x".repeat(100);
+    for content in ["", "x", &long] {
+        for behind in ["", "HTTP/1.1 200 OK\r\n\r\n", "\u{0}"] {
+            let said = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}{behind}", content.len());
+            let (near, mut far) = UnixStream::pair().expect("a pair");
+            let client = ClientConn::new(near).expect("a connection");
+            let answering = thread::spawn(move || {
+                read_head(&mut far);
+                far.write_all(said.as_bytes()).expect("written");
+            });
+            let reply = client.send(get("/"), ()).expect("a reply");
+            answering.join().expect("no panic");
+            assert_eq!(reply.body.bytes(100).expect("all of it"), content, "{behind:?}");
+            let error = client.send(get("/"), ()).expect_err("the connection has ended");
+            assert_eq!(error.disposition(), Some(Disposition::NotSent), "{behind:?}");
+        }
+    }
 }

@@ -41,3 +41,45 @@ fn a_reply_that_is_all_there_is_taken_at_once_and_any_other_told_as_ever() {
     rig.conn.cancel(id, rig.now);
     assert_eq!(rig.conn.take_whole(&mut early), None, "nobody wants it");
 }
+
+#[test]
+fn nothing_is_taken_for_somebody_who_has_given_up() {
+    let mut rig = Rig::client(1);
+    let id = rig.get("/");
+    rig.sent();
+    let mut input = OK.as_bytes();
+    assert!(matches!(rig.conn.next(&mut input, rig.now), Ok(Next::Event(Event::Head { .. }))));
+    rig.conn.cancel(id, rig.now);
+    rig.events();
+    assert_eq!((rig.conn.take_whole(&mut input), input), (None, &b"ok"[..]));
+    assert_eq!(rig.feed(input), ["read"], "it is read and dropped");
+    assert!(rig.conn.is_idle());
+}
+
+#[test]
+fn a_reply_that_is_taken_while_its_request_is_being_sent_leaves_the_exchange_as_events_do() {
+    let begun = || {
+        let mut rig = Rig::client(1);
+        let id = rig.request(Method::PUT, "/", BodyLen::Length(10)).expect("sent");
+        rig.sent();
+        (rig, id)
+    };
+    for said in
+        [OK, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"]
+    {
+        let ((mut bits, _), (mut whole, id)) = (begun(), begun());
+        let told = bits.feed(said);
+        let mut input = said.as_bytes();
+        assert!(matches!(whole.conn.next(&mut input, whole.now), Ok(Next::Event(Event::Head { .. }))));
+        let mut came = whole.events();
+        match whole.conn.take_whole(&mut input) {
+            Some(content) => assert!(said.ends_with(core::str::from_utf8(content).expect("text"))),
+            None => came = whole.feed(input),
+        }
+        came.extend(whole.events());
+        assert_eq!(told.last(), came.last(), "{said}");
+        assert_eq!(bits.conn.upload(id), whole.conn.upload(id), "{said}");
+        assert_eq!((bits.conn.pending(), bits.conn.is_closing()), (whole.conn.pending(), whole.conn.is_closing()));
+        assert_eq!(bits.eof(), whole.eof(), "{said}");
+    }
+}
