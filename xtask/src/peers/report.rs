@@ -220,7 +220,8 @@ pub(super) fn page(tables: &[Table], load: &str, missing: &[&str]) -> Result<Str
          *epoll-floor*, *tokio-floor* and *std-floor* are loops that parse heads with httparse and write constant bytes: what the machine allows,\n\
          not products. Servers run on one thread, but persist-sync, whose handlers have threads; they answer with 13 bytes of content, `Server`,\n\
          `Date`, `Content-Type` and `Content-Length`. Clients talk to a floor. *persist-sync conn* and *persist-async conn* are a `ClientConn`, the\n\
-         others a `Client` with its pool. hyper's server has no timer, and so no deadlines; ours has its own.\n\n\
+         others a `Client` with its pool. A client's requests are all alike and made once, as far as its interface lets it: floors have bytes, hyper\n\
+         and reqwest parts to be cloned, ours a `Request` to be lent. hyper's server has no timer, and so no deadlines; ours has its own.\n\n\
          Processor time is that of `/proc/PID/task/*/schedstat`. Times at a fixed rate count from when a request was due. Calls are strace's and\n\
          instructions callgrind's, each the difference between N and 2N requests. Memory of an idle connection is the difference between N and 2N\n\
          connections; the most memory is `VmHWM`.\n\n\

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::HOST;
-use hyper::{Method, Request, Response};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,6 +22,8 @@ type Body = Either<Empty<Bytes>, Pieces>;
 
 pub struct Conn {
     sender: SendRequest<Body>,
+    target: Uri,
+    host: HeaderValue,
     plan: Arc<Plan>,
 }
 
@@ -31,15 +33,15 @@ impl Conn {
         stream.set_nodelay(true)?;
         let (sender, conn) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(conn);
-        Ok(Self { sender, plan })
+        Ok(Self { sender, target: plan.target.parse()?, host: plan.to.to_string().parse()?, plan })
     }
 }
 
 impl Worker for Conn {
     async fn run(mut self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
-            let mut request = request(&self.plan, &self.plan.target)?;
-            request.headers_mut().insert(HOST, self.plan.to.to_string().parse()?);
+            let mut request = request(&self.plan, &self.target);
+            request.headers_mut().insert(HOST, self.host.clone());
             self.sender.ready().await?;
             read(self.sender.send_request(request).await?, &self.plan).await?;
         }
@@ -50,7 +52,7 @@ impl Worker for Conn {
 pub struct Pooled {
     client: Client<HttpConnector, Body>,
     plan: Arc<Plan>,
-    url: String,
+    target: Uri,
 }
 
 pub fn pool() -> Client<HttpConnector, Body> {
@@ -60,30 +62,29 @@ pub fn pool() -> Client<HttpConnector, Body> {
 }
 
 impl Pooled {
-    pub fn new(client: Client<HttpConnector, Body>, plan: Arc<Plan>) -> Self {
-        let url = plan.url();
-        Self { client, plan, url }
+    pub fn new(client: Client<HttpConnector, Body>, plan: Arc<Plan>) -> Result<Self, Error> {
+        Ok(Self { client, target: plan.url().parse()?, plan })
     }
 }
 
 impl Worker for Pooled {
     async fn run(self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
-            let request = request(&self.plan, &self.url)?;
+            let request = request(&self.plan, &self.target);
             read(self.client.request(request).await?, &self.plan).await?;
         }
         Ok(self)
     }
 }
 
-fn request(plan: &Plan, target: &str) -> Result<Request<Body>, Error> {
+fn request(plan: &Plan, target: &Uri) -> Request<Body> {
     let mut request = Request::new(Either::Left(Empty::new()));
-    *request.uri_mut() = target.parse()?;
+    *request.uri_mut() = target.clone();
     if plan.upload > 0 {
         *request.method_mut() = Method::PUT;
         *request.body_mut() = Either::Right(Pieces::new(plan.upload, Framing::Length));
     }
-    Ok(request)
+    request
 }
 
 async fn read(response: Response<Incoming>, plan: &Plan) -> Result<(), Error> {

@@ -1,4 +1,5 @@
-//! The clients. Each has workers, one a connection, that ask in bursts and read what comes to its end.
+//! The clients. Each has workers, one a connection, that ask in bursts and read what comes to its end. All requests are alike: each client has its own made
+//! before it begins, as far as its interface lets it (the floors have bytes).
 
 pub mod floor;
 mod hyper;
@@ -31,15 +32,15 @@ pub fn run(kind: &str, plan: Plan) -> Result<(), Error> {
         "hyper" => on_tokio(&plan, hyper::Conn::connect),
         "hyper-util" => {
             let client = hyper::pool();
-            on_tokio(&plan, async |plan| Ok(hyper::Pooled::new(client.clone(), plan)))
+            on_tokio(&plan, async |plan| hyper::Pooled::new(client.clone(), plan))
         }
         "reqwest" => {
             let client = reqwest::client()?;
-            on_tokio(&plan, async |plan| Ok(reqwest::Pooled::new(client.clone(), plan)))
+            on_tokio(&plan, async |plan| reqwest::Pooled::new(client.clone(), plan))
         }
         "ureq" => {
             let agent = ureq::agent();
-            blocking(&plan, |plan| Ok(ureq::Pooled::new(agent.clone(), plan)))
+            blocking(&plan, |plan| ureq::Pooled::new(agent.clone(), plan))
         }
         "persist-sync conn" => blocking(&plan, ours::SyncConn::connect),
         "persist-sync" => {

@@ -26,11 +26,16 @@ fn client_config(plan: &Plan) -> persist_sync::persist_core::ClientConfig {
     config
 }
 
+/// What is asked again and again: made once, and lent to each exchange.
+fn request(plan: &Plan, target: &str) -> persist_sync::Request {
+    let method = if plan.upload == 0 { persist_sync::Method::GET } else { persist_sync::Method::PUT };
+    persist_sync::Request::new(method, target)
+}
+
 pub struct SyncConn {
     conn: persist_sync::ClientConn,
     plan: Arc<Plan>,
-    host: String,
-    burst: Vec<(persist_sync::Request, persist_sync::Body)>,
+    request: persist_sync::Request,
     scratch: Vec<u8>,
 }
 
@@ -39,7 +44,8 @@ impl SyncConn {
         let stream = std::net::TcpStream::connect(plan.to)?;
         stream.set_nodelay(true)?;
         let conn = persist_sync::ClientConn::with_config(stream, config(plan))?;
-        Ok(Self { conn, host: plan.to.to_string(), plan: plan.clone(), burst: Vec::new(), scratch: vec![0; SCRATCH] })
+        let request = request(plan, &plan.target).field("Host", plan.to.to_string())?;
+        Ok(Self { conn, request, plan: plan.clone(), scratch: vec![0; SCRATCH] })
     }
 }
 
@@ -47,16 +53,12 @@ impl BlockingWorker for SyncConn {
     fn run(&mut self, bursts: u64) -> Result<(), Error> {
         for _ in 0..bursts {
             if self.plan.depth == 1 {
-                let (request, body) = sync_request(&self.plan, &self.plan.target);
-                let mut reply = self.conn.send(request.field("Host", &*self.host)?, body)?;
+                let mut reply = self.conn.send(&self.request, sync_body(&self.plan))?;
                 read_sync(&mut reply, &mut self.scratch, &self.plan)?;
                 continue;
             }
-            for _ in 0..self.plan.depth {
-                let (request, body) = sync_request(&self.plan, &self.plan.target);
-                self.burst.push((request.field("Host", &*self.host)?, body));
-            }
-            for exchange in self.conn.write_all(self.burst.drain(..))? {
+            let burst = (0..self.plan.depth).map(|_| (&self.request, sync_body(&self.plan)));
+            for exchange in self.conn.write_all(burst)? {
                 read_sync(&mut self.conn.read(exchange)?, &mut self.scratch, &self.plan)?;
             }
         }
@@ -71,31 +73,29 @@ pub fn sync_client(plan: &Plan) -> Result<persist_sync::Client, Error> {
 pub struct SyncPooled {
     client: persist_sync::Client,
     plan: Arc<Plan>,
-    url: String,
+    request: persist_sync::Request,
     scratch: Vec<u8>,
 }
 
 impl SyncPooled {
     pub fn new(client: persist_sync::Client, plan: &Arc<Plan>) -> Self {
-        Self { client, url: plan.url(), plan: plan.clone(), scratch: vec![0; SCRATCH] }
+        Self { client, request: request(plan, &plan.url()), plan: plan.clone(), scratch: vec![0; SCRATCH] }
     }
 }
 
 impl BlockingWorker for SyncPooled {
     fn run(&mut self, bursts: u64) -> Result<(), Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
-            let (request, body) = sync_request(&self.plan, &self.url);
-            read_sync(&mut self.client.send(request, body)?, &mut self.scratch, &self.plan)?;
+            read_sync(&mut self.client.send(&self.request, sync_body(&self.plan))?, &mut self.scratch, &self.plan)?;
         }
         Ok(())
     }
 }
 
-fn sync_request(plan: &Plan, target: &str) -> (persist_sync::Request, persist_sync::Body) {
-    use persist_sync::{Body, Method, Request};
+fn sync_body(plan: &Plan) -> persist_sync::Body {
     match plan.upload {
-        0 => (Request::get(target), Body::empty()),
-        length => (Request::new(Method::PUT, target), Body::pieces(pieces(length).map(Ok), Some(length))),
+        0 => persist_sync::Body::empty(),
+        length => persist_sync::Body::pieces(pieces(length).map(Ok), Some(length)),
     }
 }
 
@@ -112,8 +112,7 @@ fn read_sync(reply: &mut persist_sync::Reply, scratch: &mut [u8], plan: &Plan) -
 pub struct AsyncConn {
     conn: persist_async::ClientConn<tokio::net::TcpStream>,
     plan: Arc<Plan>,
-    host: String,
-    burst: Vec<(persist_async::Request, persist_async::Body)>,
+    request: persist_async::Request,
 }
 
 impl AsyncConn {
@@ -121,23 +120,20 @@ impl AsyncConn {
         let stream = tokio::net::TcpStream::connect(plan.to).await?;
         stream.set_nodelay(true)?;
         let conn = persist_async::ClientConn::with_config(stream, config(&plan));
-        Ok(Self { conn, host: plan.to.to_string(), burst: Vec::with_capacity(plan.depth), plan })
+        let request = request(&plan, &plan.target).field("Host", plan.to.to_string())?;
+        Ok(Self { conn, request, plan })
     }
 }
 
 impl Worker for AsyncConn {
-    async fn run(mut self, bursts: u64) -> Result<Self, Error> {
+    async fn run(self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts {
             if self.plan.depth == 1 {
-                let (request, body) = async_request(&self.plan, &self.plan.target);
-                read_async(self.conn.send(request.field("Host", &*self.host)?, body).await?, &self.plan).await?;
+                read_async(self.conn.send(&self.request, async_body(&self.plan)).await?, &self.plan).await?;
                 continue;
             }
-            for _ in 0..self.plan.depth {
-                let (request, body) = async_request(&self.plan, &self.plan.target);
-                self.burst.push((request.field("Host", &*self.host)?, body));
-            }
-            for exchange in self.conn.write_all(self.burst.drain(..)).await? {
+            let burst = (0..self.plan.depth).map(|_| (&self.request, async_body(&self.plan)));
+            for exchange in self.conn.write_all(burst).await? {
                 read_async(self.conn.read(exchange).await?, &self.plan).await?;
             }
         }
@@ -152,34 +148,30 @@ pub fn async_client(plan: &Plan) -> Result<persist_async::Client, Error> {
 pub struct AsyncPooled {
     client: persist_async::Client,
     plan: Arc<Plan>,
-    url: String,
+    request: persist_async::Request,
 }
 
 impl AsyncPooled {
     pub fn new(client: persist_async::Client, plan: Arc<Plan>) -> Self {
-        let url = plan.url();
-        Self { client, plan, url }
+        Self { client, request: request(&plan, &plan.url()), plan }
     }
 }
 
 impl Worker for AsyncPooled {
     async fn run(self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
-            let (request, body) = async_request(&self.plan, &self.url);
-            read_async(self.client.send(request, body).await?, &self.plan).await?;
+            read_async(self.client.send(&self.request, async_body(&self.plan)).await?, &self.plan).await?;
         }
         Ok(self)
     }
 }
 
-fn async_request(plan: &Plan, target: &str) -> (persist_async::Request, persist_async::Body) {
-    use persist_async::{Body, Method, Request};
+fn async_body(plan: &Plan) -> persist_async::Body {
     match plan.upload {
-        0 => (Request::get(target), Body::empty()),
+        0 => persist_async::Body::empty(),
         length => {
             let mut pieces = pieces(length);
-            let body = Body::pieces(move |_| Poll::Ready(pieces.next().map(Ok)), Some(length));
-            (Request::new(Method::PUT, target), body)
+            persist_async::Body::pieces(move |_| Poll::Ready(pieces.next().map(Ok)), Some(length))
         }
     }
 }

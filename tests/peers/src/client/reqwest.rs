@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use reqwest::{Method, Request};
+
 use super::{Worker, require};
 use crate::Error;
 use crate::plan::{Framing, Plan};
@@ -14,27 +16,24 @@ pub fn client() -> Result<reqwest::Client, Error> {
 pub struct Pooled {
     client: reqwest::Client,
     plan: Arc<Plan>,
-    url: String,
+    request: Request,
 }
 
 impl Pooled {
-    pub fn new(client: reqwest::Client, plan: Arc<Plan>) -> Self {
-        let url = plan.url();
-        Self { client, plan, url }
+    pub fn new(client: reqwest::Client, plan: Arc<Plan>) -> Result<Self, Error> {
+        let method = if plan.upload == 0 { Method::GET } else { Method::PUT };
+        Ok(Self { client, request: Request::new(method, plan.url().parse()?), plan })
     }
 }
 
 impl Worker for Pooled {
     async fn run(self, bursts: u64) -> Result<Self, Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
-            let request = match self.plan.upload {
-                0 => self.client.get(&self.url),
-                length => {
-                    let body = reqwest::Body::wrap(Pieces::new(length, Framing::Length));
-                    self.client.put(&self.url).body(body)
-                }
-            };
-            let mut response = request.send().await?;
+            let mut request = self.request.try_clone().ok_or("a request that cannot be sent twice")?;
+            if self.plan.upload > 0 {
+                *request.body_mut() = Some(reqwest::Body::wrap(Pieces::new(self.plan.upload, Framing::Length)));
+            }
+            let mut response = self.client.execute(request).await?;
             let mut length = 0;
             while let Some(piece) = response.chunk().await? {
                 length += piece.len() as u64;

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use ureq::http::Uri;
 use ureq::{Agent, SendBody};
 
 use super::{BlockingWorker, require};
@@ -17,13 +18,13 @@ pub fn agent() -> Agent {
 pub struct Pooled {
     agent: Agent,
     plan: Arc<Plan>,
-    url: String,
+    target: Uri,
     scratch: Vec<u8>,
 }
 
 impl Pooled {
-    pub fn new(agent: Agent, plan: &Arc<Plan>) -> Self {
-        Self { agent, plan: plan.clone(), url: plan.url(), scratch: vec![0; 64 * 1024] }
+    pub fn new(agent: Agent, plan: &Arc<Plan>) -> Result<Self, Error> {
+        Ok(Self { agent, plan: plan.clone(), target: plan.url().parse()?, scratch: vec![0; 64 * 1024] })
     }
 }
 
@@ -31,11 +32,11 @@ impl BlockingWorker for Pooled {
     fn run(&mut self, bursts: u64) -> Result<(), Error> {
         for _ in 0..bursts * self.plan.depth as u64 {
             let mut response = match self.plan.upload {
-                0 => self.agent.get(&self.url).call()?,
+                0 => self.agent.get(self.target.clone()).call()?,
                 length => {
                     let mut body = Xs.take(length);
                     let body = SendBody::from_reader(&mut body);
-                    self.agent.put(&self.url).header("Content-Length", length.to_string()).send(body)?
+                    self.agent.put(self.target.clone()).header("Content-Length", length.to_string()).send(body)?
                 }
             };
             let mut reader = response.body_mut().as_reader();
