@@ -190,11 +190,20 @@ impl<R: Part, S: Transport> Link<R, S> {
             state.polling = *slot;
             state.tick();
             if let Some(result) = step(&mut state, &mut own, *slot) {
-                let drive = state.drive;
+                let stopped = match state.drive {
+                    Drive::NotNeeded => was_due,
+                    Drive::Stopped => true,
+                    Drive::Parked => false,
+                };
                 state.polling = None;
-                self.leave(state, slot);
-                if drive == Drive::Stopped || (drive == Drive::NotNeeded && was_due) {
-                    wakers.kick();
+                if let Some(place) = *slot {
+                    state.forget(place);
+                }
+                drop(state);
+                if stopped {
+                    wakers.hand_on(slot);
+                } else {
+                    wakers.leave(slot);
                 }
                 return Poll::Ready(result);
             }

@@ -57,7 +57,8 @@ impl Waiters {
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     list: Mutex<List>,
-    /// Somebody ought to drive: the socket or the timer had news, or a drive stopped early, and nobody has driven since.
+    /// Somebody ought to drive: the socket or the timer had news, or a drive stopped early, and nobody has driven since. Set under the list's lock, so that
+    /// whoever waits or leaves under it knows.
     due: AtomicBool,
 }
 
@@ -82,7 +83,8 @@ impl Wakers {
 
     /// A drive begins: what was due is being done. Whether anything was.
     pub(crate) fn begin(&self) -> bool {
-        self.due.swap(false, Ordering::SeqCst)
+        // Looked at first, since that costs less, and mostly nothing is.
+        self.due.load(Ordering::Acquire) && self.due.swap(false, Ordering::AcqRel)
     }
 
     /// Waits in `slot`. Call under the connection's lock: whoever sees to it that the wait ends decides so under that lock, too, and must find
@@ -93,8 +95,7 @@ impl Wakers {
         if hold == Hold::Firm || list.driver.is_none() {
             list.driver = Some((place, hold));
         }
-        drop(list);
-        (place, self.due.load(Ordering::SeqCst))
+        (place, self.due.load(Ordering::Acquire))
     }
 
     /// Waits in `slot` and leaves driving to whoever does it; if nobody does, this becomes the driver. Call under the connection's lock, and
@@ -113,16 +114,34 @@ impl Wakers {
         let Some(place) = slot.take() else { return };
         let mut list = self.list();
         list.free(place);
+        let heir = if self.due.load(Ordering::Acquire) { list.take_driver() } else { None };
         drop(list);
-        if self.due.load(Ordering::SeqCst) {
-            self.kick();
+        if let Some(waker) = heir {
+            waker.wake();
+        }
+    }
+
+    /// The same, where there is something to be driven on: that is due from here on, if anybody waits. Whoever comes later drives anyway.
+    pub(crate) fn hand_on(&self, slot: &mut Option<Slot>) {
+        let mut list = self.list();
+        if let Some(place) = slot.take() {
+            list.free(place);
+        }
+        if list.places.is_empty() {
+            return;
+        }
+        self.due.store(true, Ordering::Release);
+        let heir = list.take_driver();
+        drop(list);
+        if let Some(waker) = heir {
+            waker.wake();
         }
     }
 
     /// Makes somebody drive, soon.
     pub(crate) fn kick(&self) {
         let mut list = self.list();
-        self.due.store(true, Ordering::SeqCst);
+        self.due.store(true, Ordering::Release);
         let waker = list.take_driver();
         drop(list);
         if let Some(waker) = waker {

@@ -48,9 +48,10 @@ impl Shared {
         drop(state);
         wake.into_iter().for_each(|slot| Wakers::wake(&self.wakers, slot));
         if done {
-            self.wakers.leave(slot);
             if was_due && !drives {
-                self.wakers.kick();
+                self.wakers.hand_on(slot);
+            } else {
+                self.wakers.leave(slot);
             }
             return Poll::Ready(());
         }

@@ -66,6 +66,20 @@ fn a_driver_that_leaves_without_news_disturbs_nobody_and_has_a_successor() {
 }
 
 #[test]
+fn a_drive_that_stops_early_is_handed_to_whoever_waits_and_stays_due_until_somebody_drives() {
+    let wakers = Wakers::default();
+    let (first, mut second) = (wait(&wakers, Hold::Firm), wait(&wakers, Hold::Firm));
+    wakers.hand_on(&mut second.slot);
+    assert_eq!((first.bell.rings(), second.bell.rings(), second.slot), (1, 0, None));
+    assert!(wakers.begin() && !wakers.begin());
+
+    let alone = Wakers::default();
+    let mut only = wait(&alone, Hold::Firm);
+    alone.hand_on(&mut only.slot);
+    assert!(!alone.begin(), "whoever comes drives anyway");
+}
+
+#[test]
 fn a_body_that_was_polled_once_does_not_take_the_wheel() {
     let wakers = Wakers::default();
     let (firm, loose) = (wait(&wakers, Hold::Firm), wait(&wakers, Hold::Loose));
