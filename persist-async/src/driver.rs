@@ -73,22 +73,28 @@ impl<R: Part, S: Transport> State<R, S> {
     pub(crate) fn set_out(&mut self, cx: &mut Context<'_>) -> bool {
         // What is read here may be the reply: whoever goes on must look for it before it reads more.
         self.hungry = false;
-        let is_plain = |state: &Self| {
-            state.write_side == Writable::Open && state.inbox.is_empty() && !state.conn.has_event() && !state.is_due()
-        };
-        if !is_plain(self) || self.first_outgoing().is_some() {
+        if !self.is_plain() {
             return false;
         }
         self.flush(cx);
-        if !is_plain(self) || self.conn.wants_write() {
+        if !self.is_plain() || self.conn.wants_write() {
             return false;
         }
-        if self.fill(cx, &mut None).is_some() || !is_plain(self) || self.arm(cx) {
+        if self.fill(cx, &mut None).is_some() || !self.is_plain() || self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;
         self.hungry = true;
         true
+    }
+
+    /// Whether there is nothing to be done but to write and to read.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.write_side == Writable::Open
+            && self.inbox.is_empty()
+            && !self.conn.has_event()
+            && !self.is_due()
+            && self.first_outgoing().is_none()
     }
 
     pub(crate) fn rounds<T>(

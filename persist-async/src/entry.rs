@@ -37,7 +37,6 @@ pub(crate) struct Entry<R: Role> {
     /// Somebody holds the right to answer.
     pub(crate) outbound_held: bool,
     /// Entered while anything of it is worked on.
-    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "there is nothing to enter"))]
     pub(crate) span: Span,
     /// Content that came after the receiving end was dropped.
     pub(crate) discarded: u64,

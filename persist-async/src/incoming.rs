@@ -135,8 +135,7 @@ impl Incoming {
             Some((content, trailers)) => {
                 state.buffered -= content.len();
                 state.tidy(id);
-                let source = if content.is_empty() { Source::Done } else { Source::Whole(content) };
-                let mut body = Self::of(len, source);
+                let mut body = Self::whole(len, content);
                 body.trailers = trailers.map(Box::new);
                 body
             }
@@ -145,6 +144,11 @@ impl Incoming {
                 Self::of(len, source)
             }
         }
+    }
+
+    /// The body of a message of which all is here.
+    pub(crate) fn whole(len: BodyLen, content: BytesMut) -> Self {
+        Self::of(len, if content.is_empty() { Source::Done } else { Source::Whole(content) })
     }
 
     /// The body of a message that has none.

@@ -5,16 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use persist_core::keep_alive::KeepAlive;
-use persist_core::{Client, ExchangeId, Instant, Outline, Slot as CoreSlot};
+use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, Next, Outline, ResponseHead, Slot as CoreSlot};
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
 use crate::error::Result;
 use crate::exchange::{Exchange, Reply};
-use crate::incoming::Inlet;
-use crate::link::{State, Transport};
+use crate::incoming::{Incoming, Inlet};
+use crate::link::{Drive, State, Transport};
 use crate::scratch;
 use crate::start::{Gates, Start};
+use crate::trace::tell;
 use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
 
@@ -108,6 +109,15 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
                     return Some(Ok(Trip::Stale));
                 }
             }
+            scratch::lend(&mut state.conn);
+            let waited = begun.get().is_some();
+            if let Some(id) = begun.get()
+                && conn.read_whole(state, cx, id, reply)
+            {
+                begun.set(None);
+                scratch::reclaim(&mut state.conn);
+                return Some(Ok(Trip::Replied(Standing::of(state))));
+            }
             let mut attempt = |state: &mut State<Client, S>| {
                 if let Some(id) = begun.get() {
                     return Some(match conn.take_reply_into(state, id, reply)? {
@@ -133,8 +143,6 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
                     }
                 }
             };
-            scratch::lend(&mut state.conn);
-            let waited = begun.get().is_some();
             let mut result = attempt(state);
             let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx);
             if result.is_none() && !is_out {
@@ -145,6 +153,71 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
             }
             result
         })
+    }
+}
+
+impl<S: Transport> ClientConn<S> {
+    /// Reads once, where the reply to `id` is all that there is to be done. True if the whole of it came: the shortest way, and the most common, on which
+    /// nothing is kept for it to be taken later.
+    fn read_whole(
+        &self,
+        state: &mut State<Client, S>,
+        cx: &mut Context<'_>,
+        id: ExchangeId,
+        reply: &mut Option<Reply>,
+    ) -> bool {
+        if !state.hungry || !state.is_plain() || state.conn.wants_write() || state.receiving.is_some() {
+            return false;
+        }
+        state.drive = Drive::Stopped;
+        let read = state.fill_scratch(cx, |state, input| {
+            let now = state.now();
+            match state.conn.next(input, now) {
+                Ok(Next::Event(Event::Head { id: whose, head, body, .. })) if whose == id => {
+                    match state.conn.take_whole(input) {
+                        Some(content) => *reply = Some(self.whole_reply(state, id, (head, body), content)),
+                        None => state.on_event(Event::Head { id, ticket: (), head, body }, input, &mut None),
+                    }
+                }
+                Ok(Next::Event(event)) => state.on_event(event, input, &mut None),
+                Ok(Next::NeedRead | Next::Paused) | Err(_) => {} // and says so again
+            }
+            // Mostly nothing stands behind a reply, and what follows from its end needs no input.
+            while reply.is_some()
+                && input.is_empty()
+                && let Some(event) = state.conn.poll_event(now)
+            {
+                state.on_event(event, input, &mut None);
+            }
+            if reply.is_none() || !input.is_empty() {
+                state.feed(input, &mut None);
+            }
+        });
+        state.hungry = read.is_none();
+        reply.is_some()
+    }
+
+    /// A reply of which all is here. The connection forgets it.
+    fn whole_reply(
+        &self,
+        state: &mut State<Client, S>,
+        id: ExchangeId,
+        (head, len): (ResponseHead, BodyLen),
+        content: &[u8],
+    ) -> Reply {
+        let mut interim = Vec::new();
+        if let Some(entry) = state.entry(id) {
+            let span = entry.span.clone();
+            let _entered = span.enter();
+            tell!("received");
+            if !entry.interim.is_empty() {
+                interim = std::mem::take(&mut entry.interim).into();
+            }
+            entry.inbound_held = false;
+            state.tidy(id);
+        }
+        let body = Incoming::whole(len, content.into());
+        Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }
     }
 }
 
