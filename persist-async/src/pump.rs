@@ -160,6 +160,15 @@ impl<R: Part, S> State<R, S> {
     /// The exchange whose body is sent next: only the first that is unfinished can make progress, later ones are parked behind it.
     #[inline]
     pub(crate) fn first_outgoing(&self) -> Option<usize> {
+        match self.entries.len() {
+            0 => None,
+            1 => self.entries.front()?.outgoing.as_ref().map(|_| 0),
+            _ => self.first_outgoing_of_many(),
+        }
+    }
+
+    #[inline(never)]
+    fn first_outgoing_of_many(&self) -> Option<usize> {
         self.entries.iter().position(|entry| entry.outgoing.is_some())
     }
 
