@@ -134,7 +134,9 @@ impl Pool {
 impl Pool {
     /// Lists a connection where it can be found, or closes it when it is of no more use.
     pub(super) fn place(&mut self, id: Id, placing: Placing, now: Instant) {
-        self.unlist(id);
+        if self.conns.get(id).is_some_and(|entry| entry.listed != Listed::Nowhere) {
+            self.unlist(id);
+        }
         let turn = if placing == Placing::AsNewest { self.next_turn() } else { 0 };
         let Some(entry) = self.conns.get_mut(id).filter(|entry| entry.state == State::Open) else { return };
         if turn > 0 {
@@ -207,13 +209,19 @@ impl Pool {
     }
 
     /// Closes the least recently used of what is idle beyond the limits.
+    #[inline]
     pub(super) fn enforce_idle_limits(&mut self, destination: Id, now: Instant) {
-        let too_many = |pool: &Self| {
-            pool.destinations.get(destination).is_some_and(|entry| entry.idle() > pool.config.idle_per_destination_max)
-        };
-        while too_many(self) {
-            let oldest = self.destinations.get(destination).and_then(|entry| entry.ready.oldest_idle());
-            let Some(oldest) = oldest else { break };
+        let here = self.destinations.get(destination).map_or(0, Destination::idle);
+        if here > self.config.idle_per_destination_max || self.index.idle_len() > self.config.idle_max as usize {
+            self.close_superfluous(destination, now);
+        }
+    }
+
+    #[cold]
+    fn close_superfluous(&mut self, destination: Id, now: Instant) {
+        let most = self.config.idle_per_destination_max;
+        while let Some(entry) = self.destinations.get(destination).filter(|entry| entry.idle() > most) {
+            let Some(oldest) = entry.ready.oldest_idle() else { break };
             self.drop_conn(oldest, Some(CloseReason::OurClose), now);
         }
         while self.index.idle_len() > self.config.idle_max as usize {

@@ -152,6 +152,7 @@ impl Pool {
         if self.closed || entry.waiting > 0 {
             return None;
         }
+        let before = self.conns.len();
         let found = self.find(destination, Want::Any, now);
         let taken = found.map(|conn| {
             let reused = self.conns.get(conn).is_some_and(|entry| entry.handed > 0);
@@ -159,7 +160,7 @@ impl Pool {
             (ConnId(conn), reused)
         });
         // Those that had outlived their use, and were closed on the way, have made room for others.
-        if !self.is_calm(destination) {
+        if self.conns.len() < before && !self.is_calm(destination) {
             self.reindex(destination, now);
             self.dial_for_the_hungry(now);
         }
