@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use persist_core::{Config, Conn, Role};
+use persist_core::{Config, Conn, Instant, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Short;
@@ -174,6 +174,17 @@ impl<R: Part, S: Transport> Link<R, S> {
         &self,
         wait: (&mut Option<Slot>, &Cell<Interest>, Hold),
         cx: &mut Context<'_>,
+        step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
+    ) -> Poll<T> {
+        self.poll_at(None, wait, cx, step)
+    }
+
+    /// The same at a time that is known, if it is: the clock need not be looked at then.
+    pub(crate) fn poll_at<T>(
+        &self,
+        mut at: Option<Instant>,
+        wait: (&mut Option<Slot>, &Cell<Interest>, Hold),
+        cx: &mut Context<'_>,
         mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
     ) -> Poll<T> {
         if self.has_task() {
@@ -188,7 +199,10 @@ impl<R: Part, S: Transport> Link<R, S> {
         state.drive = Drive::NotNeeded;
         loop {
             state.polling = *slot;
-            state.tick();
+            match at.take() {
+                Some(at) => state.tick_to(at),
+                None => state.tick(),
+            }
             if let Some(result) = step(&mut state, &mut own, *slot) {
                 let stopped = match state.drive {
                     Drive::NotNeeded => was_due,

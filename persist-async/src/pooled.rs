@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Context;
 
-use persist_core::{Client, ExchangeId, Outline, Phase, PoolError};
+use persist_core::{Client, ExchangeId, Instant, Outline, Phase, PoolError};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
@@ -18,13 +18,13 @@ use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
 
 impl<S: Transport> ClientConn<S> {
-    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, puts the reply into `reply`, and is complete by `until`.
-    /// A connection that is idle and has ended is told as such: `None`.
+    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, puts the reply into `reply`, and is complete by `until`;
+    /// `at` is the time, if that is known. A connection that is idle and has ended is told as such: `None`.
     pub(crate) async fn exchange(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
-        until: Option<Moment>,
+        (at, until): (Option<Instant>, Option<Moment>),
         reply: &mut Option<Reply>,
     ) -> Result<Option<Standing>> {
         #[cfg(feature = "http2")]
@@ -36,7 +36,7 @@ impl<S: Transport> ClientConn<S> {
             return Ok(Some(Standing { announced: None, is_over: two.is_closing(), at: None }));
         }
         let behind = match until {
-            None => match RoundTrip::new(self, request, body, &mut None, reply).unless_stale().await? {
+            None => match RoundTrip::new(self, request, body, &mut None, reply).unless_stale(at).await? {
                 Trip::Replied(standing) => return Ok(Some(standing)),
                 Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await?,
                 Trip::Stale => return Ok(None),

@@ -28,6 +28,8 @@ pub(crate) struct RoundTrip<'a, S: Transport> {
     /// Where the reply is put, rather than moved from future to future.
     reply: &'a mut Option<Reply>,
     looks: Looks,
+    /// The time of the first poll, if that is known.
+    at: Option<Instant>,
     slot: Option<Slot>,
     /// Once the machine has the request, until somebody else holds the exchange.
     begun: Cell<Option<ExchangeId>>,
@@ -71,7 +73,7 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
         place: &'a mut Option<CoreSlot>,
         reply: &'a mut Option<Reply>,
     ) -> Self {
-        Self { conn, request, body, place, reply, looks: Looks::No, slot: None, begun: Cell::new(None) }
+        Self { conn, request, body, place, reply, looks: Looks::No, at: None, slot: None, begun: Cell::new(None) }
     }
 
     /// After a look at the stream, if the connection has been used and is idle. If that has ended, the request is refused.
@@ -80,9 +82,10 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
         self
     }
 
-    /// The same, but then it is [stale](Trip::Stale).
-    pub(crate) fn unless_stale(mut self) -> Self {
+    /// The same, but then it is [stale](Trip::Stale). `at` is the time, if that is known.
+    pub(crate) fn unless_stale(mut self, at: Option<Instant>) -> Self {
         self.looks = Looks::FirstForPool;
+        self.at = at;
         self
     }
 }
@@ -98,10 +101,10 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
     type Output = Result<Trip>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Trip>> {
-        let Self { conn, request, body, place, reply, looks, slot, begun } = self.get_mut();
+        let Self { conn, request, body, place, reply, looks, at, slot, begun } = self.get_mut();
         let (conn, request, begun) = (*conn, *request, &*begun);
         let interest = Cell::new(begun.get().map_or(Interest::Turn, Interest::Exchange));
-        conn.link.poll((slot, &interest, Hold::Firm), cx, |state, cx, slot| {
+        conn.link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
             let looks = std::mem::replace(looks, Looks::No);
             if looks != Looks::No {
                 state.look_before_reuse(cx);

@@ -26,7 +26,7 @@ impl Book {
 /// One unfinished request, whose future has not ended.
 pub(super) struct Account<'a> {
     shared: &'a Arc<Shared>,
-    destination: Destination,
+    destination: &'a Destination,
     state: Stands,
 }
 
@@ -53,24 +53,24 @@ pub(super) enum Failures {
 }
 
 impl<'a> Account<'a> {
-    pub(super) fn open(shared: &'a Arc<Shared>, destination: Destination) -> Self {
-        shared.state().book.begin(&destination);
+    pub(super) fn open(shared: &'a Arc<Shared>, destination: &'a Destination) -> Self {
+        shared.state().book.begin(destination);
         Self::opened(shared, destination)
     }
 
     /// Of a request that the book knows already.
-    pub(super) fn opened(shared: &'a Arc<Shared>, destination: Destination) -> Self {
+    pub(super) fn opened(shared: &'a Arc<Shared>, destination: &'a Destination) -> Self {
         Self { shared, destination, state: Stands::Open }
     }
 
-    pub(super) fn destination(&self) -> &Destination {
-        &self.destination
+    pub(super) fn destination(&self) -> &'a Destination {
+        self.destination
     }
 
     /// Its whole reply is here.
     pub(super) fn settle(&mut self, book: &mut Book) {
         self.state = Stands::Settled;
-        book.ledger.end(&self.destination);
+        book.ledger.end(self.destination);
     }
 
     /// Its reply's head is here.
@@ -81,14 +81,14 @@ impl<'a> Account<'a> {
     }
 
     pub(super) fn failed(&self, request: &Request, error: &Error) {
-        self.shared.failed(&self.destination, request, error);
+        self.shared.failed(self.destination, request, error);
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         if self.state == Stands::Open {
-            self.shared.state().book.ledger.end(&self.destination);
+            self.shared.state().book.ledger.end(self.destination);
         }
     }
 }

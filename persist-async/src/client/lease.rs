@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use persist_core::Instant;
 use persist_core::pool::{ConnId, Loss, Use};
 
 use super::account::{Account, Kept};
@@ -20,6 +21,8 @@ pub(crate) struct Lease {
     state: Lent,
     /// Whether many others were under way when it was lent.
     pub(super) is_of_many: bool,
+    /// When that was, if it was just now.
+    pub(super) lent_at: Option<Instant>,
     /// The request that it is lent for, once its reply is being read.
     account: Option<Box<Kept>>,
 }
@@ -31,8 +34,8 @@ enum Lent {
 }
 
 impl Lease {
-    pub(super) fn new(shared: &Arc<Shared>, (id, conn, is_of_many): Handed) -> Self {
-        Self { shared: shared.clone(), id, conn, state: Lent::Out, is_of_many, account: None }
+    pub(super) fn new(shared: &Arc<Shared>, (id, conn, is_of_many): Handed, lent_at: Option<Instant>) -> Self {
+        Self { shared: shared.clone(), id, conn, state: Lent::Out, is_of_many, lent_at, account: None }
     }
 
     pub(super) fn conn(&self) -> &ClientConn<Stream> {

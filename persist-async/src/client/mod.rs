@@ -190,12 +190,17 @@ impl Client {
         failures: Failures,
     ) -> Result<Reply> {
         let shared = &self.shared;
-        let (mut account, way, mut first) = match shared.begin(&request.target) {
-            Some((account, way, taken)) => (account, Some(way), taken.map(|handed| Lease::new(shared, handed))),
-            None => (Account::open(shared, destination_of(request)?.0), None, None),
+        let (way, mut first) = shared.begin(&request.target);
+        let destination;
+        let mut account = match &way {
+            Some(way) => Account::opened(shared, way.destination()),
+            None => {
+                destination = destination_of(request)?.0;
+                Account::open(shared, &destination)
+            }
         };
         let mut reply = None;
-        match self.attempts(&mut account, request, (way, &mut first), body, until, &mut reply).await {
+        match self.attempts(&mut account, request, (&way, &mut first), body, until, &mut reply).await {
             Ok(lease) => {
                 if let (Some(mut lease), Some(reply)) = (lease, &mut reply) {
                     lease.keep(account.keep(request, failures));
@@ -240,15 +245,19 @@ impl Client {
         &self,
         account: &mut Account<'_>,
         request: &Request,
-        (known, first): (Option<Arc<Way>>, &mut Option<Lease>),
+        (known, first): (&Option<Arc<Way>>, &mut Option<Lease>),
         body: &mut Option<Body>,
         until: Option<Moment>,
         reply: &mut Option<Reply>,
     ) -> Result<Option<Lease>> {
         let Shared { config, .. } = &*self.shared;
+        let found;
         let way = match known {
             Some(way) => way,
-            None => self.shared.find_way(&request.target, account.destination())?,
+            None => {
+                found = self.shared.find_way(&request.target, account.destination())?;
+                &found
+            }
         };
         let written;
         let (route, outline) = match way.outline(request) {
@@ -272,11 +281,13 @@ impl Client {
                     Err(error) => return Err(error.after(earlier)),
                 },
             };
+            let mut at = lease.lent_at;
             if lease.is_of_many {
                 gather::let_others_read().await;
+                at = None;
             }
             // Row 20 of the promise: a look at the socket before a connection is used again.
-            let error = match lease.conn().exchange(outline, body, until, reply).await {
+            let error = match lease.conn().exchange(outline, body, (at, until), reply).await {
                 Ok(Some(standing)) => {
                     let is_whole = reply.as_ref().is_some_and(|reply| reply.body.is_whole());
                     return Ok(lease.answered(standing, is_whole.then_some(account)));

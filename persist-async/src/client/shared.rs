@@ -18,7 +18,7 @@ use super::dialing::end_of;
 use super::jobs::Work;
 use super::lease::Lease;
 use super::random;
-use super::state::{Asking, Call, Handed, Open, State, Todo, Waiting};
+use super::state::{Asking, Call, Open, State, Todo, Waiting};
 use super::turn::{Asked, Turn};
 use super::upkeep::{Bell, Held, Keeper, Runs, Wake};
 use crate::client_conn::ClientConn;
@@ -57,15 +57,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a request, if the way of its URL is known: that way, and a connection if one is at hand. The request is in the book from here on.
-    pub(super) fn begin(self: &Arc<Self>, url: &str) -> Option<(Account<'_>, Arc<Way>, Option<Handed>)> {
+    /// Begins a request, if the way of its URL is known: that way, and a connection if one is at hand. With the way, the request is in the book.
+    pub(super) fn begin(self: &Arc<Self>, url: &str) -> (Option<Arc<Way>>, Option<Lease>) {
         let now = self.clock.now();
         let mut state = self.state();
-        let way = state.book.ways.find(url)?.clone();
+        let Some(way) = state.book.ways.find(url).cloned() else { return (None, None) };
         state.book.begin(way.destination());
         let taken = state.take(&way.route().pool_key, now);
-        self.carry_out(state, None);
-        Some((Account::opened(self, way.destination().clone()), way, taken))
+        // Mostly nothing follows from it.
+        if state.pool.has_action() {
+            self.carry_out(state, None);
+        } else {
+            drop(state);
+        }
+        (Some(way), taken.map(|handed| Lease::new(self, handed, Some(now))))
     }
 
     /// The way that `url` takes to `destination`, as the router knows it.
@@ -264,7 +269,7 @@ impl Shared {
             Asked::Answered(outcome) => outcome?,
             Asked::Waits(mut turn) => poll_fn(|cx| turn.poll(cx)).await?,
         };
-        Ok(Lease::new(self, handed))
+        Ok(Lease::new(self, handed, None))
     }
 
     fn ask<'a>(

@@ -237,6 +237,11 @@ impl<R: Role, S> State<R, S> {
         self.time = self.clock.now();
     }
 
+    /// It was looked at just now.
+    pub(crate) fn tick_to(&mut self, now: Instant) {
+        self.time = now;
+    }
+
     /// Drops a body once the lock is released.
     pub(crate) fn discard(&mut self, outgoing: Option<Box<Outgoing>>) {
         if let Some(outgoing) = outgoing {
