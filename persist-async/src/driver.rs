@@ -162,7 +162,8 @@ impl<R: Part, S: Transport> State<R, S> {
 
     /// Notes for whoever drives next what there is to be asked first.
     pub(crate) fn is_left(&mut self, appetite: Appetite) {
-        self.hungry = appetite == Appetite::Hungry && self.inbox.is_empty() && !self.conn.has_event();
+        let is_told = self.inbox.is_empty() && self.arrived.is_none() && !self.conn.has_event();
+        self.hungry = appetite == Appetite::Hungry && is_told;
     }
 
     /// Writes what waits without waiting for more, and gives the buffer back.

@@ -455,9 +455,6 @@ impl<R: Part, S: Transport> Inlet for Link<R, S> {
 
     fn poll_piece(&self, (id, slot, hold): Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
         self.poll((slot, &Cell::new(Interest::Exchange(id)), hold), cx, |state, cx, _| {
-            if let Some(result) = take(state, id, usize::MAX) {
-                return Some(result);
-            }
             let now = state.now();
             R::want_body(&mut state.conn, id, now);
             state.drive(cx, &mut None, &mut |state| take(state, id, usize::MAX))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use persist_core::{Config, Conn, Instant, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -247,9 +247,13 @@ impl<R: Part, S: Transport> Link<R, S> {
         cx: &mut Context<'_>,
         mut step: impl FnMut(&mut State<R, S>, &mut Context<'_>, Option<Slot>) -> Option<T>,
     ) -> Poll<T> {
-        let mut state = self.lock();
-        let task = state.task.clone().unwrap_or_else(|| self.waiters.waker().clone());
-        let mut own = Context::from_waker(&task);
+        let (mut state, hungry) = self.lock_as_left();
+        state.hungry = hungry;
+        // Mostly the task polls its handlers itself.
+        let is_own = |task: &Waker| task.will_wake(cx.waker());
+        let other = (!state.task.as_ref().is_some_and(is_own))
+            .then(|| state.task.clone().unwrap_or_else(|| self.waiters.waker().clone()));
+        let mut own = Context::from_waker(other.as_ref().unwrap_or(cx.waker()));
         let attended = state.attended;
         if !attended {
             state.tick();

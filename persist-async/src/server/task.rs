@@ -13,7 +13,7 @@ use persist_core::{BodyLen, Event, Peer, Server};
 use super::handlers::{Running, Service};
 use crate::driver::Appetite;
 use crate::incoming::Incoming;
-use crate::link::{Link, Locked, State, Transport};
+use crate::link::{Drive, Link, Locked, State, Transport};
 use crate::pump::Job;
 use crate::scratch;
 use crate::server_conn::{self, Received};
@@ -75,6 +75,7 @@ where
             state.task = Some(cx.waker().clone());
         }
         state.attended = true;
+        state.drive = Drive::NotNeeded;
         state.tick();
         scratch::lend(&mut state.conn);
         if state.is_due() || state.ending {
@@ -82,21 +83,21 @@ where
             state.end_what_is_idle(cx);
         }
         if let Some(running) = running {
-            hungry = false;
-            state = beside(link, state, || running.poll(cx));
+            state.hungry = hungry;
+            (state, hungry) = beside(link, state, || running.poll(cx));
         }
         let mut request = None;
         for _ in 0..TURNS_MAX {
             let room = running.as_ref().map_or(0, |running| running.len()) < service.handlers_max;
             match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
-                    state = beside(link, state, || {
+                    (state, hungry) = beside(link, state, || {
                         running.get_or_insert_with(Running::take).begin(service, &mut request, cx);
                     });
                 }
                 Turn::Body(job) => {
                     let mut done = None;
-                    state = beside(link, state, || done = Some(job.run(cx)));
+                    (state, _) = beside(link, state, || done = Some(job.run(cx)));
                     if done.is_some_and(|job| !state.put_back(job)) {
                         // The reader wakes the task. Until then there may be other things to do, but not for this one.
                         state.reader_waits = true;
@@ -124,15 +125,15 @@ where
     }
 }
 
-/// Runs users' code without the lock.
+/// Runs users' code without the lock. Whether that, or whoever had the lock meanwhile, [left it hungry](State::is_left).
 fn beside<'l, S: Transport>(
     link: &'l Link<Server, S>,
     state: Locked<'l, persist_core::Server, S>,
     run: impl FnOnce(),
-) -> Locked<'l, persist_core::Server, S> {
+) -> (Locked<'l, persist_core::Server, S>, bool) {
     drop(state);
     run();
-    link.lock()
+    link.lock_as_left()
 }
 
 impl<S: Transport> State<Server, S> {
@@ -158,6 +159,9 @@ impl<S: Transport> State<Server, S> {
 
     /// Moves what can be moved until a request can be begun, or nothing moves. `hungry` if the machine is known to want input, and to have nothing to say.
     fn turn(&mut self, cx: &mut Context<'_>, next: &mut Next<'_, S>, mut hungry: bool) -> Turn {
+        if hungry && self.is_parked() {
+            return Turn::Parked(Appetite::Hungry);
+        }
         loop {
             // Requests that were read already come first: their answers leave together.
             if !self.inbox.is_empty() {
@@ -193,6 +197,11 @@ impl<S: Transport> State<Server, S> {
                 return Turn::Parked(appetite);
             }
         }
+    }
+
+    /// Whether a handler that reads a body has just looked at everything, and waits for the stream and the timer with the task's waker.
+    fn is_parked(&self) -> bool {
+        self.drive == Drive::Parked && self.stream.is_some() && self.first_outgoing().is_none()
     }
 
     /// Whether nothing is under way, and nothing is to be told: the machine can but want input.
@@ -284,7 +293,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::pin::pin;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
     use std::task::Waker;
     use std::time::Duration;
 
@@ -327,6 +339,29 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(task.as_mut().poll(&mut cx).is_pending(), "it waits for the client's end");
         assert_eq!(client.read(&mut [0]).await.expect("an end"), 0, "and now it was idle");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_room_is_begun_once_a_handler_ends_that_had_nothing_more_to_say() {
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let link =
+            Link::with_task(fresh(Arc::new(Config::server())), server, None, Vec::new(), Arc::new(Stamp::new(None)));
+        static MAY_END: AtomicBool = AtomicBool::new(false);
+        let answer = async |received: Received| {
+            received.responder.send(Response::ok(), "answer").await.expect("taken");
+            poll_fn(|_| if MAY_END.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }).await;
+        };
+        let mut task = pin!(Task::new(Service::alone(answer, 1), link));
+        let mut cx = Context::from_waker(Waker::noop());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("there is room");
+        client.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nsome").await.expect("there is room");
+        for end in [false, true] {
+            MAY_END.store(end, Relaxed);
+            assert!(task.as_mut().poll(&mut cx).is_pending());
+        }
+        let mut heard = vec![0; 1_000];
+        let n = client.read(&mut heard).await.expect("answers");
+        assert_eq!(String::from_utf8_lossy(&heard[..n]).matches("answer").count(), 2);
     }
 
     #[tokio::test]
