@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use crate::link::Transport;
 use crate::part::Part;
 use crate::pump::Outgoing;
+use crate::scratch::READ_BYTES;
 use crate::trace::Span;
 use crate::wakers::Slot;
 
@@ -24,8 +25,6 @@ pub(crate) struct Entry<R: Role> {
     /// A client's: the reply's head, until it is taken.
     pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
     pub(crate) content: BytesMut,
-    /// How large a buffer its content is read into: it grows while reads fill it.
-    pub(crate) read_bytes: usize,
     /// The peer's message is complete; its trailers until they are taken.
     pub(crate) end: Option<Option<Fields>>,
     pub(crate) failure: Option<Box<Failure>>,
@@ -57,7 +56,6 @@ impl<R: Role> Entry<R> {
             interim: VecDeque::new(),
             head: None,
             content: BytesMut::new(),
-            read_bytes: READ_BYTES.0,
             end: None,
             failure: None,
             outgoing: None,
@@ -71,9 +69,6 @@ impl<R: Role> Entry<R> {
     }
 }
 
-/// Content is read into buffers of so many bytes, at first and at most.
-const READ_BYTES: (usize, usize) = (64 * 1024, 128 * 1024);
-
 /// Less room than that at the end of a buffer is not worth a read.
 const SPARE_MIN: usize = 16 * 1024;
 
@@ -86,18 +81,13 @@ impl<R: Part> Entry<R> {
         window: u64,
     ) -> Poll<io::Result<usize>> {
         let window = usize::try_from(window).unwrap_or(usize::MAX);
-        let size = self.read_bytes.min(window);
+        let size = READ_BYTES.min(window);
         let spare = self.content.capacity() - self.content.len();
         // Pieces that somebody keeps hold their buffer: what is left of it is used up before another is allocated.
         if spare < size && !self.content.try_reclaim(size) && spare < size.min(SPARE_MIN) {
             self.content.reserve(size);
         }
-        let room = (self.content.capacity() - self.content.len()).min(window);
-        let read = pin!(stream.read_buf(&mut (&mut self.content).limit(window))).poll(cx);
-        if matches!(read, Poll::Ready(Ok(n)) if n == room) {
-            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES.1);
-        }
-        read
+        pin!(stream.read_buf(&mut (&mut self.content).limit(size))).poll(cx)
     }
 
     /// Keeps content that came with what is in front of it; the first of it where there is room for what can be read `behind` it, too.
@@ -107,7 +97,7 @@ impl<R: Part> Entry<R> {
         } else if behind == 0 {
             self.content = BytesMut::from(data); // as mostly
         } else {
-            let behind = usize::try_from(behind).unwrap_or(usize::MAX).min(self.read_bytes);
+            let behind = usize::try_from(behind).unwrap_or(usize::MAX).min(READ_BYTES);
             self.content.reserve(data.len() + behind);
             self.content.extend_from_slice(data);
         }
