@@ -26,7 +26,13 @@ impl Instant {
     /// The instant that lies `since_epoch` after the epoch; saturates after 584 years.
     #[inline]
     pub const fn from_duration(since_epoch: Duration) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(nanos(since_epoch)))
+        Self::from_nanos(nanos(since_epoch))
+    }
+
+    /// The same for a clock that counts nanoseconds.
+    #[inline]
+    pub const fn from_nanos(since_epoch: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(since_epoch))
     }
 
     /// How far from the epoch this instant lies.
@@ -85,6 +91,7 @@ mod tests {
         let far = Instant::from_duration(Duration::MAX);
         assert_eq!(Instant::from_duration(Duration::ZERO), Instant::ZERO);
         assert_eq!(Instant::ZERO.since_epoch(), Duration::ZERO);
+        assert_eq!((Instant::from_nanos(u64::MAX), Instant::from_nanos(7)), (far, Instant::ZERO + Duration::from_nanos(7)));
         assert_eq!((far + Duration::MAX, Instant::ZERO - far), (far, Duration::ZERO));
         let nano = Duration::from_nanos(1);
         assert_eq!((Instant::ZERO + nano).since_epoch(), nano);

@@ -7,7 +7,8 @@ use persist_core::Instant;
 
 /// Now, in the machine's terms. One epoch for the whole process, so that instants of different connections compare.
 pub(crate) fn now() -> Instant {
-    Instant::from_duration(epoch().elapsed())
+    // 584 years fit.
+    Instant::from_nanos(epoch().elapsed().as_nanos() as u64)
 }
 
 /// One of our instants, in the standard library's terms.

@@ -1,7 +1,7 @@
 //! The end of a connection: graceful, at once, or forced by the stream; and taking a machine apart.
 
 use super::event::{ExchangeId, Parts};
-use super::exchange::{Exchange, Last};
+use super::exchange::Last;
 use super::half::{Half, Phase};
 use super::trace::tell;
 use super::{Conn, Inbound, Role};
@@ -184,6 +184,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// Ends the exchange at `index`, which stays in the queue until the wire is clear of it.
+    #[cold]
     pub(super) fn end_exchange(&mut self, index: usize, reason: CloseReason) {
         let Some(exchange) = self.queue.get(index) else { return };
         if exchange.ended {
@@ -213,22 +214,12 @@ impl<R: Role> Conn<R> {
         while let Some(front) = self.queue.front()
             && R::is_over(self, front)
         {
-            let is_odd = front.ended || front.switched || front.last.is_some() || front.is_given_up::<R>();
-            let odd = is_odd.then_some(*front);
-            if odd.is_some_and(|front| front.is_given_up::<R>()) {
-                self.end_exchange(0, CloseReason::Aborted);
-            }
-            self.queue.drop_front();
-            self.turn = self.turn.saturating_sub(1);
-            self.cursor = self.cursor.saturating_sub(1);
-            // The next message's head is due from now on.
-            self.times.head = self.times.now;
-            match odd {
-                None => {
-                    self.completed += 1;
-                    self.say_slots();
-                }
-                Some(front) => self.let_go_oddly(&front),
+            if front.ended || front.switched || front.last.is_some() || front.is_given_up::<R>() {
+                self.let_go_oddly();
+            } else {
+                self.drop_front();
+                self.completed += 1;
+                self.say_slots();
             }
         }
         if self.queue.is_empty() {
@@ -236,12 +227,25 @@ impl<R: Role> Conn<R> {
         }
     }
 
-    /// An exchange was let go of that is not just complete.
+    #[inline(always)]
+    fn drop_front(&mut self) {
+        self.queue.drop_front();
+        self.turn = self.turn.saturating_sub(1);
+        self.cursor = self.cursor.saturating_sub(1);
+        // The next message's head is due from now on.
+        self.times.head = self.times.now;
+    }
+
+    /// The oldest exchange is over, but not just complete.
     #[cold]
-    fn let_go_oddly(&mut self, front: &Exchange) {
-        if !front.ended && !front.is_given_up::<R>() {
+    fn let_go_oddly(&mut self) {
+        let Some(&front) = self.queue.front() else { return };
+        if front.is_given_up::<R>() {
+            self.end_exchange(0, CloseReason::Aborted);
+        } else if !front.ended {
             self.completed += 1;
         }
+        self.drop_front();
         if front.switched {
             self.inbound = Inbound::Switched;
             self.say(|rare| rare.switched = Some(front.id));

@@ -168,7 +168,7 @@ impl Outbox {
     /// Frees what it owns, once empty.
     #[inline]
     pub(crate) fn free(&mut self) {
-        if !self.lent || self.tail.is_some() {
+        if self.tail.is_some() || !self.lent && self.buffer.capacity() > 0 {
             self.free_own();
         }
     }
