@@ -61,6 +61,7 @@ impl Part for Client {
         }
         if whole.is_some() {
             state.on_end(id, None);
+            state.wake_turn();
         }
     }
 

@@ -91,7 +91,10 @@ mod tests {
         let far = Instant::from_duration(Duration::MAX);
         assert_eq!(Instant::from_duration(Duration::ZERO), Instant::ZERO);
         assert_eq!(Instant::ZERO.since_epoch(), Duration::ZERO);
-        assert_eq!((Instant::from_nanos(u64::MAX), Instant::from_nanos(7)), (far, Instant::ZERO + Duration::from_nanos(7)));
+        assert_eq!(
+            (Instant::from_nanos(u64::MAX), Instant::from_nanos(7)),
+            (far, Instant::ZERO + Duration::from_nanos(7))
+        );
         assert_eq!((far + Duration::MAX, Instant::ZERO - far), (far, Duration::ZERO));
         let nano = Duration::from_nanos(1);
         assert_eq!((Instant::ZERO + nano).since_epoch(), nano);

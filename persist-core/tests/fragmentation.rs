@@ -109,8 +109,8 @@ fn drain_wholes(conn: &mut Conn<Client>, input: &mut &[u8], log: &mut Log) -> St
 /// Sends the requests, then reads.
 fn ask(config: &Config, methods: &[&str], pieces: &[&[u8]], eof: bool, taking: Taking) -> Outcome {
     let mut config = config.clone();
-    // Full from the start: that there is room again is told behind a head, and what is to be told comes before all else.
-    config.pipelining.depth = methods.len().max(1) as u32;
+    // More than is asked for, so that behind each head there is word of room for another.
+    config.pipelining.depth = methods.len() as u32 + 1;
     let mut conn = Conn::<Client>::new(config, NOW);
     let mut output = Vec::new();
     for method in methods {

@@ -132,6 +132,13 @@ struct Due {
     rare: Option<Box<Rare>>,
 }
 
+impl Due {
+    /// Nothing is, but that there may be room for another request.
+    fn is_slots_only(&self) -> bool {
+        !self.closed && self.rare.is_none()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Rare {
     ended: VecDeque<(ExchangeId, Box<Failure>)>,

@@ -47,6 +47,8 @@ impl Conn<Client> {
     /// Right after the head of a reply: takes its content and its end at once, which [`Event::Data`] and [`Event::End`] would tell else, if all of it is at the
     /// front of the input. `None` if it is not, or something else is to be told first: then nothing was taken, and [`next`](Self::next) goes on.
     ///
+    /// That there is room for another request then goes without saying: no [`Event::Slots`] tells it.
+    ///
     /// ```
     /// use persist_core::{BodyLen, Client, Config, Conn, Event, FieldLines, Instant, Method, Next};
     /// use bytes::Buf;
@@ -71,7 +73,7 @@ impl Conn<Client> {
             _ => return None,
         };
         let front = self.queue.front_mut().filter(|front| !front.unwanted && !front.ended)?;
-        if self.due.any || len > input.len() {
+        if !self.due.is_slots_only() || len > input.len() {
             return None;
         }
         front.received += len as u64;
@@ -80,6 +82,9 @@ impl Conn<Client> {
         let content = take(input, len);
         self.took(len);
         self.end();
+        if self.due.is_slots_only() {
+            (self.due.slots, self.due.any) = (false, false);
+        }
         Some(content)
     }
 

@@ -19,6 +19,7 @@ fn a_reply_that_is_all_there_is_taken_at_once_and_any_other_told_as_ever() {
     assert_eq!((rig.conn.is_idle(), rig.conn.completed()), (true, 1));
     assert!(rig.conn.take_whole(&mut &b"more"[..]).is_none(), "once");
     assert_eq!(reply(&mut rig, "HTTP/1.1 204 No Content\r\n\r\n"), (Some(Vec::new()), String::new()));
+    assert!(!rig.conn.has_event(), "that there is room again goes without saying");
     assert_eq!(reply(&mut rig, &[OK, "!"].concat()), (Some(b"ok".to_vec()), "!".into()));
 
     let mut rig = Rig::client(1);
@@ -40,6 +41,23 @@ fn a_reply_that_is_all_there_is_taken_at_once_and_any_other_told_as_ever() {
     assert_eq!(rig.conn.take_whole(&mut early), None, "that the upload is stopped comes first");
     rig.conn.cancel(id, rig.now);
     assert_eq!(rig.conn.take_whole(&mut early), None, "nobody wants it");
+}
+
+#[test]
+fn replies_to_a_burst_are_taken_whole_though_there_is_room_for_more() {
+    let mut rig = Rig::client(4);
+    let ids = [rig.get("/"), rig.get("/"), rig.get("/")];
+    rig.sent();
+    let replies = OK.repeat(3);
+    let mut input = replies.as_bytes();
+    for id in ids {
+        match rig.conn.next(&mut input, rig.now).expect("a valid reply") {
+            Next::Event(Event::Head { id: whose, .. }) => assert_eq!(whose, id),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rig.conn.take_whole(&mut input), Some(&b"ok"[..]));
+    }
+    assert_eq!((rig.conn.completed(), rig.conn.is_idle(), rig.conn.has_event()), (3, true, false));
 }
 
 #[test]
