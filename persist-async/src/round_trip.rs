@@ -178,7 +178,10 @@ impl<S: Transport> ClientConn<S> {
             match state.conn.next(input, now) {
                 Ok(Next::Event(Event::Head { id: whose, head, body, .. })) if whose == id => {
                     match state.conn.take_whole(input) {
-                        Some(content) => *reply = Some(self.whole_reply(state, id, (head, body), content)),
+                        Some(content) => {
+                            *reply = Some(self.whole_reply(state, id, (head, body), content));
+                            state.wake_turn();
+                        }
                         None => state.on_event(Event::Head { id, ticket: (), head, body }, input, &mut None),
                     }
                 }
