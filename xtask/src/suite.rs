@@ -59,7 +59,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
         tests.args(["--", "--include-ignored"]);
     }
     let mut tally = count(&mut tests)?;
-    let standalone: fn() -> Outcome = || standalone::run(&[]);
+    let steps: [fn() -> Outcome; 2] = [|| standalone::run(&[]), test_without_features];
     let longer: [fn() -> Outcome; 6] = [
         features::each_alone,
         build_for_bare_targets,
@@ -68,7 +68,7 @@ pub(crate) fn run(options: &[String]) -> Outcome {
         fuzz_briefly,
         install_package,
     ];
-    for step in std::iter::once(standalone).chain(longer.into_iter().filter(|_| full)) {
+    for step in steps.into_iter().chain(longer.into_iter().filter(|_| full)) {
         match step() {
             Ok(()) => tally.passed += 1,
             Err(why) => {
@@ -162,6 +162,13 @@ fn result_line(line: &str) -> Option<(u64, u64)> {
     let rest = line.strip_prefix("test result: ")?;
     let number_before = |word: &str| rest.split_once(word)?.0.rsplit_once(' ')?.1.parse().ok();
     Some((number_before(" passed")?, number_before(" failed")?))
+}
+
+/// Runs the libraries' own tests as most users build them: what some of them hold, as the size of an idle connection, is true without features only.
+fn test_without_features() -> Outcome {
+    let mut tests = shell::cargo();
+    tests.args(["test", "--quiet", "--lib"]);
+    shell::run(tests.args(["-p", "persist-core", "-p", "persist-sync", "-p", "persist-async", "-p", "persist-proxy"]))
 }
 
 /// Builds the core where there is no `std`: the proof that it needs none.

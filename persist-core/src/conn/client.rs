@@ -151,7 +151,7 @@ impl Conn<Client> {
         };
         exchange.sending = Half::Body;
         let id = exchange.id;
-        tell!(exchange = id.0, %method, ?body, "request");
+        tell!(exchange = id.number(), %method, ?body, "request");
         let index = self.queue.len() - 1;
         if empty {
             self.sent_whole(index);

@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
+use core::num::NonZeroU64;
 
 use super::Role;
 use crate::close::CloseReason;
@@ -10,18 +12,26 @@ use crate::field::Fields;
 use crate::head::BodyLen;
 
 /// One exchange on its connection: a request and its responses. Grows in the order of the requests, and is never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExchangeId(pub(crate) u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(NonZeroU64); // one more than the number, so that an exchange or none takes no more room
 
 impl ExchangeId {
     /// The number, for logs: 0 is the first exchange of the connection.
+    #[inline]
     pub const fn number(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The exchange of this number. For adapters of other protocols (HTTP/2), which count their exchanges themselves.
+    #[inline]
     pub const fn from_number(number: u64) -> Self {
-        Self(number)
+        Self(NonZeroU64::MIN.saturating_add(number))
+    }
+}
+
+impl fmt::Debug for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ExchangeId").field(&self.number()).finish()
     }
 }
 

@@ -202,7 +202,7 @@ impl Queue {
     /// Adds an exchange and numbers it. Numbers are never given twice, not even after [`pop_back`](Self::pop_back).
     #[inline]
     pub(crate) fn push(&mut self, method: Known, started: Instant) -> &mut Exchange {
-        let exchange = Exchange::new(ExchangeId(self.next_id), method, started);
+        let exchange = Exchange::new(ExchangeId::from_number(self.next_id), method, started);
         self.next_id += 1;
         if self.list.len() == self.list.capacity() {
             self.make_room();
@@ -295,7 +295,7 @@ impl Queue {
         if first == id {
             return Some(0);
         }
-        let mut index = usize::try_from(id.0.checked_sub(first.0)?).ok()?.min(self.len() - 1);
+        let mut index = usize::try_from(id.number().checked_sub(first.number())?).ok()?.min(self.len() - 1);
         loop {
             match self.get(index)?.id.cmp(&id) {
                 Ordering::Equal => return Some(index),
@@ -371,12 +371,12 @@ mod tests {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let (what, at) = (random >> 28, (random >> 16) as usize % (model.len() + 1));
             match what {
-                0..8 if model.len() < 20 => model.push(queue.push(Known::Get, Instant::ZERO).id.0),
+                0..8 if model.len() < 20 => model.push(queue.push(Known::Get, Instant::ZERO).id.number()),
                 8..13 if !model.is_empty() => {
                     queue.drop_front();
                     model.remove(0);
                 }
-                13 => assert_eq!(queue.pop_back().map(|exchange| exchange.id.0), model.pop()),
+                13 => assert_eq!(queue.pop_back().map(|exchange| exchange.id.number()), model.pop()),
                 14 => {
                     queue.remove(at);
                     if at < model.len() {
@@ -386,11 +386,11 @@ mod tests {
                 _ if model.is_empty() => queue.shrink(),
                 _ => {}
             }
-            assert_eq!(queue.iter().map(|exchange| exchange.id.0).collect::<Vec<_>>(), model);
+            assert_eq!(queue.iter().map(|exchange| exchange.id.number()).collect::<Vec<_>>(), model);
             assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
-            assert_eq!(queue.front().map(|exchange| exchange.id.0), model.first().copied());
-            assert_eq!(queue.back_mut().map(|exchange| exchange.id.0), model.last().copied());
-            assert_eq!(queue.get_mut(at).map(|exchange| exchange.id.0), model.get(at).copied());
+            assert_eq!(queue.front().map(|exchange| exchange.id.number()), model.first().copied());
+            assert_eq!(queue.back_mut().map(|exchange| exchange.id.number()), model.last().copied());
+            assert_eq!(queue.get_mut(at).map(|exchange| exchange.id.number()), model.get(at).copied());
             assert!(queue.list.capacity() <= 4 * 20, "{} places for {}", queue.list.capacity(), model.len());
         }
     }

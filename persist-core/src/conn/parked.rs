@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_parked_is_counted_until_it_is_taken_and_a_failure_leaves_nothing() {
         let mut parked = Parked::default();
-        let [first, second] = [ExchangeId(1), ExchangeId(2)];
+        let [first, second] = [1, 2].map(ExchangeId::from_number);
         let mut put = |id, bytes: &[u8], fine: bool| {
             let done = parked.append(id, |out| {
                 out.extend_from_slice(bytes);

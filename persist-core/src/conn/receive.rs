@@ -451,14 +451,14 @@ impl<R: Role> Conn<R> {
     /// Notes that `exchange` ended without completing.
     pub(super) fn failure(&self, exchange: &Exchange, reason: CloseReason) -> alloc::boxed::Box<Failure> {
         let disposition = R::disposition(self, exchange);
-        tell!(exchange = exchange.id.0, %disposition, %reason, sent = exchange.sent, "exchange did not complete");
+        tell!(exchange = exchange.id.number(), %disposition, %reason, sent = exchange.sent, "exchange did not complete");
         alloc::boxed::Box::new(Failure {
             disposition,
             reason,
             sent: exchange.sent,
             received: self.reply_bytes(exchange),
             idempotent: exchange.method.is_idempotent(),
-            reused: exchange.id.0 > 0 && self.completed > 0,
+            reused: exchange.id.number() > 0 && self.completed > 0,
             age: self.times.now - self.times.created,
             served: !R::IS_CLIENT,
         })

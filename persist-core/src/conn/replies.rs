@@ -140,7 +140,7 @@ impl Conn<Client> {
             return Err(ProtocolError::new(Cause::TooManyInterim { limit: u64::from(limit) }, offset));
         }
         let (id, silent) = (front.id, front.unwanted);
-        tell!(exchange = id.0, status = head.status().as_u16(), "interim response");
+        tell!(exchange = id.number(), status = head.status().as_u16(), "interim response");
         if head.status() == StatusCode::CONTINUE && front.expect == Expect::Waiting {
             front.expect = Expect::Settled;
             self.say(|rare| rare.proceed = Some(id));
@@ -168,7 +168,7 @@ impl Conn<Client> {
         front.received += wire_len as u64;
         front.switched = start.switches;
         let (id, silent) = (front.id, front.unwanted);
-        tell!(exchange = id.0, status = status.as_u16(), body = ?start.body, reused = self.completed > 0, "response");
+        tell!(exchange = id.number(), status = status.as_u16(), body = ?start.body, reused = self.completed > 0, "response");
         let close = !start.persist && !start.switches;
         let uploading = front.sending == Half::Body;
         // RFC 9112 §9.5: a response that refuses the request, or ends the connection, makes the rest of an upload pointless.
@@ -191,9 +191,9 @@ impl Conn<Client> {
             // RFC 9112 §9.6: no request behind this one is processed.
             self.decline_rest(&CloseReason::PeerSaidClose);
         } else if let Some(max) = start.keep_alive.max {
-            self.refused_from = self.refused_from.min((id.0 + 1).saturating_add(max));
+            self.refused_from = self.refused_from.min((id.number() + 1).saturating_add(max));
             if let Some(newest) = self.queue.back_mut()
-                && newest.id.0 + 1 >= self.refused_from
+                && newest.id.number() + 1 >= self.refused_from
             {
                 newest.last.get_or_insert(Last::MaxRequests);
                 self.say_slots();

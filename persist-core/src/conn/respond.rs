@@ -210,7 +210,7 @@ impl Conn<Server> {
         } else {
             parked.grew(added);
         }
-        tell!(exchange = id.0, status = status.as_u16(), ?body, close = last.is_some(), "response");
+        tell!(exchange = id.number(), status = status.as_u16(), ?body, close = last.is_some(), "response");
         debug_assert_eq!(exchange.sending.on(Step::Head), Some(Half::Body));
         exchange.sending = Half::Body;
         exchange.switched = switches || tunnel;

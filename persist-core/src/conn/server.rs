@@ -193,7 +193,7 @@ impl Conn<Server> {
             None
         };
         let id = exchange.id;
-        tell!(exchange = id.0, %method, body = ?start.body, reused = self.completed > 0, "request");
+        tell!(exchange = id.number(), %method, body = ?start.body, reused = self.completed > 0, "request");
         self.begin_body(start.body);
         Ok(id)
     }

@@ -78,19 +78,21 @@ where
                 }
             };
             seen.push(match event {
-                Event::Interim { id, head } => format!("{} interim {}", id.0, head.line()),
+                Event::Interim { id, head } => format!("{} interim {}", id.number(), head.line()),
                 Event::Head { id, ticket, head, body } => {
                     self.tickets.push(ticket);
-                    format!("{} {} {body:?}", id.0, head.line())
+                    format!("{} {} {body:?}", id.number(), head.line())
                 }
-                Event::Data { id, data } => format!("{} data {}", id.0, data.escape_ascii()),
-                Event::End { id, trailers: None } => format!("{} end", id.0),
-                Event::End { id, trailers: Some(trailers) } => format!("{} end {trailers:?}", id.0),
-                Event::Ended { id, failure } => format!("{} ended {}, {}", id.0, failure.disposition, failure.reason),
-                Event::Continue { id } => format!("{} continue", id.0),
-                Event::UploadStopped { id } => format!("{} stopped", id.0),
+                Event::Data { id, data } => format!("{} data {}", id.number(), data.escape_ascii()),
+                Event::End { id, trailers: None } => format!("{} end", id.number()),
+                Event::End { id, trailers: Some(trailers) } => format!("{} end {trailers:?}", id.number()),
+                Event::Ended { id, failure } => {
+                    format!("{} ended {}, {}", id.number(), failure.disposition, failure.reason)
+                }
+                Event::Continue { id } => format!("{} continue", id.number()),
+                Event::UploadStopped { id } => format!("{} stopped", id.number()),
                 Event::Slots => continue,
-                Event::Switched { id } => format!("{} switched", id.0),
+                Event::Switched { id } => format!("{} switched", id.number()),
                 Event::Closed(reason) => format!("closed: {reason}"),
             });
         }
