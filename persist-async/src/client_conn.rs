@@ -23,7 +23,7 @@ use crate::incoming::Incoming;
 use crate::link::{Link, State, Transport, Writable};
 use crate::race::{Either, race};
 use crate::reservation::Reservation;
-use crate::round_trip::{RoundTrip, Trip};
+use crate::round_trip::RoundTrip;
 use crate::start::{Gates, Start, waits};
 use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
@@ -182,11 +182,8 @@ impl<S: Transport> ClientConn<S> {
         let mut none = None;
         let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
         let mut reply = None;
-        match RoundTrip::new(self, request.into(), body, place, &mut reply).looking_first().await? {
-            // It stands behind others: whoever reads those drives.
-            Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await,
-            Trip::Replied(_) | Trip::Stale => Ok(reply.expect("a round trip that succeeds puts it there")),
-        }
+        RoundTrip::new(self, request.into(), body, place, &mut reply).looking_first().await?;
+        Ok(reply.expect("a round trip that succeeds puts it there"))
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).

@@ -74,7 +74,7 @@ pub(crate) enum Wire {
 
 enum Source {
     /// All of it is here; the connection has forgotten it.
-    Whole(BytesMut),
+    Whole(Bytes),
     Live {
         inlet: Arc<dyn Inlet>,
         id: ExchangeId,
@@ -129,7 +129,7 @@ impl Incoming {
     ) -> Self {
         let whole = state.entry(id).filter(|entry| entry.is_told_complete()).map(|entry| {
             entry.inbound_held = false;
-            (std::mem::take(&mut entry.content), entry.end.take().flatten())
+            (std::mem::take(&mut entry.content).freeze(), entry.end.take().flatten())
         });
         match whole {
             Some((content, trailers)) => {
@@ -147,7 +147,7 @@ impl Incoming {
     }
 
     /// The body of a message of which all is here.
-    pub(crate) fn whole(len: BodyLen, content: BytesMut) -> Self {
+    pub(crate) fn whole(len: BodyLen, content: Bytes) -> Self {
         Self::of(len, if content.is_empty() { Source::Done } else { Source::Whole(content) })
     }
 
@@ -300,7 +300,7 @@ impl Incoming {
         let outcome = match &mut self.source {
             Source::Done => return Poll::Ready(Ok(None)),
             Source::Whole(content) => {
-                let content = std::mem::take(content).freeze();
+                let content = std::mem::take(content);
                 self.source = Source::Done;
                 return Poll::Ready(Ok(Some(content)));
             }

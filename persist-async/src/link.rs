@@ -240,6 +240,24 @@ impl<R: Part, S: Transport> Link<R, S> {
         }
     }
 
+    /// A poll that leaves driving to whoever does it already; if nobody does, this one will be woken to.
+    pub(crate) fn poll_behind<T>(
+        &self,
+        (slot, interest): (&mut Option<Slot>, Interest),
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut State<R, S>) -> Option<T>,
+    ) -> Poll<T> {
+        let mut state = self.lock();
+        if let Some(result) = attempt(&mut state) {
+            return Poll::Ready(result);
+        }
+        let place = self.waiters.list().wait_behind_driver(slot, cx.waker());
+        state.note(interest, place);
+        drop(state);
+        self.kick();
+        Poll::Pending
+    }
+
     /// The same where a task drives: what this poll leaves undone is the task's.
     fn poll_beside_task<T>(
         &self,

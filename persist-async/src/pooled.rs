@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::task::Context;
 
-use persist_core::{Client, ExchangeId, Instant, Outline, Phase, PoolError};
+use persist_core::{Client, ExchangeId, Outline, Phase, PoolError};
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
@@ -18,41 +18,42 @@ use crate::wait::{Flush, Patience};
 use crate::waiting::Interest;
 
 impl<S: Transport> ClientConn<S> {
-    /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, puts the reply into `reply`, and is complete by `until`;
-    /// `at` is the time, if that is known. A connection that is idle and has ended is told as such: `None`.
+    /// Whether an [exchange](Self::exchange) is but a [`RoundTrip`], so that it can be awaited as such: one future less.
+    pub(crate) fn is_plain(&self, until: Option<Moment>) -> bool {
+        #[cfg(feature = "http2")]
+        if self.is_http2() {
+            return false;
+        }
+        until.is_none()
+    }
+
+    /// A [`RoundTrip`] [for a pool](RoundTrip::unless_stale) or, by HTTP/2, what is like one; complete by `until`.
     pub(crate) async fn exchange(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
-        (at, until): (Option<Instant>, Option<Moment>),
+        until: Option<Moment>,
         reply: &mut Option<Reply>,
-    ) -> Result<Option<Standing>> {
+    ) -> Result<Trip> {
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
             if two.in_flight() == 0 && two.is_closing() {
-                return Ok(None);
+                return Ok(Trip::Stale);
             }
             *reply = Some(crate::http2::exchange(two, request, body, until).await?);
-            return Ok(Some(Standing { announced: None, is_over: two.is_closing(), at: None }));
+            return Ok(Trip::Replied(Standing { announced: None, is_over: two.is_closing(), at: None }));
         }
-        let behind = match until {
-            None => match RoundTrip::new(self, request, body, &mut None, reply).unless_stale(at).await? {
-                Trip::Replied(standing) => return Ok(Some(standing)),
-                Trip::Behind(exchange) => self.receive(exchange, Patience::OnePoll).await?,
-                Trip::Stale => return Ok(None),
-            },
-            Some(until) => {
-                if self.link.is_stale() {
-                    return Ok(None);
-                }
-                let id = self.start_until(request, body, until).await?;
-                let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
-                let patience = if first { Patience::None } else { Patience::OnePoll };
-                self.receive(self.hold(id), patience).await?
-            }
+        let Some(until) = until else {
+            return RoundTrip::new(self, request, body, &mut None, reply).unless_stale(None).await;
         };
-        *reply = Some(behind);
-        Ok(Some(Standing::of(&self.link.lock())))
+        if self.link.is_stale() {
+            return Ok(Trip::Stale);
+        }
+        let id = self.start_until(request, body, until).await?;
+        let first = self.link.lock().entries.front().is_none_or(|entry| entry.id == id);
+        let patience = if first { Patience::None } else { Patience::OnePoll };
+        *reply = Some(self.receive(self.hold(id), patience).await?);
+        Ok(Trip::Replied(Standing::of(&self.link.lock())))
     }
 
     async fn start_until(&self, request: Outline<'_>, body: &mut Option<Body>, until: Moment) -> Result<ExchangeId> {

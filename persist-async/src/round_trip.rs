@@ -2,15 +2,16 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use persist_core::keep_alive::KeepAlive;
 use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, Next, Outline, ResponseHead, Slot as CoreSlot};
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
 use crate::error::Result;
-use crate::exchange::{Exchange, Reply};
+use crate::exchange::Reply;
 use crate::incoming::{Incoming, Inlet};
 use crate::link::{Drive, State, Transport};
 use crate::scratch;
@@ -48,8 +49,6 @@ enum Looks {
 pub(crate) enum Trip {
     /// The reply is where it was to be put.
     Replied(Standing),
-    /// The request stands behind others, whose replies come first: whoever reads those drives.
-    Behind(Exchange),
     /// The look found that the connection has ended. It was not given the request.
     Stale,
 }
@@ -104,12 +103,12 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
         let Self { conn, request, body, place, reply, looks, at, slot, begun } = self.get_mut();
         let (conn, request, begun) = (*conn, *request, &*begun);
         let interest = Cell::new(begun.get().map_or(Interest::Turn, Interest::Exchange));
-        conn.link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
+        let tried = conn.link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
             let looks = std::mem::replace(looks, Looks::No);
             if looks != Looks::No {
                 state.look_before_reuse(cx);
                 if looks == Looks::FirstForPool && (state.stream.is_none() || state.conn.is_closing()) {
-                    return Some(Ok(Trip::Stale));
+                    return Some(Ok(Step::Done(Trip::Stale)));
                 }
             }
             scratch::lend(&mut state.conn);
@@ -119,25 +118,19 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
             {
                 begun.set(None);
                 scratch::reclaim(&mut state.conn);
-                return Some(Ok(Trip::Replied(Standing::of(state))));
+                return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
             }
             let mut attempt = |state: &mut State<Client, S>| {
                 if let Some(id) = begun.get() {
-                    return Some(match conn.take_reply_into(state, id, reply)? {
-                        Ok(()) => {
-                            begun.set(None); // the body holds the exchange from here on
-                            Ok(Trip::Replied(Standing::of(state)))
-                        }
-                        Err(error) => Err(error),
-                    });
+                    return conn.take_begun(state, (id, begun), reply).map(|taken| taken.map(Step::Done));
                 }
                 match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
                     Err(error) => Some(Err(error)),
-                    Ok(id) if state.entries.front().is_some_and(|first| first.id != id) => {
-                        Some(Ok(Trip::Behind(conn.hold(id))))
-                    }
                     Ok(id) => {
                         begun.set(Some(id));
+                        if state.entries.front().is_some_and(|first| first.id != id) {
+                            return Some(Ok(Step::Behind(id)));
+                        }
                         interest.set(Interest::Exchange(id));
                         if let Some(slot) = slot {
                             state.forget(slot);
@@ -155,8 +148,23 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
                 scratch::reclaim(&mut state.conn);
             }
             result
-        })
+        });
+        match ready!(tried)? {
+            Step::Done(trip) => Poll::Ready(Ok(trip)),
+            // Whoever reads the replies in front drives.
+            Step::Behind(id) => {
+                let take = |state: &mut _| conn.take_begun(state, (id, begun), reply);
+                conn.link.poll_behind((slot, Interest::Exchange(id)), cx, take)
+            }
+        }
     }
+}
+
+/// What a poll came to.
+enum Step {
+    Done(Trip),
+    /// The request stands behind others, whose replies come first.
+    Behind(ExchangeId),
 }
 
 impl<S: Transport> ClientConn<S> {
@@ -203,6 +211,20 @@ impl<S: Transport> ClientConn<S> {
         reply.is_some()
     }
 
+    /// The reply to what was begun, if its head is here. From there on its body holds the exchange.
+    fn take_begun(
+        &self,
+        state: &mut State<Client, S>,
+        (id, begun): (ExchangeId, &Cell<Option<ExchangeId>>),
+        reply: &mut Option<Reply>,
+    ) -> Option<Result<Trip>> {
+        let taken = self.take_reply_into(state, id, reply)?;
+        Some(taken.map(|()| {
+            begun.set(None);
+            Trip::Replied(Standing::of(state))
+        }))
+    }
+
     /// A reply of which all is here. The connection forgets it.
     fn whole_reply(
         &self,
@@ -222,7 +244,7 @@ impl<S: Transport> ClientConn<S> {
             entry.inbound_held = false;
             state.tidy(id);
         }
-        let body = Incoming::whole(len, content.into());
+        let body = Incoming::whole(len, Bytes::copy_from_slice(content));
         Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }
     }
 }

@@ -65,15 +65,8 @@ where
         let this = self.get_mut();
         if this.patience == Patience::OnePoll {
             this.patience = Patience::None;
-            let mut state = this.link.lock();
-            if let Some(result) = (this.attempt)(&mut state, None) {
-                return Poll::Ready(result);
-            }
-            let place = this.link.waiters.list().wait_behind_driver(&mut this.slot, cx.waker());
-            state.note(this.interest, place);
-            drop(state);
-            this.link.kick();
-            return Poll::Pending;
+            let attempt = &mut this.attempt;
+            return this.link.poll_behind((&mut this.slot, this.interest), cx, |state| attempt(state, None));
         }
         let (attempt, flush) = (&mut this.attempt, this.flush);
         this.link.poll((&mut this.slot, &Cell::new(this.interest), Hold::Firm), cx, |state, cx, slot| {

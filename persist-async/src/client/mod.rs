@@ -19,6 +19,7 @@ use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
+use crate::round_trip::{RoundTrip, Trip};
 use crate::trace::tell;
 
 mod account;
@@ -287,12 +288,18 @@ impl Client {
                 at = None;
             }
             // Row 20 of the promise: a look at the socket before a connection is used again.
-            let error = match lease.conn().exchange(outline, body, (at, until), reply).await {
-                Ok(Some(standing)) => {
+            let conn = lease.conn();
+            let outcome = if conn.is_plain(until) {
+                RoundTrip::new(conn, outline, body, &mut None, reply).unless_stale(at).await
+            } else {
+                conn.exchange(outline, body, until, reply).await
+            };
+            let error = match outcome {
+                Ok(Trip::Replied(standing)) => {
                     let is_whole = reply.as_ref().is_some_and(|reply| reply.body.is_whole());
                     return Ok(lease.answered(standing, is_whole.then_some(account)));
                 }
-                Ok(None) => {
+                Ok(Trip::Stale) => {
                     self.shared.stale(lease.conn());
                     lease.end(Loss::Expected);
                     continue;

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::jobs::{Jobs, Work};
 use super::shared::Shared;
 use crate::client_conn::ClientConn;
+use crate::round_trip::Trip;
 use crate::stream::Stream;
 use crate::sync::Mutex;
 
@@ -175,9 +176,11 @@ async fn probe(mut held: Held, host: String, within: std::time::Duration) {
     let until = tokio::time::Instant::now() + within;
     let Ok(request) = Request::new(Method::OPTIONS, "*").field("Host", host) else { return };
     let mut reply = None;
-    let asked = held.conn.exchange((&request).into(), &mut None, (None, Some(until)), &mut reply).await;
+    let asked = held.conn.exchange((&request).into(), &mut None, Some(until), &mut reply).await;
     let answered = match (asked, reply) {
-        (Ok(Some(_)), Some(mut reply)) => tokio::io::copy(&mut reply.body, &mut tokio::io::sink()).await.is_ok(),
+        (Ok(Trip::Replied(_)), Some(mut reply)) => {
+            tokio::io::copy(&mut reply.body, &mut tokio::io::sink()).await.is_ok()
+        }
         _ => false,
     };
     if answered {
