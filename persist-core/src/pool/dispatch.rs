@@ -152,10 +152,11 @@ impl Pool {
             }
             return;
         }
-        let spent = entry.spent(&self.config, now);
-        let expiry = entry.expiry(&self.config);
+        // Its end only moves away, unless the peer announces one: what is timed for later need not be looked at again.
+        let is_timed = entry.announced_timeout.is_none() && entry.timer.is_some_and(|timer| now < timer);
+        let expiry = if is_timed { None } else { entry.expiry(&self.config) };
         let expired = expiry.filter(|(at, _)| *at <= now).map(|(_, expiry)| expiry.into());
-        if let Some(reason) = spent.or(expired) {
+        if let Some(reason) = entry.spent(&self.config, now).or(expired) {
             self.drop_conn(id, Some(reason), now);
             return;
         }
