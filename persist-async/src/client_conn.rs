@@ -161,28 +161,14 @@ impl<S: Transport> ClientConn<S> {
     /// # Errors
     /// As [`write`](Self::write), but for those that a wait solves, and [`read`](Self::read).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        self.send_in(None, request.borrow(), &mut Some(body.into())).await
-    }
-
-    /// The same in a place that was reserved, if one was.
-    pub(crate) async fn send_in(
-        &self,
-        mut place: Option<Reservation<S>>,
-        request: &Request,
-        body: &mut Option<Body>,
-    ) -> Result<Reply> {
+        let body = &mut Some(body.into());
         #[cfg(feature = "http2")]
         if let Some(two) = &self.two {
-            let place = match place.and_then(|mut place| place.place.take()) {
-                Some(place) => place,
-                None => two.place().await?,
-            };
-            return two.begin(place, request.into(), body)?.reply().await;
+            let place = two.place().await?;
+            return two.begin(place, request.borrow().into(), body)?.reply().await;
         }
-        let mut none = None;
-        let place = place.as_mut().map_or(&mut none, |place| &mut place.slot);
         let mut reply = None;
-        RoundTrip::new(self, request.into(), body, place, &mut reply).looking_first().await?;
+        RoundTrip::new(self, request.borrow().into(), body, &mut None, &mut reply).looking_first().await?;
         Ok(reply.expect("a round trip that succeeds puts it there"))
     }
 
@@ -199,7 +185,7 @@ impl<S: Transport> ClientConn<S> {
         self.link
             .wait(Interest::Exchange(id), |state, _| {
                 let Some(entry) = state.entry(id) else { return Some(Err(error::refused(SendError::NoSuchExchange))) };
-                match entry.interim.pop_front() {
+                match entry.interim.as_mut().and_then(|interim| interim.pop_front()) {
                     Some(head) => Some(Ok(Some(head))),
                     None if entry.head.is_some() || entry.failure.is_some() => Some(Ok(None)),
                     None => state.ended(Phase::Receive).map(Err),
@@ -425,7 +411,7 @@ impl<S: Transport> ClientConn<S> {
             }
             return state.failure(id).or_else(|| state.ended(Phase::Receive)).map(Err);
         };
-        let interim = if entry.interim.is_empty() { Vec::new() } else { std::mem::take(&mut entry.interim).into() };
+        let interim = entry.take_interim();
         let body = Incoming::open(&self.link, state, id, len);
         *reply = Some(Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 });
         Some(Ok(()))

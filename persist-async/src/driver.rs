@@ -273,7 +273,7 @@ impl<R: Part, S: Transport> State<R, S> {
         match event {
             Event::Interim { id, head } => {
                 let waiter = self.entry(id).and_then(|entry| {
-                    entry.interim.push_back(head);
+                    entry.interim.get_or_insert_default().push_back(head);
                     entry.waiter.take()
                 });
                 self.wake_slot(waiter);
@@ -329,7 +329,7 @@ impl<R: Part, S: Transport> State<R, S> {
         self.receiving = None;
         // Of a request without content nothing is kept.
         if let Some(entry) = self.entry(id) {
-            entry.end = Some(trailers);
+            entry.end = Some(trailers.map(Box::new));
             let (waiter, is_held) = (entry.waiter.take(), entry.inbound_held);
             self.wake_slot(waiter);
             if !is_held {

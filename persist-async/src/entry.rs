@@ -21,12 +21,14 @@ use crate::wakers::Slot;
 /// One exchange, as far as the adapter keeps it.
 pub(crate) struct Entry<R: Role> {
     pub(crate) id: ExchangeId,
-    pub(crate) interim: VecDeque<R::Inbound>,
+    /// Interim responses that were not taken. Few have any: an entry is made and dropped with each exchange, and kept small.
+    #[expect(clippy::box_collection, reason = "rare, and each exchange has the place")]
+    pub(crate) interim: Option<Box<VecDeque<R::Inbound>>>,
     /// A client's: the reply's head, until it is taken.
     pub(crate) head: Option<(R::Inbound, R::Ticket, BodyLen)>,
     pub(crate) content: BytesMut,
     /// The peer's message is complete; its trailers until they are taken.
-    pub(crate) end: Option<Option<Fields>>,
+    pub(crate) end: Option<Option<Box<Fields>>>,
     pub(crate) failure: Option<Box<Failure>>,
     pub(crate) outgoing: Option<Box<Outgoing>>,
     pub(crate) outgoing_error: Option<Arc<io::Error>>,
@@ -53,7 +55,7 @@ impl<R: Role> Entry<R> {
     pub(crate) fn new(id: ExchangeId) -> Self {
         Self {
             id,
-            interim: VecDeque::new(),
+            interim: None,
             head: None,
             content: BytesMut::new(),
             end: None,
@@ -66,6 +68,11 @@ impl<R: Role> Entry<R> {
             span: Span::default(),
             discarded: 0,
         }
+    }
+
+    /// The interim responses that are left.
+    pub(crate) fn take_interim(&mut self) -> Vec<R::Inbound> {
+        self.interim.take().map_or_else(Vec::new, |interim| (*interim).into())
     }
 }
 

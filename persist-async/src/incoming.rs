@@ -136,7 +136,7 @@ impl Incoming {
                 state.buffered -= content.len();
                 state.tidy(id);
                 let mut body = Self::whole(len, content);
-                body.trailers = trailers.map(Box::new);
+                body.trailers = trailers;
                 body
             }
             None => {
@@ -409,7 +409,7 @@ fn take<R: Part, S>(state: &mut State<R, S>, id: ExchangeId, most: usize) -> Opt
         return state.failure(id).map(Err);
     }
     if entry.is_told_complete() {
-        let trailers = entry.end.take().flatten();
+        let trailers = entry.end.take().flatten().map(|trailers| *trailers);
         entry.inbound_held = false;
         state.tidy(id);
         return Some(Ok(Piece::End(trailers)));

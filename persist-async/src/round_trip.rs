@@ -238,9 +238,7 @@ impl<S: Transport> ClientConn<S> {
             let span = entry.span.clone();
             let _entered = span.enter();
             tell!("received");
-            if !entry.interim.is_empty() {
-                interim = std::mem::take(&mut entry.interim).into();
-            }
+            interim = entry.take_interim();
             entry.inbound_held = false;
             state.tidy(id);
         }

@@ -14,10 +14,12 @@ use crate::body::Body;
 use crate::client::Client;
 use crate::client_conn::ClientConn;
 use crate::error::{Error, Result};
+use crate::exchange::Reply;
 use crate::incoming::Incoming;
 use crate::link::Transport;
 use crate::reservation::Reservation;
 use crate::responder::Responder;
+use crate::round_trip::RoundTrip;
 use crate::server_conn::Received;
 
 /// A request that came in cannot be said in the types of the `http` crate, whose targets are fewer. Dropping this answers `500`.
@@ -102,7 +104,30 @@ impl<S: Transport> ClientConn<S> {
     {
         let (parts, body) = request.into_parts();
         let (request, body) = outgoing(origin_form(&parts), &parts, body)?;
-        Ok(self.send_in(place, &with_host(request, &parts), &mut Some(body)).await?.into_http())
+        let request = with_host(request, &parts);
+        let reply = match place {
+            Some(place) => self.send_reserved(place, &request, &mut Some(body)).await?,
+            None => self.send(request, body).await?,
+        };
+        Ok(reply.into_http())
+    }
+
+    /// [`send`](Self::send) in a place that was reserved.
+    async fn send_reserved(
+        &self,
+        mut place: Reservation<S>,
+        request: &Request,
+        body: &mut Option<Body>,
+    ) -> Result<Reply> {
+        #[cfg(feature = "http2")]
+        if let Some(two) = &self.two {
+            let refused = || crate::error::refused(persist_core::SendError::NoSuchExchange);
+            let place = place.place.take().ok_or_else(refused)?;
+            return two.begin(place, request.into(), body)?.reply().await;
+        }
+        let mut reply = None;
+        RoundTrip::new(self, request.into(), body, &mut place.slot, &mut reply).looking_first().await?;
+        Ok(reply.expect("a round trip that succeeds puts it there"))
     }
 }
 
