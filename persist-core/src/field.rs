@@ -253,13 +253,18 @@ impl Fields {
     }
 
     /// Adds lines that were checked when they were built. The first ones cost neither a copy nor an allocation.
+    #[inline]
     pub fn push_lines(&mut self, lines: FieldLines<'static>) {
         if self.bytes.is_empty() {
             *self = lines.into();
         } else {
-            self.bytes.to_mut().extend_from_slice(lines.as_bytes());
-            self.notes = self.notes.and(lines.notes());
+            self.append(lines);
         }
+    }
+
+    fn append(&mut self, lines: FieldLines<'static>) {
+        self.bytes.to_mut().extend_from_slice(lines.as_bytes());
+        self.notes = self.notes.and(lines.notes());
     }
 
     /// The value of the first field of this name, in any case.

@@ -78,6 +78,7 @@ impl Request {
 
 impl Response {
     /// A response without fields.
+    #[inline]
     pub fn new(status: StatusCode) -> Self {
         Self { status, fields: Fields::new() }
     }
@@ -91,12 +92,14 @@ impl Response {
     /// assert_eq!(Response::ok().lines(PLAIN).fields.len(), 2);
     /// ```
     #[must_use]
+    #[inline(always)]
     pub fn lines(mut self, lines: FieldLines<'static>) -> Self {
         self.fields.push_lines(lines);
         self
     }
 
     /// `200 OK`
+    #[inline]
     pub fn ok() -> Self {
         Self::new(StatusCode::OK)
     }

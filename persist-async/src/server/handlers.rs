@@ -105,10 +105,22 @@ impl<F: 'static> Running<F> {
     pub(super) fn take() -> Box<Self> {
         let kept = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
-            let at = spare.iter().rposition(|places| places.is::<Self>())?;
-            Some(spare.swap_remove(at))
+            // Mostly those that were put there last are of the right type, and the only ones.
+            match spare.pop()?.downcast() {
+                Ok(places) => Some(places),
+                Err(others) => {
+                    spare.push(others);
+                    Self::find(&mut spare)
+                }
+            }
         });
-        kept.ok().flatten().and_then(|places| places.downcast().ok()).unwrap_or_default()
+        kept.ok().flatten().unwrap_or_default()
+    }
+
+    #[cold]
+    fn find(spare: &mut Vec<Box<dyn Any>>) -> Option<Box<Self>> {
+        let at = spare.iter().rposition(|places| places.is::<Self>())?;
+        spare.swap_remove(at).downcast().ok()
     }
 
     /// The task is about to wait: if it has nothing under way, others can use its places meanwhile.

@@ -77,8 +77,9 @@ fn operate(
     mut once: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        let mut moved = 0;
+        let (mut asked, mut moved) = (false, 0);
         let outcome = stream.try_io(interest, || {
+            asked = true;
             let dry;
             (moved, dry) = once(stream)?;
             // Said to tokio alone, which then takes the socket for what it is: not ready until an event comes.
@@ -87,8 +88,8 @@ fn operate(
         match outcome {
             Ok(()) => return Poll::Ready(Ok(moved)),
             Err(_) if moved > 0 => return Poll::Ready(Ok(moved)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(poll_ready(stream, cx))?,
-            Err(error) => return Poll::Ready(Err(error)),
+            Err(error) if asked && error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            Err(_) => ready!(poll_ready(stream, cx))?,
         }
     }
 }
