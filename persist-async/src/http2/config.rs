@@ -37,7 +37,7 @@ pub struct Http2Config {
     /// The same for all streams of a connection together. 1 MiB.
     pub connection_window: u32,
     /// Bytes of the fields of one head, as RFC 9113 §6.5.2 counts them: 32 more for each field. 64 KiB; a head beyond it is refused (a request with `431`). Heads of more than 65,535 bytes are
-    /// refused in any case.
+    /// refused in any case, but by a tower service.
     pub head_bytes_max: u32,
     /// Bytes of one stream that wait here to be written. 256 KiB.
     pub stream_outbox_bytes_max: u32,
@@ -56,6 +56,17 @@ pub struct Http2Config {
     /// Deadlines: `idle`, `header`, `body_idle`, `total`, `write_stall`, `linger` and `max_age` count here. A [`Server`](crate::Server) and a [`Client`](crate::Client) put those of their own
     /// configuration here.
     pub timeouts: Timeouts,
+    pub(crate) heads: Heads,
+}
+
+/// Whether a server makes heads of its requests, as those of HTTP/1.1 are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Heads {
+    #[default]
+    Made,
+    /// Handlers take each request as it came: of its head the method is enough.
+    #[cfg(feature = "tower")]
+    Spared,
 }
 
 /// Whether a client takes pushed responses (RFC 9113 §8.4).
@@ -114,6 +125,7 @@ impl Http2Config {
             pushes: Pushes::Refused,
             cleartext: Cleartext::Http1,
             timeouts: Timeouts::client(),
+            heads: Heads::Made,
         }
     }
 

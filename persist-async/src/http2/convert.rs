@@ -115,7 +115,6 @@ fn entries(map: &HeaderMap) -> impl Iterator<Item = Field<'_>> {
 
 /// The head of a request that came in.
 pub(super) fn request_head(parts: &request::Parts) -> Result<RequestHead, HeadTooLarge> {
-    let method = Method::new(parts.method.as_str()).unwrap_or(Method::GET);
     let authority = parts.uri.authority().map(Authority::as_str);
     let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = authority.or_else(host).unwrap_or_default();
@@ -124,7 +123,17 @@ pub(super) fn request_head(parts: &request::Parts) -> Result<RequestHead, HeadTo
         Some(path) => path.as_str(),
         None => "/",
     };
-    RequestHead::http2(method, authority, target, || entries(&parts.headers))
+    RequestHead::http2(method(parts), authority, target, || entries(&parts.headers))
+}
+
+/// The same for whoever takes `parts`: it has the method only, and costs no allocation.
+#[cfg(feature = "tower")]
+pub(super) fn bare_head(parts: &request::Parts) -> Result<RequestHead, HeadTooLarge> {
+    RequestHead::http2(method(parts), "", "", std::iter::empty)
+}
+
+fn method(parts: &request::Parts) -> Method {
+    Method::new(parts.method.as_str()).unwrap_or(Method::GET)
 }
 
 /// The head of a response that came in.

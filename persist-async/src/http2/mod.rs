@@ -81,6 +81,8 @@ mod server;
 mod tunnel;
 
 pub(crate) use client::{Place, Two};
+#[cfg(feature = "tower")]
+pub(crate) use config::Heads;
 pub use config::{Cleartext, Http2Config, Pushes};
 pub use conn::Connected;
 pub(crate) use conn::exchange;

@@ -15,6 +15,7 @@ use http::header::{EXPECT, HeaderValue};
 use persist_core::{CloseReason, ConnStats, Deadline, Method};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::config::Heads;
 use super::failure::{Line, Place, Track, lock};
 use super::inbound::{Inbound, Limits};
 use super::linger::{self, Left};
@@ -281,7 +282,12 @@ impl<S> Shared<S> {
     fn receive(&self, taken: Taken) -> Option<Received> {
         let Taken { request, mut respond, id } = taken;
         let (parts, stream) = request.into_parts();
-        let Ok(head) = convert::request_head(&parts) else {
+        let head = match self.conn.config.heads {
+            Heads::Made => convert::request_head(&parts),
+            #[cfg(feature = "tower")]
+            Heads::Spared => convert::bare_head(&parts),
+        };
+        let Ok(head) = head else {
             let mut refusal = http::Response::new(());
             *refusal.status_mut() = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let _ = respond.send_response(refusal, true);

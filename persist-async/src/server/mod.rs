@@ -237,6 +237,14 @@ impl Server {
         ServerHandle { crowd: self.crowd.clone() }
     }
 
+    /// Handlers take each request in the types of the `http` crate: what comes by HTTP/2 has them already.
+    #[cfg(all(feature = "http2", feature = "tower"))]
+    pub(crate) fn spare_heads(&mut self) {
+        if let Some(http2) = &mut self.config.http2 {
+            http2.heads = crate::http2::Heads::Spared;
+        }
+    }
+
     /// Accepts connections and calls `handler` for each request, one at a time per connection unless told [otherwise](Self::concurrent_handlers), until
     /// [`ServerHandle::shutdown`]. Then it accepts no more, lets pending requests finish until the deadline, cuts what is left, and returns.
     ///

@@ -29,11 +29,14 @@ impl Server {
     ///
     /// # Errors
     /// As [`serve`](Self::serve).
-    pub async fn serve_service<T, B>(self, service: T) -> io::Result<Served>
+    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there are no heads to be spared"))]
+    pub async fn serve_service<T, B>(mut self, service: T) -> io::Result<Served>
     where
         T: Service<http::Request<Incoming>, Response = http::Response<B>, Future: Send> + Clone + Send + Sync + 'static,
         B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
+        #[cfg(feature = "http2")]
+        self.spare_heads();
         self.serve(move |received| handle(service.clone(), received)).await
     }
 }
