@@ -372,7 +372,7 @@ impl<S: Transport> ClientConn<S> {
         flush: Flush,
     ) -> Result<ExchangeId> {
         self.link
-            .wait(Interest::Turn, |state, slot| state.start(slot, Start { request, body, place, gates }))
+            .wait(Interest::Turn, |state, slot| state.start(slot, Start { request: &request, body, place, gates }))
             .flush(flush)
             .await
     }

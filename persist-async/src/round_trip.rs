@@ -22,6 +22,14 @@ use crate::wakers::{Hold, Slot};
 
 /// Waits for its turn, writes a request, and reads its reply. Dropping it gives the exchange up.
 pub(crate) struct RoundTrip<'a, S: Transport> {
+    round: Round<'a, S>,
+    /// The time of the first poll, if that is known.
+    at: Option<Instant>,
+    slot: Option<Slot>,
+}
+
+/// What it does under the connection's lock.
+struct Round<'a, S: Transport> {
     conn: &'a ClientConn<S>,
     request: Outline<'a>,
     body: &'a mut Option<Body>,
@@ -29,11 +37,8 @@ pub(crate) struct RoundTrip<'a, S: Transport> {
     /// Where the reply is put, rather than moved from future to future.
     reply: &'a mut Option<Reply>,
     looks: Looks,
-    /// The time of the first poll, if that is known.
-    at: Option<Instant>,
-    slot: Option<Slot>,
     /// Once the machine has the request, until somebody else holds the exchange.
-    begun: Cell<Option<ExchangeId>>,
+    begun: Option<ExchangeId>,
 }
 
 /// Whether a connection that was used before is looked at first.
@@ -72,18 +77,19 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
         place: &'a mut Option<CoreSlot>,
         reply: &'a mut Option<Reply>,
     ) -> Self {
-        Self { conn, request, body, place, reply, looks: Looks::No, at: None, slot: None, begun: Cell::new(None) }
+        let round = Round { conn, request, body, place, reply, looks: Looks::No, begun: None };
+        Self { round, at: None, slot: None }
     }
 
     /// After a look at the stream, if the connection has been used and is idle. If that has ended, the request is refused.
     pub(crate) fn looking_first(mut self) -> Self {
-        self.looks = Looks::First;
+        self.round.looks = Looks::First;
         self
     }
 
     /// The same, but then it is [stale](Trip::Stale). `at` is the time, if that is known.
     pub(crate) fn unless_stale(mut self, at: Option<Instant>) -> Self {
-        self.looks = Looks::FirstForPool;
+        self.round.looks = Looks::FirstForPool;
         self.at = at;
         self
     }
@@ -100,62 +106,20 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
     type Output = Result<Trip>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Trip>> {
-        let Self { conn, request, body, place, reply, looks, at, slot, begun } = self.get_mut();
-        let (conn, request, begun) = (*conn, *request, &*begun);
-        let interest = Cell::new(begun.get().map_or(Interest::Turn, Interest::Exchange));
-        let tried = conn.link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
-            let looks = std::mem::replace(looks, Looks::No);
-            if looks != Looks::No {
-                state.look_before_reuse(cx);
-                if looks == Looks::FirstForPool && (state.stream.is_none() || state.conn.is_closing()) {
-                    return Some(Ok(Step::Done(Trip::Stale)));
-                }
+        let Self { round, at, slot } = self.get_mut();
+        let link = &round.conn.link;
+        let interest = Cell::new(round.begun.map_or(Interest::Turn, Interest::Exchange));
+        let tried = link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
+            let came = round.poll(state, cx, slot);
+            if let Some(id) = round.begun {
+                interest.set(Interest::Exchange(id));
             }
-            scratch::lend(&mut state.conn);
-            let waited = begun.get().is_some();
-            if let Some(id) = begun.get()
-                && conn.read_whole(state, cx, id, reply)
-            {
-                begun.set(None);
-                scratch::reclaim(&mut state.conn);
-                return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
-            }
-            let mut attempt = |state: &mut State<Client, S>| {
-                if let Some(id) = begun.get() {
-                    return conn.take_begun(state, (id, begun), reply).map(|taken| taken.map(Step::Done));
-                }
-                match state.start(slot, Start { request, body, place, gates: Gates::Wait })? {
-                    Err(error) => Some(Err(error)),
-                    Ok(id) => {
-                        begun.set(Some(id));
-                        if state.entries.front().is_some_and(|first| first.id != id) {
-                            return Some(Ok(Step::Behind(id)));
-                        }
-                        interest.set(Interest::Exchange(id));
-                        if let Some(slot) = slot {
-                            state.forget(slot);
-                        }
-                        None // whatever comes of it comes later
-                    }
-                }
-            };
-            let mut result = attempt(state);
-            let is_out = result.is_none() && !waited && begun.get().is_some() && state.set_out(cx);
-            if result.is_none() && !is_out {
-                result = state.rounds(cx, &mut None, &mut attempt);
-            }
-            if !state.attended {
-                scratch::reclaim(&mut state.conn);
-            }
-            result
+            came
         });
         match ready!(tried)? {
             Step::Done(trip) => Poll::Ready(Ok(trip)),
             // Whoever reads the replies in front drives.
-            Step::Behind(id) => {
-                let take = |state: &mut _| conn.take_begun(state, (id, begun), reply);
-                conn.link.poll_behind((slot, Interest::Exchange(id)), cx, take)
-            }
+            Step::Behind(id) => link.poll_behind((slot, Interest::Exchange(id)), cx, |state| round.take(state, id)),
         }
     }
 }
@@ -167,16 +131,72 @@ enum Step {
     Behind(ExchangeId),
 }
 
-impl<S: Transport> ClientConn<S> {
-    /// Reads once, where the reply to `id` is all that there is to be done. True if the whole of it came: the shortest way, and the most common, on which
-    /// nothing is kept for it to be taken later.
-    fn read_whole(
-        &self,
+impl<S: Transport> Round<'_, S> {
+    fn poll(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>, slot: Option<Slot>) -> Option<Result<Step>> {
+        let looks = std::mem::replace(&mut self.looks, Looks::No);
+        if looks != Looks::No {
+            state.look_before_reuse(cx);
+            if looks == Looks::FirstForPool && (state.stream.is_none() || state.conn.is_closing()) {
+                return Some(Ok(Step::Done(Trip::Stale)));
+            }
+        }
+        scratch::lend(&mut state.conn);
+        let came = self.go_on(state, cx, slot);
+        scratch::reclaim(&mut state.conn);
+        came
+    }
+
+    fn go_on(
+        &mut self,
         state: &mut State<Client, S>,
         cx: &mut Context<'_>,
-        id: ExchangeId,
-        reply: &mut Option<Reply>,
-    ) -> bool {
+        slot: Option<Slot>,
+    ) -> Option<Result<Step>> {
+        let waited = self.begun.is_some();
+        if let Some(id) = self.begun
+            && self.read_whole(state, cx, id)
+        {
+            return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
+        }
+        let came = self.attempt(state, slot);
+        if came.is_some() || !waited && self.begun.is_some() && state.set_out(cx) {
+            return came;
+        }
+        state.rounds(cx, &mut None, &mut |state| self.attempt(state, slot))
+    }
+
+    fn attempt(&mut self, state: &mut State<Client, S>, slot: Option<Slot>) -> Option<Result<Step>> {
+        if let Some(id) = self.begun {
+            return self.take(state, id).map(|taken| taken.map(Step::Done));
+        }
+        let start = Start { request: &self.request, body: self.body, place: self.place, gates: Gates::Wait };
+        match state.start(slot, start)? {
+            Err(error) => Some(Err(error)),
+            Ok(id) => {
+                self.begun = Some(id);
+                if state.entries.front().is_some_and(|first| first.id != id) {
+                    return Some(Ok(Step::Behind(id)));
+                }
+                if let Some(slot) = slot {
+                    state.forget(slot);
+                }
+                None // whatever comes of it comes later
+            }
+        }
+    }
+
+    /// The reply to what was begun, if its head is here. From there on its body holds the exchange.
+    fn take(&mut self, state: &mut State<Client, S>, id: ExchangeId) -> Option<Result<Trip>> {
+        let taken = self.conn.take_reply_into(state, id, self.reply)?;
+        Some(taken.map(|()| {
+            self.begun = None;
+            Trip::Replied(Standing::of(state))
+        }))
+    }
+
+    /// Reads once, where the reply to `id` is all that there is to be done. True if the whole of it came: the shortest way, and the most common, on which
+    /// nothing is kept for it to be taken later.
+    fn read_whole(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>, id: ExchangeId) -> bool {
         if !state.hungry || !state.is_plain() || state.conn.wants_write() || state.receiving.is_some() {
             return false;
         }
@@ -186,10 +206,7 @@ impl<S: Transport> ClientConn<S> {
             match state.conn.next(input, now) {
                 Ok(Next::Event(Event::Head { id: whose, head, body, .. })) if whose == id => {
                     match state.conn.take_whole(input) {
-                        Some(content) => {
-                            *reply = Some(self.whole_reply(state, id, (head, body), content));
-                            state.wake_turn();
-                        }
+                        Some(content) => self.end(state, id, (head, body), content),
                         None => state.on_event(Event::Head { id, ticket: (), head, body }, input, &mut None),
                     }
                 }
@@ -197,42 +214,28 @@ impl<S: Transport> ClientConn<S> {
                 Ok(Next::NeedRead | Next::Paused) | Err(_) => {} // and says so again
             }
             // Mostly nothing stands behind a reply, and what follows from its end needs no input.
-            while reply.is_some()
+            while self.begun.is_none()
                 && input.is_empty()
                 && let Some(event) = state.conn.poll_event(now)
             {
                 state.on_event(event, input, &mut None);
             }
-            if reply.is_none() || !input.is_empty() {
+            if self.begun.is_some() || !input.is_empty() {
                 state.feed(input, &mut None);
             }
         });
         state.hungry = read.is_none();
-        reply.is_some()
+        self.begun.is_none()
     }
 
-    /// The reply to what was begun, if its head is here. From there on its body holds the exchange.
-    fn take_begun(
-        &self,
-        state: &mut State<Client, S>,
-        (id, begun): (ExchangeId, &Cell<Option<ExchangeId>>),
-        reply: &mut Option<Reply>,
-    ) -> Option<Result<Trip>> {
-        let taken = self.take_reply_into(state, id, reply)?;
-        Some(taken.map(|()| {
-            begun.set(None);
-            Trip::Replied(Standing::of(state))
-        }))
-    }
-
-    /// A reply of which all is here. The connection forgets it.
-    fn whole_reply(
-        &self,
+    /// All of the reply is here. The connection forgets it.
+    fn end(
+        &mut self,
         state: &mut State<Client, S>,
         id: ExchangeId,
         (head, len): (ResponseHead, BodyLen),
         content: &[u8],
-    ) -> Reply {
+    ) {
         let mut interim = Vec::new();
         if let Some(entry) = state.entry(id) {
             let span = entry.span.clone();
@@ -243,15 +246,18 @@ impl<S: Transport> ClientConn<S> {
             state.tidy(id);
         }
         let body = Incoming::whole(len, Bytes::copy_from_slice(content));
-        Reply { head, interim, body, connection: self.link.id, reused: id.number() > 0 }
+        *self.reply = Some(Reply { head, interim, body, connection: self.conn.link.id, reused: id.number() > 0 });
+        self.begun = None;
+        state.wake_turn();
     }
 }
 
 impl<S: Transport> Drop for RoundTrip<'_, S> {
     fn drop(&mut self) {
-        Inlet::leave(&*self.conn.link, &mut self.slot);
-        if let Some(id) = self.begun.take() {
-            self.conn.link.release(id);
+        let Round { conn, begun, .. } = &mut self.round;
+        Inlet::leave(&*conn.link, &mut self.slot);
+        if let Some(id) = begun.take() {
+            conn.link.release(id);
         }
     }
 }

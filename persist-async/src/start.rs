@@ -19,7 +19,7 @@ pub(crate) enum Gates {
 
 /// A request that is to be begun. What is not used up is left where it is.
 pub(crate) struct Start<'a> {
-    pub(crate) request: Outline<'a>,
+    pub(crate) request: &'a Outline<'a>,
     pub(crate) body: &'a mut Option<Body>,
     pub(crate) place: &'a mut Option<CoreSlot>,
     pub(crate) gates: Gates,
@@ -54,12 +54,12 @@ impl<S: Transport> State<Client, S> {
 
     fn begin(
         &mut self,
-        request: Outline<'_>,
+        request: &Outline<'_>,
         body: BodyLen,
         place: &mut Option<CoreSlot>,
     ) -> Result<ExchangeId, SendError> {
         let now = self.now();
-        let Outline { method, target, fields } = request;
+        let Outline { method, target, fields } = *request;
         // A place is given back by the machine if the request is refused, so only a request that may be sent uses it up.
         let slot = match self.conn.may_send() {
             Err(SendError::BodyUnfinished) => return Err(SendError::BodyUnfinished),
