@@ -14,6 +14,7 @@ use tokio::io::ReadBuf;
 use crate::link::{Drive, State, Transport, Writable};
 use crate::part::Part;
 use crate::scratch;
+use crate::stream::quick;
 use crate::trace::tell;
 
 mod moving;
@@ -80,7 +81,9 @@ impl<R: Part, S: Transport> State<R, S> {
         if !self.is_plain() || self.conn.wants_write() {
             return false;
         }
-        if self.fill(cx, &mut None).is_some() || !self.is_plain() || self.arm(cx) {
+        // As mostly: the reply has yet to come.
+        let is_dry = self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, cx));
+        if !is_dry && (self.fill(cx, &mut None).is_some() || !self.is_plain()) || self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;

@@ -26,6 +26,12 @@ pub(crate) fn tcp<S: Transport>(stream: &S) -> Option<&TcpStream> {
     }
 }
 
+/// Whether the stream is known to have nothing to be read: then `cx` is woken when it has. False if that shows only in a read.
+#[inline]
+pub(crate) fn is_dry<S: Transport>(stream: &S, cx: &mut Context<'_>) -> bool {
+    SHORT_IS_DRY && tcp(stream).is_some_and(|stream| stream.poll_read_ready(cx).is_pending())
+}
+
 /// Reads into `buf`, which is not empty; 0 bytes at the end.
 #[inline]
 pub(crate) fn read<S: Transport>(stream: &mut S, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
