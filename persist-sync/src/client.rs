@@ -19,7 +19,7 @@ use crate::body::Body;
 use crate::client_conn::Terms;
 use crate::clock;
 use crate::dial::Connector;
-use crate::driver::{After, Look};
+use crate::driver::{After, Look, State};
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::resumable_body::ResumableBody;
@@ -288,7 +288,7 @@ impl Client {
             };
             // Row 20 of the promise: one look at the socket before a connection is used again.
             let look = if reused { Look::Pooled } else { Look::Not };
-            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until, at }, reply) {
+            let error = match lease.conn().exchange(wire, &mut body, Terms { look, until, at }, reply, State::after) {
                 Ok(Some(after)) => return Ok(Answered { lease, after }),
                 Ok(None) => {
                     self.shared.stale(lease);

@@ -13,7 +13,7 @@ use persist_core::{
 use crate::body::Body;
 use crate::body_writer::BodyWriter;
 use crate::clock;
-use crate::driver::{After, Detour, Lending, Link, Look};
+use crate::driver::{Detour, Lending, Link, Look, State};
 use crate::error::{self, Error, Result};
 use crate::exchange::{Exchange, Reply, Reservation, must_wait};
 use crate::hijack::{Detached, Hijacked};
@@ -199,27 +199,33 @@ impl ClientConn {
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
     pub fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
+        self.send_outline(request.borrow().into(), body.into())
+    }
+
+    fn send_outline(&self, request: Outline<'_>, body: Body) -> Result<Reply> {
         let terms = Terms { look: Look::First, until: None, at: None };
         let mut reply = None;
-        self.exchange(request.borrow().into(), &mut Some(body.into()), terms, &mut reply)?;
+        self.exchange(request, &mut Some(body), terms, &mut reply, |_, _| ())?;
         reply.ok_or_else(|| self.refused(SendError::Closed))
     }
 
     /// [`send`](Self::send), which leaves the body where it is unless the connection takes the request, and puts the `reply` where it is wanted. The exchange is
-    /// complete by `terms.until`, its reply's content included, or fails. `None`: the look found that the connection is over, and nothing was sent.
-    pub(crate) fn exchange(
+    /// complete by `terms.until`, its reply's content included, or fails. Gives what `after` says of the connection once the reply is here. `None`: the look found
+    /// that the connection is over, and nothing was sent.
+    pub(crate) fn exchange<A>(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
         mut terms: Terms,
         reply: &mut Option<Reply>,
-    ) -> Result<Option<After>> {
+        after: impl Fn(&State<Client>, Instant) -> A,
+    ) -> Result<Option<A>> {
         if body.as_ref().is_none_or(Body::is_in_memory) {
-            match self.link.round_trip(request, body, &terms, reply) {
+            match self.link.round_trip(request, body, &terms, reply, &after) {
                 Ok(after) => return Ok(Some(after)),
                 Err(Detour::Sent(id, outgoing, span)) => {
                     *reply = Some(Exchange::begun(self.link.clone(), id, outgoing, span).into_reply()?);
-                    return Ok(Some(self.link.after()));
+                    return Ok(Some(after(&self.link.look(), clock::now())));
                 }
                 Err(Detour::Stale) => return Ok(None),
                 Err(Detour::Refused(cause)) => return Err(self.refused(cause)),
@@ -234,7 +240,7 @@ impl ClientConn {
             self.link.passed(std::mem::replace(&mut terms.look, Look::Not));
         }
         *reply = Some(self.begin_with(None, request, body, terms.until)?.into_reply()?);
-        Ok(Some(self.link.after()))
+        Ok(Some(after(&self.link.look(), clock::now())))
     }
 
     /// Waits for the next interim response (RFC 9110 §15.2) to a request; `None` once the final one is here, to be [read](Self::read).

@@ -118,6 +118,7 @@ impl Incoming {
     }
 
     /// The same, wherever its content is.
+    #[inline]
     pub(crate) fn at_hand(ready: AtHand, trailers: Option<Fields>, len: BodyLen) -> Self {
         Self { ready, source: None, len, trailers: trailers.map(Box::new), chunk_bytes_max: CHUNK_BYTES }
     }

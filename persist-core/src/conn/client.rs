@@ -149,12 +149,12 @@ impl Conn<Client> {
             BodyLen::Length(length) => Remaining::Length(length),
             BodyLen::Chunked | BodyLen::UntilClose => Remaining::Chunked,
         };
-        exchange.sending = Half::Body;
+        exchange.sending = if empty { Half::Done } else { Half::Body };
         let id = exchange.id;
         tell!(exchange = id.number(), %method, ?body, "request");
-        let index = self.queue.len() - 1;
         if empty {
-            self.sent_whole(index);
+            // Those before it are out, or the gates were closed.
+            self.turn = self.queue.len();
         }
         Ok(id)
     }

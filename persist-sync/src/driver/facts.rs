@@ -11,7 +11,7 @@ use persist_core::stats::ConnStats;
 use persist_core::{Client, CloseReason, Delivery, KeepAliveProbes, Phase, Role};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::{After, Link, State};
+use super::{Link, State};
 use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::part::Part;
@@ -48,12 +48,6 @@ impl<R: Role> State<R> {
 }
 
 impl Link<Client> {
-    /// What a pool wants to know once a reply has begun.
-    pub(crate) fn after(&self) -> After {
-        let state = self.look();
-        After { announced: state.conn().announced(), is_over: state.is_over(), at: clock::now() }
-    }
-
     /// Whether no further exchange can begin.
     pub(crate) fn is_over(&self) -> bool {
         self.look().is_over()

@@ -250,35 +250,39 @@ impl<R: Role> State<R> {
     }
 
     /// What reading into a buffer of `capacity` bytes gave; `Some` if that was bytes.
+    #[inline]
     pub(super) fn after_read(&mut self, result: io::Result<usize>, capacity: usize, now: Instant) -> Option<usize> {
         match result {
-            Ok(0) => {
-                self.open.read = false;
-                self.machine.handle_eof(now);
-                self.unsettled = true;
-                None
-            }
-            Ok(n) => {
+            Ok(n) if n > 0 => {
                 self.last_read = Some(now);
                 // A short read has emptied the socket: asking again would only cost a call.
                 self.ready.read = n == capacity || self.peer_done || self.holds_input();
                 Some(n)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.ready.read = false;
+            other => {
+                self.after_failed_read(other, now);
                 None
             }
+        }
+    }
+
+    /// The same where that was none.
+    #[cold]
+    fn after_failed_read(&mut self, result: io::Result<usize>, now: Instant) {
+        match result {
+            Ok(_) => {
+                self.open.read = false;
+                self.machine.handle_eof(now);
+                self.unsettled = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready.read = false,
             // Between messages nothing is lost by an end without TLS's goodbye, and many say none. Anywhere else it may be an attacker's (RFC 9112 §9.8).
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.machine.is_idle() => {
                 self.open.read = false;
                 self.machine.handle_eof(now);
                 self.unsettled = true;
-                None
             }
-            Err(error) => {
-                self.failed(Side::Read, error);
-                None
-            }
+            Err(error) => self.failed(Side::Read, error),
         }
     }
 

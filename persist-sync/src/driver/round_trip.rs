@@ -6,7 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use persist_core::{BodyLen, Client, Event, ExchangeId, Instant, KeepAlive, Next, Outline, SendError};
+use persist_core::{
+    BodyLen, Client, Event, ExchangeId, Fields, Instant, KeepAlive, Next, Outline, ResponseHead, SendError,
+};
 
 use super::{Driver, Link, State, is_no_news};
 use crate::arrived::Whole;
@@ -54,28 +56,40 @@ pub(crate) struct After {
     pub(crate) at: Instant,
 }
 
+/// What came for an exchange first.
+#[derive(Default)]
+struct Came<'i> {
+    head: Option<(ResponseHead, BodyLen)>,
+    /// Its content so far.
+    whole: Whole,
+    is_complete: bool,
+    /// What is no part of a reply.
+    odd: Option<Event<'i, Client>>,
+}
+
 impl Link<Client> {
     /// Sends a request with a body that is in memory, and reads its reply, if nobody else uses the connection. The body stays where it is unless the
-    /// request is sent; the reply goes `home`, where it need not be moved.
-    pub(crate) fn round_trip(
+    /// request is sent; the reply goes `home`, where it need not be moved. Gives what `after` says of the connection when the reply is here.
+    pub(crate) fn round_trip<A>(
         &self,
         request: Outline<'_>,
         body: &mut Option<Body>,
         terms: &Terms,
         home: &mut Option<Reply>,
-    ) -> Result<After, Detour> {
+        after: impl FnOnce(&State<Client>, Instant) -> A,
+    ) -> Result<A, Detour> {
         let (id, stream, deadline) = self.set_out(request, body, terms)?;
         let span = self.span.exchange(id.number(), request.method.as_str());
         {
             let _entered = span.enter();
-            if let Some(after) = self.come_home(id, stream, deadline, home) {
+            if let Some(after) = self.come_home(id, stream, deadline, home, after) {
                 return Ok(after);
             }
         }
         Err(Detour::Sent(id, None, span))
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_out(
         &self,
         request: Outline<'_>,
@@ -150,15 +164,16 @@ impl Link<Client> {
     }
 
     /// Waits for what comes first, outside the lock.
-    #[inline]
-    fn come_home(
+    #[inline(always)]
+    fn come_home<A>(
         &self,
         id: ExchangeId,
         stream: Arc<Stream>,
         deadline: Option<Instant>,
         home: &mut Option<Reply>,
-    ) -> Option<After> {
-        let mut after = None;
+        after: impl FnOnce(&State<Client>, Instant) -> A,
+    ) -> Option<A> {
+        let mut said = None;
         scratch::with_input(|input| {
             let result = stream.read_waiting(input);
             drop(stream);
@@ -167,8 +182,8 @@ impl Link<Client> {
             if is_no_news(&result) {
                 state.look_around();
             } else if state.arrived.is_travelling(id) && state.stream.is_some() {
-                after = state.take_reply((id, self.id), result, input, deadline, home);
-                if after.is_some() && !(state.unsettled || state.is_attended()) {
+                said = state.take_reply((id, self.id), result, input, deadline, home).map(|now| after(&state, now));
+                if said.is_some() && !(state.unsettled || state.is_attended()) {
                     // There is nobody to be told, and nothing to move.
                     return;
                 }
@@ -179,7 +194,7 @@ impl Link<Client> {
             state.advance();
             self.leave(state);
         });
-        after
+        said
     }
 }
 
@@ -209,78 +224,60 @@ impl State<Client> {
         self.stream.is_none() || !self.machine.may_go_on()
     }
 
-    /// What the machine has to tell without input, but that there is room for another request.
-    fn odd_event(&mut self, now: Instant) -> Option<Event<'static, Client>> {
-        loop {
-            match self.machine.poll_event(now) {
-                Some(Event::Slots) => {}
-                other => return other,
-            }
-        }
+    /// What a pool wants to know.
+    pub(crate) fn after(&self, now: Instant) -> After {
+        After { announced: self.machine.announced(), is_over: self.is_over(), at: now }
     }
 
-    /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does.
+    /// What came first for the only exchange: its whole reply, or whatever it is, which then goes where that of any other does. Says when, if it was the reply.
+    #[inline(always)]
     fn take_reply(
         &mut self,
-        (id, connection): (ExchangeId, u64),
+        ids: (ExchangeId, u64),
         result: io::Result<usize>,
         input: &[u8],
         deadline: Option<Instant>,
         home: &mut Option<Reply>,
-    ) -> Option<After> {
+    ) -> Option<Instant> {
         let now = clock::now();
         let Some(n) = self.after_read(result, input.len(), now) else {
             self.conclude(now);
             return None;
         };
         let mut input = &input[..n];
-        let (mut found, mut at_hand, mut whole, mut is_complete) = (None, AtHand::NONE, Whole::default(), false);
-        let odd = loop {
-            match self.machine.next(&mut input, now) {
-                Ok(Next::Event(Event::Head { head, body, .. })) => {
-                    found = Some((head, body));
-                    if let Some(content) = self.machine.take_whole(&mut input) {
-                        (is_complete, at_hand) = (true, AtHand::copy_of(content));
-                    }
+        let mut came = Came::default();
+        match self.machine.next(&mut input, now) {
+            Ok(Next::Event(Event::Head { head, body, .. })) => {
+                let content = self.machine.take_whole(&mut input);
+                if let Some(content) = content
+                    && input.is_empty()
+                    && !self.machine.has_event()
+                {
+                    // As nearly all come.
+                    self.bring_home(ids, (head, body), (AtHand::copy_of(content), None), (deadline, now), home);
+                    return Some(now);
                 }
-                Ok(Next::Event(Event::Data { data, .. })) => whole.content.extend_from_slice(data),
-                Ok(Next::Event(Event::End { trailers, .. })) => (is_complete, whole.trailers) = (true, trailers),
-                Ok(Next::Event(Event::Slots)) => {}
-                Ok(Next::Event(odd)) => break Some(odd),
-                // Said again to whoever asks again.
-                Ok(Next::NeedRead | Next::Paused) | Err(_) => break None,
+                came.head = Some((head, body));
+                came.is_complete = content.is_some();
+                came.whole.content.extend_from_slice(content.unwrap_or_default());
             }
-            if is_complete && input.is_empty() {
-                break self.odd_event(now);
-            }
-        };
-        if is_complete
-            && odd.is_none()
+            Ok(Next::Event(odd)) => came.odd = Some(odd),
+            Ok(Next::NeedRead | Next::Paused) | Err(_) => {} // and says so again
+        }
+        self.take_bits(&mut came, &mut input, now);
+        if came.is_complete
+            && came.odd.is_none()
             && input.is_empty()
             && self.machine.is_idle()
-            && let Some((head, len)) = found
+            && let Some(head) = came.head.take()
         {
-            // No deadline is nearer than the one before, so that most often none has to be looked for.
-            if deadline.is_some_and(|deadline| deadline <= now) || self.machine.is_closing() {
-                self.conclude(now);
-            }
-            self.news = true;
-            self.arrived.arrive();
-            let after = After { announced: self.machine.announced(), is_over: self.is_over(), at: now };
-            let reused = id.number() > 0 || self.is_continued();
-            if !whole.content.is_empty() {
-                at_hand = whole.content.into();
-            }
-            let body = Incoming::at_hand(at_hand, whole.trailers, len);
-            *home = Some(Reply { head, interim: Vec::new(), body, connection, reused });
-            return Some(after);
-        }
-        if !at_hand.is_empty() {
-            whole.content = at_hand.take_bytes(usize::MAX).into();
+            let Whole { content, trailers } = came.whole;
+            self.bring_home(ids, head, (content.into(), trailers), (deadline, now), home);
+            return Some(now);
         }
         self.news = true;
-        self.arrived.put(id, found.map(|(head, len)| (head, len, ())), whole, is_complete);
-        if let Some(odd) = odd {
+        self.arrived.put(ids.0, came.head.map(|(head, len)| (head, len, ())), came.whole, came.is_complete);
+        if let Some(odd) = came.odd {
             self.arrived.take_in(odd);
         }
         self.told = true;
@@ -290,5 +287,50 @@ impl State<Client> {
         }
         self.conclude(now);
         None
+    }
+
+    /// What else came, up to the end of the reply or the first thing that belongs to none.
+    #[inline(never)]
+    fn take_bits<'i>(&mut self, came: &mut Came<'i>, input: &mut &'i [u8], now: Instant) {
+        while came.odd.is_none() {
+            // Behind the end comes nothing, as a rule, and what follows from it needs no input.
+            let next = if came.is_complete && input.is_empty() {
+                self.machine.poll_event(now).map(Next::Event).ok_or(())
+            } else {
+                self.machine.next(input, now).map_err(drop)
+            };
+            match next {
+                Ok(Next::Event(Event::Head { head, body, .. })) => came.head = Some((head, body)),
+                Ok(Next::Event(Event::Data { data, .. })) => came.whole.content.extend_from_slice(data),
+                Ok(Next::Event(Event::End { trailers, .. })) => {
+                    (came.is_complete, came.whole.trailers) = (true, trailers);
+                }
+                Ok(Next::Event(Event::Slots)) => {}
+                Ok(Next::Event(odd)) => came.odd = Some(odd),
+                // Said again to whoever asks again.
+                Ok(Next::NeedRead | Next::Paused) | Err(()) => return,
+            }
+        }
+    }
+
+    /// The reply goes to the thread that waits for it, and the connection forgets it.
+    #[inline(always)]
+    fn bring_home(
+        &mut self,
+        (id, connection): (ExchangeId, u64),
+        (head, len): (ResponseHead, BodyLen),
+        (content, trailers): (AtHand, Option<Fields>),
+        (deadline, now): (Option<Instant>, Instant),
+        home: &mut Option<Reply>,
+    ) {
+        // No deadline is nearer than the one before, so that most often none has to be looked for.
+        if deadline.is_some_and(|deadline| deadline <= now) || self.machine.is_closing() {
+            self.conclude(now);
+        }
+        self.news = true;
+        self.arrived.arrive();
+        let reused = id.number() > 0 || self.is_continued();
+        let body = Incoming::at_hand(content, trailers, len);
+        *home = Some(Reply { head, interim: Vec::new(), body, connection, reused });
     }
 }
