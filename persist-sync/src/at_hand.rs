@@ -14,6 +14,7 @@ pub(crate) enum AtHand {
 impl AtHand {
     pub(crate) const NONE: Self = Self::Few { bytes: [0; FEW], from: 0, to: 0 };
 
+    #[inline(always)]
     pub(crate) fn copy_of(content: &[u8]) -> Self {
         let mut bytes = [0; FEW];
         match bytes.get_mut(..content.len()) {

@@ -1,24 +1,24 @@
-//! The one place that reads the clock: the machine's instants count from a moment early in the life of the process.
+//! The one place that reads the clock. All instants of a process have one epoch, so that those of different connections compare.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant as Moment};
 
 use persist_core::Instant;
 
-/// Now, in the machine's terms. One epoch for the whole process, so that instants of different connections compare.
+use crate::sys;
+
+/// Now, in the machine's terms.
+#[inline]
 pub(crate) fn now() -> Instant {
-    // 584 years fit.
-    Instant::from_nanos(epoch().elapsed().as_nanos() as u64)
+    Instant::from_nanos(sys::monotonic_nanos())
 }
 
 /// One of our instants, in the standard library's terms.
 pub(crate) fn moment(instant: Instant) -> Moment {
-    epoch() + instant.since_epoch()
-}
-
-fn epoch() -> Moment {
-    static EPOCH: OnceLock<Moment> = OnceLock::new();
-    *EPOCH.get_or_init(Moment::now)
+    static BOTH: OnceLock<(Moment, Instant)> = OnceLock::new();
+    let &(moment, same) = BOTH.get_or_init(|| (Moment::now(), now()));
+    // One of the two is zero.
+    moment + (instant - same) - (same - instant)
 }
 
 /// How long to wait until `deadline`: zero once it has passed, `None` for ever.

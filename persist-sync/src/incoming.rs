@@ -118,7 +118,7 @@ impl Incoming {
     }
 
     /// The same, wherever its content is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at_hand(ready: AtHand, trailers: Option<Fields>, len: BodyLen) -> Self {
         Self { ready, source: None, len, trailers: trailers.map(Box::new), chunk_bytes_max: CHUNK_BYTES }
     }
@@ -245,9 +245,11 @@ impl Incoming {
     /// Reads into `buf`; 0 at the end only, since `buf` is not empty.
     pub(crate) fn fill(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         let n = self.ready.take(buf);
-        if n > 0 {
-            return Ok(n);
-        }
+        if n > 0 || self.source.is_none() { Ok(n) } else { self.fill_from_source(buf) }
+    }
+
+    #[inline(never)]
+    fn fill_from_source(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         let Some(source) = &mut self.source else { return Ok(0) };
         source.ask();
         let read = {

@@ -46,6 +46,7 @@ fn any_status_line(out: &mut Vec<u8>, status: StatusCode) {
 }
 
 /// The framing field of a request (RFC 9112 §6).
+#[inline]
 pub(crate) fn request_framing(out: &mut Vec<u8>, method: Known, body: BodyLen) {
     match body {
         // RFC 9110 §8.6: a method that usually has content says that there is none.

@@ -147,9 +147,13 @@ impl Outbox {
     /// Commits `n` bytes, at most [`len`](Self::len).
     #[inline(always)]
     pub(crate) fn advance(&mut self, n: usize) {
+        let Some(tail) = &mut self.tail else {
+            self.spent += n;
+            return self.tidy();
+        };
         let front = n.min(self.buffer.len() - self.spent);
         self.spent += front;
-        if let Some(tail) = self.tail.as_mut().filter(|_| n > front) {
+        if n > front {
             tail.advance(n - front);
         }
         self.tidy();

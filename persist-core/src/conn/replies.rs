@@ -65,7 +65,7 @@ impl Conn<Client> {
     /// assert!(conn.is_idle());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn take_whole<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
         let len = match self.inbound {
             Inbound::Length(left) if left <= self.content_room() => usize::try_from(left).ok()?,

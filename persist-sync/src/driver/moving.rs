@@ -297,7 +297,7 @@ impl<R: Role> State<R> {
     }
 
     /// The same as [`flush`](Self::flush) for a bare stream that is ready, and one piece in the outbox, as a request without a body is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush_at_once(&mut self, now: Instant) {
         let waiting = self.machine.unsent_bytes();
         if let Some(stream) = self.stream.as_deref()
@@ -382,8 +382,13 @@ impl<R: Role> State<R> {
 
     /// Looks once whether bytes or the end came unasked, before an idle connection is used again. Says whether there was anything.
     pub(crate) fn look_before_use(&mut self, now: Instant) -> bool {
-        let used = self.machine.completed() > 0 || self.continued;
-        if !used || !self.machine.is_idle() {
+        self.machine.is_idle() && self.look_while_idle(now)
+    }
+
+    /// The same where it is known to be idle.
+    #[inline(always)]
+    pub(super) fn look_while_idle(&mut self, now: Instant) -> bool {
+        if self.machine.completed() == 0 && !self.continued {
             return false;
         }
         self.unsettled |= self.pass_deadline(now, Look::Done);

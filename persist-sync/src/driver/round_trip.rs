@@ -104,7 +104,7 @@ impl Link<Client> {
         let &Terms { look, until, at } = terms;
         let now = at.unwrap_or_else(clock::now);
         if look != Look::Not {
-            if state.look_before_use(now) && !state.is_alone() {
+            if state.look_while_idle(now) && !state.is_alone() {
                 let detour = if state.is_over() { Detour::Stale } else { Detour::NotAlone };
                 self.leave(state);
                 return Err(detour);
