@@ -81,7 +81,7 @@ impl<R: Role> Default for Arrived<R> {
 impl<R: Role> Arrived<R> {
     /// Makes room for a client's exchange, which one handle stands for.
     pub(crate) fn sent(&mut self, id: ExchangeId) {
-        self.expect(id).handles = 1;
+        self.expect(id).0.handles = 1;
     }
 
     /// A client's exchange begins whose reply one thread waits for, with nobody else about.
@@ -116,7 +116,7 @@ impl<R: Role> Arrived<R> {
         self.travelling = None;
         self.current = head.as_ref().filter(|_| !complete).map(|_| id);
         self.buffered += whole.content.len();
-        let exchange = self.expect(id);
+        let (exchange, _) = self.expect(id);
         (exchange.handles, exchange.head, exchange.complete) = (1, head, complete);
         (exchange.data, exchange.trailers) = (whole.content, whole.trailers);
     }
@@ -126,8 +126,10 @@ impl<R: Role> Arrived<R> {
         self.exchanges.is_empty() && self.travelling.is_none() && self.closed.is_none()
     }
 
-    fn expect(&mut self, id: ExchangeId) -> &mut Exchange<R> {
-        let at = match self.place(id) {
+    /// The place of an exchange, and whether it is a new one.
+    fn expect(&mut self, id: ExchangeId) -> (&mut Exchange<R>, bool) {
+        let place = self.place(id);
+        let at = match place {
             Ok(at) => at,
             Err(at) if at == self.exchanges.len() => {
                 self.exchanges.push_back(Exchange::new(id));
@@ -138,7 +140,7 @@ impl<R: Role> Arrived<R> {
                 at
             }
         };
-        &mut self.exchanges[at]
+        (&mut self.exchanges[at], place.is_err())
     }
 
     /// Where the exchange stands, or would.
@@ -167,15 +169,7 @@ impl<R: Role> Arrived<R> {
                     exchange.interim.push(head);
                 }
             }
-            Event::Head { id, ticket, head, body } => {
-                self.current = Some(id);
-                // A client expects its exchanges; one that nobody expected is a server's.
-                if self.get_mut(id).is_none() {
-                    self.fresh.push_back(id);
-                }
-                let exchange = self.expect(id);
-                exchange.head = Some((head, body, ticket));
-            }
+            Event::Head { id, ticket, head, body } => self.begin(id, (head, body, ticket), None),
             Event::Data { id, data } => {
                 self.current = Some(id);
                 if let Some(exchange) = self.get_mut(id).filter(|exchange| !exchange.unwanted) {
@@ -210,6 +204,27 @@ impl<R: Role> Arrived<R> {
             Event::Closed(reason) => self.closed = Some(reason),
             // What else happens shows in the machine's own state, which every waiting thread looks at.
             _ => {}
+        }
+    }
+
+    /// A message begins; with its content, if that is all of it.
+    pub(crate) fn begin(&mut self, id: ExchangeId, head: (R::Inbound, BodyLen, R::Ticket), content: Option<&[u8]>) {
+        self.settle_down();
+        let (exchange, is_new) = self.expect(id);
+        exchange.head = Some(head);
+        match content {
+            None => self.current = Some(id),
+            Some(content) => {
+                exchange.complete = true;
+                if !exchange.unwanted {
+                    exchange.put(content);
+                    self.buffered += content.len();
+                }
+            }
+        }
+        // A client expects its exchanges; one that nobody expected is a server's.
+        if is_new {
+            self.fresh.push_back(id);
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use persist_core::{Config, ExchangeId, Instant, Parts, Role, Side};
+use persist_core::{Config, ExchangeId, Instant, Parts, Side};
 
 use crate::clock;
 use crate::part::Part;
@@ -35,7 +35,7 @@ pub(crate) use state::{Lending, State};
 
 /// One connection, shared by all its handles.
 #[derive(Debug)]
-pub(crate) struct Link<R: Role> {
+pub(crate) struct Link<R: Part> {
     id: u64,
     state: Mutex<State<R>>,
     pub(crate) span: Span,
@@ -75,7 +75,7 @@ impl<R: Part> Link<R> {
     }
 }
 
-impl<R: Role> Link<R> {
+impl<R: Part> Link<R> {
     /// The connection's number in this process.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -288,7 +288,7 @@ fn is_no_news(result: &io::Result<usize>) -> bool {
     result.as_ref().is_err_and(nothing)
 }
 
-impl<R: Role> State<R> {
+impl<R: Part> State<R> {
     /// Whether somebody waits for the stream already.
     fn is_driven(&self) -> bool {
         self.driver.is_some() || self.place.is_some()

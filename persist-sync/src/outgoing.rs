@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 
 use bytes::{Buf, Bytes};
-use persist_core::{BodyLen, ExchangeId, Fields, Instant, Role, SendError, Upload};
+use persist_core::{BodyLen, ExchangeId, Fields, Instant, SendError, Upload};
 
 use crate::body::{Body, Content};
 use crate::clock;
 use crate::driver::{Link, State};
+use crate::part::Part;
 use crate::supply::Supply;
 
 /// What is still to be sent of one message's body.
@@ -69,7 +70,7 @@ impl Outgoing {
     }
 
     /// Sends, driving the connection in both directions, until all is in the outbox or `until` gives something.
-    pub(crate) fn send<R: Role, T>(
+    pub(crate) fn send<R: Part, T>(
         &mut self,
         link: &Link<R>,
         mut until: impl FnMut(&mut State<R>) -> Option<T>,
@@ -92,7 +93,7 @@ impl Outgoing {
     }
 
     /// Gives the machine all of a body that is in memory; says whether it took it.
-    pub(crate) fn offer_whole<R: Role>(&mut self, state: &mut State<R>) -> bool {
+    pub(crate) fn offer_whole<R: Part>(&mut self, state: &mut State<R>) -> bool {
         matches!(self.offer::<R, ()>(state), Some(Step::Done(Ok(Sent::Whole))))
     }
 
@@ -107,7 +108,7 @@ impl Outgoing {
     }
 
     /// Gives the machine what it takes now.
-    fn offer<R: Role, T>(&mut self, state: &mut State<R>) -> Option<Step<T>> {
+    fn offer<R: Part, T>(&mut self, state: &mut State<R>) -> Option<Step<T>> {
         match state.conn().upload(self.id) {
             Upload::Ready { .. } => {}
             Upload::AwaitContinue => return None,
@@ -152,7 +153,7 @@ impl Outgoing {
 }
 
 /// Gives the machine what is at hand of a supply; says whether it took all of it.
-fn give<R: Role>(id: ExchangeId, supply: &mut Supply, state: &mut State<R>, now: Instant) -> Result<bool, SendError> {
+fn give<R: Part>(id: ExchangeId, supply: &mut Supply, state: &mut State<R>, now: Instant) -> Result<bool, SendError> {
     let in_turn = state.conn().is_turn(id);
     while let Some(piece) = supply.next_mut() {
         if in_turn {

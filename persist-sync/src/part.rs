@@ -8,6 +8,8 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
     const NAME: &'static str;
     /// Whether the machine must be told when somebody begins to read a body.
     const ASKS: bool;
+    /// Right after a head: the content that follows, if all of it is here and nothing else is to be told first. Then that is the end of its message.
+    fn take_whole<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Option<&'i [u8]>;
     /// Somebody begins to read the body.
     fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant);
     /// Whoever should have read the body is gone.
@@ -19,6 +21,10 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send {
 impl Part for Client {
     const NAME: &'static str = "client";
     const ASKS: bool = false;
+
+    fn take_whole<'i>(conn: &mut Conn<Self>, input: &mut &'i [u8]) -> Option<&'i [u8]> {
+        conn.take_whole(input)
+    }
 
     fn body_wanted(_: &mut Conn<Self>, _: ExchangeId, _: Instant) {}
 
@@ -34,6 +40,11 @@ impl Part for Client {
 impl Part for Server {
     const NAME: &'static str = "server";
     const ASKS: bool = true;
+
+    /// A request's content is not asked for before somebody wants it.
+    fn take_whole<'i>(_: &mut Conn<Self>, _: &mut &'i [u8]) -> Option<&'i [u8]> {
+        None
+    }
 
     fn body_wanted(conn: &mut Conn<Self>, id: ExchangeId, now: Instant) {
         conn.want_body(id, now);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant as Moment;
 
 use persist_core::stats::ConnStats;
-use persist_core::{Client, CloseReason, Delivery, KeepAliveProbes, Phase, Role};
+use persist_core::{Client, CloseReason, Delivery, KeepAliveProbes, Phase};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{Link, State};
@@ -19,7 +19,7 @@ use crate::ready::Directions;
 use crate::stream::Stream;
 use crate::sys;
 
-impl<R: Role> State<R> {
+impl<R: Part> State<R> {
     /// Whether a thread waits for the stream.
     #[cfg(test)]
     pub(crate) fn is_waited_for(&self) -> bool {

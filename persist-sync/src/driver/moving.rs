@@ -5,10 +5,11 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 use bytes::Buf;
-use persist_core::{ExchangeId, Instant, Next, Role, Side};
+use persist_core::{Event, ExchangeId, Instant, Next, Side};
 
 use super::{State, is_no_news};
 use crate::clock;
+use crate::part::Part;
 use crate::scratch;
 use crate::stream::Stream;
 
@@ -25,7 +26,7 @@ enum Look {
     Done,
 }
 
-impl<R: Role> State<R> {
+impl<R: Part> State<R> {
     /// Moves everything along that can move without reading: events out of the machine, bytes out of the outbox, time. Says whether anything did.
     pub(crate) fn advance(&mut self) -> bool {
         if !self.unsettled && self.inbox.is_empty() {
@@ -154,7 +155,13 @@ impl<R: Role> State<R> {
             let mut nothing: &[u8] = &[];
             match self.machine.next(if held { &mut nothing } else { input }, now) {
                 Ok(Next::Event(event)) => {
-                    self.arrived.take_in(event);
+                    match event {
+                        Event::Head { id, ticket, head, body } => {
+                            let content = if held { None } else { R::take_whole(&mut self.machine, input) };
+                            self.arrived.begin(id, (head, body, ticket), content);
+                        }
+                        other => self.arrived.take_in(other),
+                    }
                     self.told = true;
                     told = true;
                 }

@@ -2,10 +2,11 @@
 
 use std::task::Waker;
 
-use persist_core::{Instant, Role, Server};
+use persist_core::{Instant, Server};
 
 use super::Link;
 use crate::clock;
+use crate::part::Part;
 use crate::ready::Directions;
 
 /// What a server's poller has to do with a connection.
@@ -40,7 +41,7 @@ impl Link<Server> {
     }
 }
 
-impl<R: Role> Link<R> {
+impl<R: Part> Link<R> {
     /// Gives the connection to a server's poller, unless a request waits to be handled.
     pub(crate) fn park(&self, poller: &Waker) -> Parked {
         let mut state = self.look();

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts, Role, Timeouts};
+use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts, Timeouts};
 
 use super::Driver;
 use super::parking::Place;
 use crate::arrived::Arrived;
 use crate::clock;
+use crate::part::Part;
 use crate::ready::Directions;
 use crate::scratch;
 use crate::stream::Stream;
@@ -24,7 +25,7 @@ pub(crate) enum Lending {
 
 /// What the lock guards.
 #[derive(Debug)]
-pub(crate) struct State<R: Role> {
+pub(crate) struct State<R: Part> {
     pub(super) machine: Conn<R>,
     pub(crate) arrived: Arrived<R>,
     /// `None` once the connection is closed or was taken apart.
@@ -88,7 +89,7 @@ pub(crate) struct State<R: Role> {
     pub(super) outbox_bytes_max: usize,
 }
 
-impl<R: Role> State<R> {
+impl<R: Part> State<R> {
     /// A machine in charge of a stream that is attached already.
     pub(super) fn new(stream: Stream, mut config: Arc<Config>, parts: Option<Parts>, lending: Lending) -> Self {
         let outbox_bytes_max = config.limits.outbox_bytes_max as usize;
