@@ -25,3 +25,19 @@ pub(crate) fn moment(instant: Instant) -> Moment {
 pub(crate) fn until(deadline: Option<Instant>) -> Option<Duration> {
     deadline.map(|deadline| deadline - now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_goes_on_and_distances_are_those_of_the_standard_library_before_and_behind_any_instant() {
+        let hour = Duration::from_secs(3_600);
+        let first = now();
+        assert!(now() >= first && until(Some(first + hour)) <= Some(hour));
+        assert_eq!((until(Some(first)), until(None)), (Some(Duration::ZERO), None));
+        // The first of these is mostly before, the second behind the one from which both clocks are told.
+        let late = now() + hour;
+        assert_eq!(moment(late) - moment(first), late - first);
+    }
+}
