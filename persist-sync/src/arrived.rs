@@ -160,8 +160,8 @@ impl<R: Role> Arrived<R> {
         }
     }
 
-    /// Takes in one event.
-    pub(crate) fn take_in(&mut self, event: Event<'_, R>) {
+    /// Takes in one event; with a head all of the content behind it, if that was taken at once.
+    pub(crate) fn take_in(&mut self, event: Event<'_, R>, content: Option<&[u8]>) {
         self.settle_down();
         match event {
             Event::Interim { id, head } => {
@@ -169,12 +169,25 @@ impl<R: Role> Arrived<R> {
                     exchange.interim.push(head);
                 }
             }
-            Event::Head { id, ticket, head, body } => self.begin(id, (head, body, ticket), None),
+            Event::Head { id, ticket, head, body } => {
+                let (exchange, is_new) = self.expect(id);
+                exchange.head = Some((head, body, ticket));
+                match content {
+                    None => self.current = Some(id),
+                    Some(content) => {
+                        exchange.complete = true;
+                        self.buffered += exchange.keep(content);
+                    }
+                }
+                // A client expects its exchanges; one that nobody expected is a server's.
+                if is_new {
+                    self.fresh.push_back(id);
+                }
+            }
             Event::Data { id, data } => {
                 self.current = Some(id);
-                if let Some(exchange) = self.get_mut(id).filter(|exchange| !exchange.unwanted) {
-                    exchange.put(data);
-                    self.buffered += data.len();
+                if let Some(exchange) = self.get_mut(id) {
+                    self.buffered += exchange.keep(data);
                 }
             }
             Event::End { id, trailers } => {
@@ -204,27 +217,6 @@ impl<R: Role> Arrived<R> {
             Event::Closed(reason) => self.closed = Some(reason),
             // What else happens shows in the machine's own state, which every waiting thread looks at.
             _ => {}
-        }
-    }
-
-    /// A message begins; with its content, if that is all of it.
-    pub(crate) fn begin(&mut self, id: ExchangeId, head: (R::Inbound, BodyLen, R::Ticket), content: Option<&[u8]>) {
-        self.settle_down();
-        let (exchange, is_new) = self.expect(id);
-        exchange.head = Some(head);
-        match content {
-            None => self.current = Some(id),
-            Some(content) => {
-                exchange.complete = true;
-                if !exchange.unwanted {
-                    exchange.put(content);
-                    self.buffered += content.len();
-                }
-            }
-        }
-        // A client expects its exchanges; one that nobody expected is a server's.
-        if is_new {
-            self.fresh.push_back(id);
         }
     }
 
@@ -371,12 +363,17 @@ impl<R: Role> Exchange<R> {
         }
     }
 
-    fn put(&mut self, data: &[u8]) {
+    /// Keeps content, if anybody wants it; says how much that is.
+    fn keep(&mut self, data: &[u8]) -> usize {
+        if self.unwanted {
+            return 0;
+        }
         // What was taken makes room, however long the reader stays behind; each byte is moved at most once for that.
         if self.taken >= self.waiting() {
             self.data.drain(..std::mem::take(&mut self.taken));
         }
         self.data.extend_from_slice(data);
+        data.len()
     }
 
     fn take(&mut self, buf: &mut [u8]) -> usize {
@@ -416,9 +413,9 @@ mod tests {
         let host = Field { name: FieldName::from_static("Host"), value: FieldValue::from_static("localhost") };
         let id = conn.send_request(&Method::GET, "/", [host], BodyLen::Empty, Instant::ZERO).expect("sent");
         let mut exchange = Exchange::<Client>::new(id);
-        exchange.put(&[0; 1000]);
+        exchange.keep(&[0; 1000]);
         for round in 0..10_000_u32 {
-            exchange.put(&round.to_le_bytes());
+            exchange.keep(&round.to_le_bytes());
             let mut piece = [0; 4];
             assert_eq!(exchange.take(&mut piece), 4);
             assert!(exchange.data.len() < 3000, "{} bytes are kept for {}", exchange.data.len(), exchange.waiting());

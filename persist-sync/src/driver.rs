@@ -25,6 +25,8 @@ mod moving;
 mod parking;
 mod round_trip;
 mod state;
+#[cfg(all(test, unix))]
+mod tests;
 
 pub(crate) use burst::Gathered;
 pub use facts::StreamRef;

@@ -153,7 +153,7 @@ impl Conn<Client> {
         let id = exchange.id;
         tell!(exchange = id.number(), %method, ?body, "request");
         if empty {
-            // Those before it are out, or the gates were closed.
+            debug_assert_eq!(self.turn, self.queue.len() - 1, "those before it are out, or the gates were closed");
             self.turn = self.queue.len();
         }
         Ok(id)

@@ -133,9 +133,9 @@ struct Due {
 }
 
 impl Due {
-    /// Nothing is, but that there may be room for another request.
-    fn is_slots_only(&self) -> bool {
-        !self.closed && self.rare.is_none()
+    /// Something is that must not be passed over, as can be that there may be room for another request.
+    fn is_pressing(&self) -> bool {
+        self.closed || self.rare.is_some()
     }
 }
 

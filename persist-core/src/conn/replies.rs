@@ -73,7 +73,7 @@ impl Conn<Client> {
             _ => return None,
         };
         let front = self.queue.front_mut().filter(|front| !front.unwanted && !front.ended)?;
-        if !self.due.is_slots_only() || len > input.len() {
+        if self.due.is_pressing() || len > input.len() {
             return None;
         }
         front.received += len as u64;
@@ -82,7 +82,7 @@ impl Conn<Client> {
         let content = take(input, len);
         self.took(len);
         self.end();
-        if self.due.is_slots_only() {
+        if !self.due.is_pressing() {
             (self.due.slots, self.due.any) = (false, false);
         }
         Some(content)

@@ -124,31 +124,13 @@ impl<R: Role> Conn<R> {
         self.queue.reclaim(&mut room.exchanges);
     }
 
-    #[inline]
     fn sent(&mut self, n: usize) {
         if n == 0 {
             return;
         }
         self.times.wrote = self.times.now;
         self.outbox.advance(n);
-        // Most writes end with a message, and hold no other.
-        if let Some(exchange) = self.queue.get_mut(self.cursor)
-            && exchange.queued - exchange.sent == n as u64
-            && exchange.sending.is_over()
-            && !exchange.is_given_up::<R>()
-            && self.uncommon.is_none()
-        {
-            exchange.sent = exchange.queued;
-            self.times.head = self.times.now;
-            self.settle();
-        } else {
-            self.sent_of_several(n as u64);
-        }
-    }
-
-    /// The same for bytes of any messages, and of none.
-    #[inline(never)]
-    fn sent_of_several(&mut self, mut n: u64) {
+        let mut n = n as u64;
         if let Some(uncommon) = &mut self.uncommon {
             let foreign = n.min(uncommon.foreign);
             uncommon.foreign -= foreign;

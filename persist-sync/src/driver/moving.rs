@@ -155,13 +155,9 @@ impl<R: Part> State<R> {
             let mut nothing: &[u8] = &[];
             match self.machine.next(if held { &mut nothing } else { input }, now) {
                 Ok(Next::Event(event)) => {
-                    match event {
-                        Event::Head { id, ticket, head, body } => {
-                            let content = if held { None } else { R::take_whole(&mut self.machine, input) };
-                            self.arrived.begin(id, (head, body, ticket), content);
-                        }
-                        other => self.arrived.take_in(other),
-                    }
+                    let begins = matches!(event, Event::Head { .. });
+                    let content = if begins { R::take_whole(&mut self.machine, input) } else { None };
+                    self.arrived.take_in(event, content);
                     self.told = true;
                     told = true;
                 }

@@ -278,7 +278,7 @@ impl State<Client> {
         self.news = true;
         self.arrived.put(ids.0, came.head.map(|(head, len)| (head, len, ())), came.whole, came.is_complete);
         if let Some(odd) = came.odd {
-            self.arrived.take_in(odd);
+            self.arrived.take_in(odd, None);
         }
         self.told = true;
         self.digest(&mut input, now);
