@@ -86,7 +86,7 @@ impl Body {
 
     /// What `reader` gives: its first `len` bytes, or all of it, chunked, if that is `None`.
     ///
-    /// The reader is polled by whoever awaits something of the connection, never under a lock. If it fails, or gives fewer bytes than declared,
+    /// The reader is polled by whoever awaits something of the connection, never under a lock. If it fails, panics, or gives fewer bytes than declared,
     /// the exchange fails with its error and the connection closes: a broken message is never completed.
     pub fn reader(reader: impl AsyncRead + Send + 'static, len: Option<u64>) -> Self {
         let len = len.map_or(BodyLen::Chunked, BodyLen::Length);

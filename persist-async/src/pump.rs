@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -90,11 +91,15 @@ impl Outgoing {
 }
 
 impl Job {
-    /// Polls the reader until there is enough for one write, or it has to be waited for. Not under the lock: it is the user's code.
+    /// Polls the reader until there is enough for one write, or it has to be waited for. Not under the lock: it is the user's code. Whoever drives polls it,
+    /// perhaps for somebody else: one that panics fails, and with it its own exchange only.
     pub(crate) fn run(mut self, cx: &mut Context<'_>) -> Self {
-        match &mut self.feed.reader {
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.feed.reader {
             Reader::Read(_) => self.read(cx),
             Reader::Pieces(_) => self.gather(cx),
+        }));
+        if polled.is_err() {
+            self.then = Then::Failed(io::Error::other("the reader of the body panicked"));
         }
         self
     }

@@ -413,6 +413,31 @@ fn tokio_test_error() -> impl AsyncRead + Send + 'static {
     Failing
 }
 
+/// Lets itself be waited for once, and panics.
+fn panicking() -> impl AsyncRead + Send + 'static {
+    struct Panicking(bool);
+    impl AsyncRead for Panicking {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+            assert!(!std::mem::replace(&mut self.0, true), "a reader that panics, on purpose");
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+    Panicking(false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_panics_fails_its_own_exchange_and_not_whoever_drives() {
+    let (client, _server) = tokio::io::duplex(1_000);
+    let conn = ClientConn::new(client);
+    let upload = conn.write(post("/"), Body::reader(panicking(), None)).await.expect("it is on its way");
+    let reason = conn.closed().await;
+    assert!(matches!(reason, CloseReason::Unfinished | CloseReason::Aborted), "{reason}");
+    let error = conn.read(upload).await.expect_err("the body is broken");
+    assert!(error.to_string().contains("panicked"), "{error}");
+    assert!(matches!(error.disposition(), Some(Disposition::PartlySent { .. })), "{error}");
+}
+
 #[tokio::test]
 async fn content_beyond_the_callers_limit_is_an_error_of_its_own() {
     let (client, server) = tokio::io::duplex(1_000);

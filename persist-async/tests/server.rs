@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use persist_async::{
-    ClientConn, Config, ListenConfig, Listener, PortUse, ProxyHeaders, Received, Request, Response, Server,
+    Body, ClientConn, Config, ListenConfig, Listener, PortUse, ProxyHeaders, Received, Request, Response, Server,
     ServerConfig, ServerHandle, StatusCode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -180,6 +182,36 @@ async fn a_panic_among_concurrent_handlers_leaves_earlier_replies_whole() {
     let first = heard.find("200 OK").expect("the first reply");
     let second = heard.find("500 Internal Server Error").expect("the second reply");
     assert!(first < second && heard.contains("slow"), "{heard}");
+    drop(opened);
+}
+
+#[tokio::test]
+async fn content_whose_reader_panics_breaks_off_and_leaves_earlier_replies_whole() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port").concurrent_handlers(2);
+    let address = server.local_addr().expect("tcp");
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = gate.clone();
+    tokio::spawn(server.serve(move |received: Received| {
+        let gate = gate.clone();
+        async move {
+            if received.head.target() == "/panic" {
+                let mut pieces = [Bytes::from("begun")].into_iter();
+                let next = move |_: &mut Context<'_>| match pieces.next() {
+                    None => panic!("a reader that panics, on purpose"),
+                    piece => Poll::Ready(piece.map(Ok)),
+                };
+                let _ = received.responder.send(Response::ok(), Body::pieces(next, None)).await;
+                gate.add_permits(1);
+            } else {
+                let _permit = gate.acquire().await.expect("open");
+                let _ = received.responder.send(Response::ok(), "slow").await;
+            }
+        }
+    }));
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let heard = raw(&mut stream, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((heard.matches("200 OK").count(), heard.matches("slow").count()), (2, 1), "{heard}");
+    assert!(heard.ends_with("begun\r\n"), "the content is not complete: {heard}");
     drop(opened);
 }
 
