@@ -150,7 +150,8 @@ pub struct Served {
     pub connections: u64,
     /// Of these, connections that were closed at once, because their peer had [its share](ServerConfig::connections_per_peer_max).
     pub refused: u64,
-    /// Connections that were still busy when the deadline of the shutdown passed, and were cut.
+    /// Connections that still had a request to answer or bytes to send when the deadline of the shutdown passed, and were cut. Those that only waited for
+    /// their client's end are not counted.
     pub aborted: u64,
 }
 

@@ -342,6 +342,8 @@ fn a_shutdown_with_a_handler_that_never_ends_cuts_it_at_the_deadline() {
         let _ = waits.lock().expect("no panic").recv();
         received.responder.send(Response::ok(), "late")
     });
+    // Keeps its side open for ever, but nothing of its own is cut off.
+    let _idle = server.connect();
     let mut stream = server.connect();
     says(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     began.recv_timeout(LONG).expect("a handler began");

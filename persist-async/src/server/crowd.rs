@@ -48,6 +48,8 @@ pub(super) trait Ends: Send + Sync {
     fn listener_gone(&self);
     /// Now.
     fn abort(&self);
+    /// Whether that would cost the client something.
+    fn is_busy(&self) -> bool;
     /// What it has carried.
     fn carried(&self) -> ConnStats;
 }
@@ -59,6 +61,10 @@ impl Ends for Link<Server, Stream> {
 
     fn abort(&self) {
         Self::abort(self);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lock().conn.is_busy()
     }
 
     fn carried(&self) -> ConnStats {
@@ -74,6 +80,10 @@ impl Ends for crate::http2::Door {
 
     fn abort(&self) {
         Self::abort(self);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.carried().pending > 0
     }
 
     fn carried(&self) -> ConnStats {
@@ -195,9 +205,9 @@ impl Crowd {
                 Either::Left(()) => {}
                 Either::Right(Either::Left(_)) => deadline = told.borrow_and_update().unwrap_or(deadline),
                 Either::Right(Either::Right(())) => {
-                    let busy = self.links();
-                    self.list().served.aborted = busy.len() as u64;
-                    busy.iter().for_each(|link| link.abort());
+                    let left = self.links();
+                    self.list().served.aborted = left.iter().filter(|link| link.is_busy()).count() as u64;
+                    left.iter().for_each(|link| link.abort());
                     return;
                 }
             }

@@ -296,6 +296,11 @@ impl<R: Role> Conn<R> {
             && matches!(self.inbound, Inbound::Between)
     }
 
+    /// Whether the peer is owed something: an exchange is not complete, or bytes have not left. A connection that only waits for its peer's end owes nothing.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.is_empty() || !self.outbox.is_empty()
+    }
+
     /// Whether no further exchange can begin.
     pub fn is_closing(&self) -> bool {
         self.phase != Phase::Open

@@ -188,8 +188,8 @@ impl Poller {
     fn cut_all(&mut self) {
         let tokens: Vec<usize> = self.seats.keys().copied().collect();
         for token in tokens {
-            self.served.aborted += 1;
             if let Some((seat, _)) = self.seats.get(&token) {
+                self.served.aborted += u64::from(seat.conn.link().look().conn().is_busy());
                 seat.conn.abort();
                 self.look(token, Directions::default(), false);
             }
