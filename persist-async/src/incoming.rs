@@ -55,6 +55,7 @@ pub struct Incoming {
     len: BodyLen,
     /// Content that was handed out.
     taken: u64,
+    chunk_bytes_max: usize,
     source: Source,
     /// Boxed, as few have any: bodies are moved with the messages that they belong to.
     trailers: Option<Box<Fields>>,
@@ -95,8 +96,8 @@ pub(crate) trait Inlet: Send + Sync {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<Option<End>, Error>>;
-    /// What there is of content.
-    fn poll_piece(&self, wait: Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>>;
+    /// What there is of content, at most so much.
+    fn poll_piece(&self, wait: Place<'_>, most: usize, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>>;
     /// The future that waited here is gone, or the body is.
     fn leave(&self, slot: &mut Option<Slot>);
     /// Content is about to be wanted.
@@ -160,6 +161,7 @@ impl Incoming {
         Self {
             len,
             taken: 0,
+            chunk_bytes_max: usize::MAX,
             source,
             trailers: None,
             lease: None,
@@ -198,7 +200,12 @@ impl Incoming {
         matches!(self.source, Source::Done)
     }
 
-    /// The next piece of content, of any size but empty; `None` at the end. Dropping the future loses nothing.
+    /// Has [`chunk`](Self::chunk) give no more than `bytes` at once, at least 1. By default it gives what there is: mostly up to 64 KiB.
+    pub fn set_chunk_bytes_max(&mut self, bytes: usize) {
+        self.chunk_bytes_max = bytes.max(1);
+    }
+
+    /// The next piece of content, at most [so much](Self::set_chunk_bytes_max) of it but never empty; `None` at the end. Dropping the future loses nothing.
     ///
     /// # Errors
     /// The exchange did not complete; [`Error::failure`] tells how far it came.
@@ -297,16 +304,18 @@ impl Incoming {
 
     /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
     pub(crate) fn poll_chunk(&mut self, hold: Hold, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let most = self.chunk_bytes_max;
         let outcome = match &mut self.source {
             Source::Done => return Poll::Ready(Ok(None)),
+            Source::Whole(content) if content.len() > most => return Poll::Ready(Ok(Some(content.split_to(most)))),
             Source::Whole(content) => {
                 let content = std::mem::take(content);
                 self.source = Source::Done;
                 return Poll::Ready(Ok(Some(content)));
             }
-            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, hold), cx)),
+            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, hold), most, cx)),
             #[cfg(feature = "http2")]
-            Source::Http2(inbound) => ready!(inbound.poll_piece(cx)),
+            Source::Http2(inbound) => ready!(inbound.poll_piece(most, cx)),
         };
         Poll::Ready(match outcome {
             Ok(Piece::Content(content)) => {
@@ -453,11 +462,11 @@ impl<R: Part, S: Transport> Inlet for Link<R, S> {
         })
     }
 
-    fn poll_piece(&self, (id, slot, hold): Place<'_>, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
+    fn poll_piece(&self, (id, slot, hold): Place<'_>, most: usize, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
         self.poll((slot, &Cell::new(Interest::Exchange(id)), hold), cx, |state, cx, _| {
             let now = state.now();
             R::want_body(&mut state.conn, id, now);
-            state.drive(cx, &mut None, &mut |state| take(state, id, usize::MAX))
+            state.drive(cx, &mut None, &mut |state| take(state, id, most))
         })
     }
 

@@ -1,5 +1,6 @@
 //! The right to answer one request, and how answers reach the machine.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;
@@ -12,8 +13,10 @@ use persist_core::{ExchangeId, HeadFields, Phase, Refused, Response, SendError, 
 use crate::body::Body;
 use crate::date::Stamp;
 use crate::error::{self, Result};
+use crate::facts::StreamRef;
 use crate::hijack::{self, Hijacked};
 use crate::link::{Link, State, Transport};
+use crate::stream::Stream;
 use crate::trace::Span;
 use crate::waiting::Interest;
 use crate::wakers::{Hold, Slot};
@@ -64,6 +67,7 @@ pub(crate) trait Outlet: Send + Sync {
     fn poll_flushed(&self, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>>;
     fn hijack(&self) -> Result<Hijacked<Box<dyn Transport>>>;
     fn leave(&self, slot: &mut Option<Slot>);
+    fn stream(&self) -> Option<StreamRef<'_, Stream>>;
 }
 
 /// A response on its way into the machine.
@@ -98,6 +102,16 @@ impl Responder {
             Way::Http1 { ticket, .. } => ticket.as_ref().expect("a responder has its ticket until it is consumed").id(),
             #[cfg(feature = "http2")]
             Way::Http2(answerer) => answerer.as_ref().expect("likewise").id(),
+        }
+    }
+
+    /// The stream of a [`Server`](crate::Server)'s connection, for a look: which socket it is, and which certificate the client has shown. `None` once the
+    /// connection is closed, where it speaks HTTP/2, and of a [`ServerConn`](crate::ServerConn) over another kind of stream, which has a `get_ref` of its own.
+    pub fn get_ref(&self) -> Option<StreamRef<'_, Stream>> {
+        match &self.way {
+            Way::Http1 { outlet, .. } => outlet.stream(),
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => None,
         }
     }
 
@@ -356,6 +370,10 @@ impl<S: Transport> Outlet for Link<Server, S> {
         if slot.is_some() {
             Link::leave(self, self.lock(), slot);
         }
+    }
+
+    fn stream(&self) -> Option<StreamRef<'_, Stream>> {
+        (self as &dyn Any).downcast_ref::<Link<Server, Stream>>()?.stream_ref()
     }
 }
 

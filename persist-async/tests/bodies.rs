@@ -450,6 +450,25 @@ async fn content_beyond_the_callers_limit_is_an_error_of_its_own() {
     }
 }
 
+#[tokio::test]
+async fn pieces_are_no_larger_than_asked() {
+    let (client, server) = tokio::io::duplex(100_000);
+    serve(server, echo);
+    let conn = ClientConn::new(client);
+    // Content that came with its head, and content that is waited for.
+    for len in [2_000, 300_000] {
+        let mut reply = conn.send(post("/"), Body::reader(pattern(len), Some(len))).await.expect("a reply");
+        reply.body.set_chunk_bytes_max(777);
+        let mut at = 0;
+        while let Some(piece) = reply.body.chunk().await.expect("content") {
+            assert!(piece.len() <= 777, "{}", piece.len());
+            assert!(piece.iter().zip(at..).all(|(byte, at)| *byte == pattern_byte(at)), "wrong bytes behind {at}");
+            at += piece.len() as u64;
+        }
+        assert_eq!(at, len);
+    }
+}
+
 /// Reads pieces, each with its place in the pattern, until there are no more or the content breaks off; `keep` them all till then.
 async fn pieces(body: &mut Incoming, keep: bool) -> (u64, Result<(), Error>) {
     let (mut at, mut kept) = (0, Vec::new());

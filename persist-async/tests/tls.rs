@@ -302,10 +302,19 @@ async fn clients_without_a_certificate_come_in_only_where_it_is_optional() {
         .expect("a configuration");
     for (auth, comes_in) in [(ClientAuth::Optional, true), (ClientAuth::Required, false)] {
         let tls = authority.server_builder().client_roots(&authority.pem, auth).build().expect("a configuration");
-        let url = format!("https://localhost:{}/", serve(tls).await.port());
-        client(known.clone()).send(Request::get(&url), ()).await.expect("a reply");
+        let server = Server::bind("127.0.0.1:0").await.expect("a port").with_tls(tls);
+        let url = format!("https://localhost:{}/", server.local_addr().expect("TCP").port());
+        tokio::spawn(server.serve(|received| {
+            let known = received.responder.get_ref().is_some_and(|stream| stream.peer_certificates().is_some());
+            received.responder.send(Response::ok(), if known { "a friend" } else { "a stranger" })
+        }));
+        let mut reply = client(known.clone()).send(Request::get(&url), ()).await.expect("a reply");
+        assert_eq!(reply.body.bytes(100).await.expect("content"), "a friend");
         match client(authority.client()).send(Request::get(&url), ()).await {
-            Ok(_) => assert!(comes_in),
+            Ok(mut reply) => {
+                assert!(comes_in);
+                assert_eq!(reply.body.bytes(100).await.expect("content"), "a stranger");
+            }
             // In TLS 1.3 the client has shaken hands before the server looks at its certificate.
             Err(error) => assert!(!comes_in && error.to_string().contains("CertificateRequired"), "{error}"),
         }

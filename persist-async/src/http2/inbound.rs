@@ -20,7 +20,7 @@ use crate::incoming::Piece;
 pub(crate) struct Inbound {
     stream: RecvStream,
     track: Track,
-    /// Content that came and did not fit into the reader's buffer.
+    /// Content that came and was more than its reader takes at once.
     held: Bytes,
     ended: bool,
     /// The task that sends our own message, which ends with this.
@@ -44,8 +44,16 @@ impl Inbound {
         Self { stream, track, held: Bytes::new(), ended: false, upload, limits, timer: None }
     }
 
-    /// The next piece, or the end.
-    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+    /// The next piece, at most so much of it, or the end.
+    pub(crate) fn poll_piece(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+        let mut piece = ready!(self.poll_any(cx))?;
+        if let Piece::Content(content) = &mut piece {
+            self.held = content.split_off(content.len().min(most));
+        }
+        Poll::Ready(Ok(piece))
+    }
+
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
         if self.held.has_remaining() {
             return Poll::Ready(Ok(Piece::Content(std::mem::take(&mut self.held))));
         }
@@ -85,10 +93,9 @@ impl Inbound {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<Option<Option<Fields>>>> {
-        match ready!(self.poll_piece(cx))? {
-            Piece::Content(mut content) => {
-                buf.put_slice(&content.split_to(content.len().min(buf.remaining())));
-                self.held = content;
+        match ready!(self.poll_piece(buf.remaining(), cx))? {
+            Piece::Content(content) => {
+                buf.put_slice(&content);
                 Poll::Ready(Ok(None))
             }
             Piece::End(trailers) => Poll::Ready(Ok(Some(trailers))),
