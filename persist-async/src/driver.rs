@@ -11,7 +11,7 @@ use std::task::Context;
 use persist_core::{Event, ExchangeId, Fields, Next};
 use tokio::io::ReadBuf;
 
-use crate::link::{Drive, State, Transport, Writable};
+use crate::link::{BUFFERED_MAX, Drive, State, Transport, Writable};
 use crate::part::Part;
 use crate::scratch;
 use crate::stream::quick;
@@ -117,7 +117,8 @@ impl<R: Part, S: Transport> State<R, S> {
                 self.look_first(cx, direct);
                 self.conn.handle_timeout(self.now());
             }
-            let appetite = if mem::take(&mut hungry) && !self.conn.has_event() && self.inbox.is_empty() {
+            let reads_first = mem::take(&mut hungry) && !self.conn.has_event() && self.inbox.is_empty();
+            let appetite = if reads_first {
                 Appetite::Hungry // and this round has nothing to tell before it reads
             } else {
                 let appetite = self.feed_inbox(direct);
@@ -135,6 +136,7 @@ impl<R: Part, S: Transport> State<R, S> {
             let read = if appetite == Appetite::Hungry { self.fill(cx, direct) } else { None };
             if let Some(appetite) = read {
                 if direct.as_ref().is_some_and(Direct::has_content) {
+                    self.is_left(appetite);
                     return None;
                 }
                 if let Some(result) = attempt(self) {
@@ -142,7 +144,8 @@ impl<R: Part, S: Transport> State<R, S> {
                     return Some(result);
                 }
             }
-            if pumped || read.is_some() {
+            // Where content was expected and none came, the machine is asked before it is waited for: that is when the peer's time begins.
+            if pumped || read.is_some() || (reads_first && self.receiving.is_some()) {
                 continue;
             }
             if wrote {
@@ -166,7 +169,7 @@ impl<R: Part, S: Transport> State<R, S> {
     /// Notes for whoever drives next what there is to be asked first.
     pub(crate) fn is_left(&mut self, appetite: Appetite) {
         let is_told = self.inbox.is_empty() && self.arrived.is_none() && !self.conn.has_event();
-        self.hungry = appetite == Appetite::Hungry && is_told;
+        self.hungry = appetite == Appetite::Hungry && is_told && self.buffered < BUFFERED_MAX;
     }
 
     /// Writes what waits without waiting for more, and gives the buffer back.

@@ -2,19 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, BytesMut};
 use persist_core::{BodyLen, ExchangeId, Failure, Fields, Role};
 
-use tokio::io::AsyncReadExt;
-
 use crate::link::Transport;
 use crate::part::Part;
 use crate::pump::Outgoing;
 use crate::scratch::READ_BYTES;
+use crate::stream::quick;
 use crate::trace::Span;
 use crate::wakers::Slot;
 
@@ -94,7 +92,7 @@ impl<R: Part> Entry<R> {
         if spare < size && !self.content.try_reclaim(size) && spare < size.min(SPARE_MIN) {
             self.content.reserve(size);
         }
-        pin!(stream.read_buf(&mut (&mut self.content).limit(size))).poll(cx)
+        quick::read_buf(stream, cx, &mut (&mut self.content).limit(size))
     }
 
     /// Keeps content that came with what is in front of it; the first of it where there is room for what can be read `behind` it, too.

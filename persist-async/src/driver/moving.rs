@@ -198,7 +198,8 @@ impl<R: Part, S: Transport> State<R, S> {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.last_read = Some(now);
                 self.conn.handle_body(n as u64, now);
-                Some(Appetite::Sated)
+                // More of it may be read without a question.
+                Some(if (n as u64) < window { Appetite::Hungry } else { Appetite::Sated })
             }
             Poll::Ready(outcome) => {
                 self.read_ended(outcome.map(drop));

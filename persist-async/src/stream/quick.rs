@@ -3,11 +3,12 @@
 
 use std::any::Any;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use socket2::SockRef;
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::{AsyncReadExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Stream, receive};
@@ -43,6 +44,22 @@ pub(crate) fn read<S: Transport>(stream: &mut S, cx: &mut Context<'_>, buf: &mut
     }
     let mut buf = ReadBuf::new(buf);
     Pin::new(stream).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
+}
+
+/// The same into the room that `buf` has, which is not empty.
+#[inline]
+pub(crate) fn read_buf<S: Transport>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    buf: &mut impl BufMut,
+) -> Poll<io::Result<usize>> {
+    if SHORT_IS_DRY && let Some(stream) = tcp(stream) {
+        let room = buf.chunk_mut().len();
+        return operate(stream, cx, (Interest::READABLE, TcpStream::poll_read_ready), |stream| {
+            stream.try_read_buf(buf).map(|read| (read, 0 < read && read < room))
+        });
+    }
+    pin!(stream.read_buf(buf)).poll(cx)
 }
 
 /// Writes `bytes`, which are not empty, or some of them.
