@@ -301,14 +301,14 @@ pub(crate) fn received<S: Transport>(
 
 impl<S: Transport> Link<Server, S> {
     pub(crate) fn listener_gone(&self) {
-        let has_task = self.has_task();
+        if self.has_task() {
+            // A poll that is under way has looked already: there must be another.
+            self.lock().ending = true;
+            return self.kick();
+        }
         self.mutate(|state| {
-            if has_task {
-                state.ending = true;
-            } else {
-                let now = state.now();
-                state.conn.close(now);
-            }
+            let now = state.now();
+            state.conn.close(now);
         });
     }
 

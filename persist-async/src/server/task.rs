@@ -297,7 +297,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::Relaxed;
-    use std::task::Waker;
+    use std::task::{Wake, Waker};
     use std::time::Duration;
 
     use persist_core::{Config, Response};
@@ -379,5 +379,35 @@ mod tests {
         let mut heard = String::new();
         client.read_to_string(&mut heard).await.expect("an answer, and the end");
         assert!(heard.contains("Connection: close\r\n") && heard.ends_with("answer"), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_told_to_end_by_a_handler_while_that_is_polled_ends_the_connection() {
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let config = Arc::new(Config::server());
+        let link = Link::with_task(fresh(config), server, None, Vec::new(), Arc::new(Stamp::new(None)));
+        let answer = |received: Received| {
+            link.listener_gone();
+            received.responder.send(Response::ok(), "answer")
+        };
+        let mut task = pin!(Task::new(Service::alone(answer, 1), link.clone()));
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("there is room");
+        while woken.0.swap(false, Relaxed) {
+            assert!(task.as_mut().poll(&mut cx).is_pending(), "it waits for the client's end");
+        }
+        let mut heard = String::new();
+        assert!(pin!(client.read_to_string(&mut heard)).poll(&mut cx).is_ready(), "an answer, and the end");
+        assert!(heard.ends_with("answer"), "{heard}");
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
     }
 }
