@@ -372,7 +372,11 @@ impl<S: Transport> ClientConn<S> {
         flush: Flush,
     ) -> Result<ExchangeId> {
         self.link
-            .wait(Interest::Turn, |state, slot| state.start(slot, Start { request: &request, body, place, gates }))
+            .wait(Interest::Turn, |state, slot| {
+                let started = state.start(slot, Start { request: &request, body, place, gates });
+                state.settle_down();
+                started
+            })
             .flush(flush)
             .await
     }

@@ -69,8 +69,8 @@ impl<R: Part, S: Transport> State<R, S> {
         result
     }
 
-    /// Writes a request that was just begun, and reads once. True if nothing came and nothing is left to be done: from
-    /// here on the stream and the timer are waited for.
+    /// Writes the request of whoever travels, and reads once. True if nothing came and nothing is left to be done: from here on the stream and the
+    /// timer are waited for.
     pub(crate) fn set_out(&mut self, cx: &mut Context<'_>) -> bool {
         // What is read here may be the reply: whoever goes on must look for it before it reads more.
         self.hungry = false;
@@ -83,12 +83,17 @@ impl<R: Part, S: Transport> State<R, S> {
         }
         // As mostly: the reply has yet to come.
         let is_dry = self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, cx));
-        if !is_dry && (self.fill(cx, &mut None).is_some() || !self.is_plain()) || self.arm(cx) {
+        if !is_dry && (self.fill_scratch(cx, Self::settle_and_feed).is_some() || !self.is_plain()) || self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;
         self.hungry = true;
         true
+    }
+
+    fn settle_and_feed(&mut self, input: &mut &[u8]) {
+        self.settle_down();
+        self.feed(input, &mut None);
     }
 
     /// Whether there is nothing to be done but to write and to read.

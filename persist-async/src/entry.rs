@@ -1,6 +1,7 @@
 //! One exchange, as far as the adapter keeps it: what came and was not taken, what is still to be sent, and who waits.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,9 +37,17 @@ pub(crate) struct Entry<R: Role> {
     /// Somebody holds the right to answer.
     pub(crate) outbound_held: bool,
     /// Entered while anything of it is worked on.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is told"))]
     pub(crate) span: Span,
     /// Content that came after the receiving end was dropped.
     pub(crate) discarded: u64,
+}
+
+/// An exchange of a client's, the only one that anybody wants, of which nothing is kept yet: as a rule all of its reply comes with one read.
+pub(crate) struct Traveller {
+    pub(crate) id: ExchangeId,
+    pub(crate) waiter: Option<Slot>,
+    pub(crate) span: Span,
 }
 
 /// A request whose head is here, for whoever takes it.
@@ -47,6 +56,18 @@ pub(crate) struct Arrived<R: Role> {
     pub(crate) head: R::Inbound,
     pub(crate) ticket: R::Ticket,
     pub(crate) len: BodyLen,
+}
+
+impl AsMut<Traveller> for Traveller {
+    fn as_mut(&mut self) -> &mut Traveller {
+        self
+    }
+}
+
+impl AsMut<Traveller> for Infallible {
+    fn as_mut(&mut self) -> &mut Traveller {
+        match *self {}
+    }
 }
 
 impl<R: Role> Entry<R> {

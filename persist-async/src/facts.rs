@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Deref;
 use std::time::Instant as Moment;
 
-use persist_core::{CloseReason, ConnStats, Delivery, KeepAliveProbes, Phase, Role};
+use persist_core::{CloseReason, ConnStats, Delivery, KeepAliveProbes, Phase};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address;
@@ -16,7 +16,7 @@ use crate::part::Part;
 use crate::stream::Stream;
 use crate::sys;
 
-impl<R: Role, S> State<R, S> {
+impl<R: Part, S> State<R, S> {
     /// Why the connection ended or is ending; `None` while it is not.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.closed.as_deref().or_else(|| self.conn.close_reason())

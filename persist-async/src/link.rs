@@ -44,7 +44,7 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for T {}
 
 /// One connection, shared by its handle, its exchanges and its bodies.
-pub(crate) struct Link<R: Role, S> {
+pub(crate) struct Link<R: Part, S> {
     state: Mutex<State<R, S>>,
     pub(crate) waiters: Waiters,
     /// Whether a server's task drives the connection (`server/task.rs`), rather than whoever awaits something of it (`wakers.rs`).
@@ -64,7 +64,7 @@ pub(crate) fn next_id() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl<R: Role, S> Link<R, S> {
+impl<R: Part, S> Link<R, S> {
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer.get()
     }
@@ -142,8 +142,17 @@ impl<R: Part, S: Transport> Link<R, S> {
 
     /// The same, and whether whoever drove last [left it hungry](State::is_left).
     pub(crate) fn lock_as_left(&self) -> (Locked<'_, R, S>, bool) {
+        self.lock_for(None)
+    }
+
+    /// The same for whoever waits in `slot`: only his own exchange still travels.
+    fn lock_for(&self, slot: Option<Slot>) -> (Locked<'_, R, S>, bool) {
         let mut guard = self.raw_lock();
         let hungry = std::mem::take(&mut guard.hungry);
+        let traveller = guard.traveller.as_mut().map(AsMut::as_mut);
+        if traveller.is_some_and(|traveller| slot.is_none() || traveller.waiter != slot) {
+            guard.settle_down();
+        }
         (Locked { guard: Some(guard), waiters: &self.waiters, _entered: self.span.enter() }, hungry)
     }
 
@@ -194,7 +203,7 @@ impl<R: Part, S: Transport> Link<R, S> {
         let wakers = self.waiters.list();
         let mut own = Context::from_waker(self.waiters.waker());
         let was_due = wakers.begin();
-        let (mut state, hungry) = self.lock_as_left();
+        let (mut state, hungry) = self.lock_for(*slot);
         state.hungry = hungry;
         state.drive = Drive::NotNeeded;
         loop {
@@ -313,13 +322,13 @@ impl<R: Part, S: Transport> Link<R, S> {
 }
 
 /// The state, locked. Wakes and drops what is to be woken and dropped when it is let go.
-pub(crate) struct Locked<'a, R: Role, S> {
+pub(crate) struct Locked<'a, R: Part, S> {
     guard: Option<MutexGuard<'a, State<R, S>>>,
     waiters: &'a Waiters,
     _entered: Entered<'a>,
 }
 
-impl<R: Role, S> Deref for Locked<'_, R, S> {
+impl<R: Part, S> Deref for Locked<'_, R, S> {
     type Target = State<R, S>;
 
     fn deref(&self) -> &Self::Target {
@@ -327,13 +336,13 @@ impl<R: Role, S> Deref for Locked<'_, R, S> {
     }
 }
 
-impl<R: Role, S> DerefMut for Locked<'_, R, S> {
+impl<R: Part, S> DerefMut for Locked<'_, R, S> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         self.guard.as_mut().expect("held until dropped")
     }
 }
 
-impl<R: Role, S> Drop for Locked<'_, R, S> {
+impl<R: Part, S> Drop for Locked<'_, R, S> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.guard.as_ref().is_some_and(|state| state.after || state.waiting.is_some()) {
@@ -342,7 +351,7 @@ impl<R: Role, S> Drop for Locked<'_, R, S> {
     }
 }
 
-impl<R: Role, S> Locked<'_, R, S> {
+impl<R: Part, S> Locked<'_, R, S> {
     #[inline(never)]
     fn deliver(&mut self) {
         let Some(mut state) = self.guard.take() else { return };

@@ -1,8 +1,10 @@
 //! What differs between the client's and the server's end of a connection, as far as the driver is concerned.
 
+use std::convert::Infallible;
+
 use persist_core::{BodyLen, Client, Conn, ExchangeId, Instant, Role, Server};
 
-use crate::entry::{Arrived, Entry};
+use crate::entry::{Arrived, Entry, Traveller};
 use crate::link::{BUFFERED_MAX, State, Transport};
 
 /// One end of a connection.
@@ -13,6 +15,9 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
 
     /// What it is called where it is told of.
     const NAME: &'static str;
+
+    /// A [`Traveller`], or nobody: of a server's exchanges nothing is kept before there is something.
+    type Traveller: AsMut<Traveller> + Send;
 
     /// A head came, and `input` behind it.
     fn on_head<S: Transport>(
@@ -41,6 +46,8 @@ pub(crate) trait Part: Role<Inbound: Send, Ticket: Send> + Send + Sync + Sized {
 impl Part for Client {
     const END_AWAITS_UPLOAD: bool = true;
     const NAME: &'static str = "client";
+
+    type Traveller = Traveller;
 
     /// Most replies are complete with their heads.
     fn on_head<S: Transport>(
@@ -86,6 +93,8 @@ impl Part for Client {
 impl Part for Server {
     const END_AWAITS_UPLOAD: bool = false;
     const NAME: &'static str = "server";
+
+    type Traveller = Infallible;
 
     fn on_head<S: Transport>(
         state: &mut State<Self, S>,

@@ -154,6 +154,7 @@ impl<R: Part, S> State<R, S> {
             Ok(Pumped::All) if matches!(outgoing.source, Source::Exhausted) => {}
             Ok(Pumped::All) => self.discard(Some(Box::new(outgoing))),
             outcome => {
+                self.settle_down();
                 self.entry_or_new(id).outgoing = Some(Box::new(outgoing));
                 if let Err(error) = outcome {
                     self.break_off(id, error);

@@ -152,17 +152,22 @@ impl<S: Transport> Round<'_, S> {
         cx: &mut Context<'_>,
         slot: Option<Slot>,
     ) -> Option<Result<Step>> {
-        let waited = self.begun.is_some();
-        if let Some(id) = self.begun
-            && self.read_whole(state, cx, id)
-        {
-            return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
+        if state.traveller.is_some() {
+            if self.come_home(state, cx) {
+                return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
+            }
+            state.settle_down();
         }
         let came = self.attempt(state, slot);
-        if came.is_some() || !waited && self.begun.is_some() && state.set_out(cx) {
+        if came.is_some() || state.traveller.is_some() && state.set_out(cx) {
             return came;
         }
-        state.rounds(cx, &mut None, &mut |state| self.attempt(state, slot))
+        state.settle_down();
+        state.rounds(cx, &mut None, &mut |state| {
+            let came = self.attempt(state, slot);
+            state.settle_down();
+            came
+        })
     }
 
     fn attempt(&mut self, state: &mut State<Client, S>, slot: Option<Slot>) -> Option<Result<Step>> {
@@ -194,60 +199,57 @@ impl<S: Transport> Round<'_, S> {
         }))
     }
 
-    /// Reads once, where the reply to `id` is all that there is to be done. True if the whole of it came: the shortest way, and the most common, on which
-    /// nothing is kept for it to be taken later.
-    fn read_whole(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>, id: ExchangeId) -> bool {
-        if !state.hungry || !state.is_plain() || state.conn.wants_write() || state.receiving.is_some() {
+    /// Reads once. True if the whole reply came: the shortest way, and the most common, on which nothing is kept for it to be taken later.
+    fn come_home(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>) -> bool {
+        if state.is_due() {
             return false;
         }
         state.drive = Drive::Stopped;
-        let read = state.fill_scratch(cx, |state, input| {
-            let now = state.now();
-            match state.conn.next(input, now) {
-                Ok(Next::Event(Event::Head { id: whose, head, body, .. })) if whose == id => {
-                    match state.conn.take_whole(input) {
-                        Some(content) => self.end(state, id, (head, body), content),
-                        None => state.on_event(Event::Head { id, ticket: (), head, body }, input, &mut None),
-                    }
-                }
-                Ok(Next::Event(event)) => state.on_event(event, input, &mut None),
-                Ok(Next::NeedRead | Next::Paused) | Err(_) => {} // and says so again
-            }
-            // Mostly nothing stands behind a reply, and what follows from its end needs no input.
-            while self.begun.is_none()
-                && input.is_empty()
-                && let Some(event) = state.conn.poll_event(now)
-            {
-                state.on_event(event, input, &mut None);
-            }
-            if self.begun.is_some() || !input.is_empty() {
-                state.feed(input, &mut None);
-            }
-        });
+        let read = state.fill_scratch(cx, |state, input| self.take_reply(state, input));
         state.hungry = read.is_none();
         self.begun.is_none()
     }
 
-    /// All of the reply is here. The connection forgets it.
-    fn end(
+    /// Takes the whole reply, if it came, or whatever did, which then goes where that of any other exchange does.
+    fn take_reply(&mut self, state: &mut State<Client, S>, input: &mut &[u8]) {
+        let now = state.now();
+        match state.conn.next(input, now) {
+            Ok(Next::Event(Event::Head { id, head, body, .. })) => match state.conn.take_whole(input) {
+                Some(content) => self.bring_home(state, id, (head, body), content),
+                None => {
+                    state.settle_down();
+                    state.on_event(Event::Head { id, ticket: (), head, body }, input, &mut None);
+                }
+            },
+            Ok(Next::Event(event)) => {
+                state.settle_down();
+                state.on_event(event, input, &mut None);
+            }
+            Ok(Next::NeedRead | Next::Paused) | Err(_) => state.settle_down(), // and says so again
+        }
+        if self.begun.is_none() && input.is_empty() && !state.conn.has_event() {
+            return; // as mostly
+        }
+        state.feed(input, &mut None);
+    }
+
+    /// The reply goes to whoever waits for it, and the connection forgets it.
+    fn bring_home(
         &mut self,
         state: &mut State<Client, S>,
         id: ExchangeId,
         (head, len): (ResponseHead, BodyLen),
         content: &[u8],
     ) {
-        let mut interim = Vec::new();
-        if let Some(entry) = state.entry(id) {
-            let span = entry.span.clone();
-            let _entered = span.enter();
+        {
+            let traveller = state.traveller.take();
+            let _entered = traveller.as_ref().map(|traveller| traveller.span.enter());
             tell!("received");
-            interim = entry.take_interim();
-            entry.inbound_held = false;
-            state.tidy(id);
         }
-        let body = Incoming::whole(len, Bytes::copy_from_slice(content));
-        *self.reply = Some(Reply { head, interim, body, connection: self.conn.link.id, reused: id.number() > 0 });
         self.begun = None;
+        let body = Incoming::whole(len, Bytes::copy_from_slice(content));
+        *self.reply =
+            Some(Reply { head, interim: Vec::new(), body, connection: self.conn.link.id, reused: id.number() > 0 });
         state.wake_turn();
     }
 }

@@ -3,7 +3,7 @@
 use persist_core::{BodyLen, Client, ExchangeId, Method, Outline, Phase, SendError, Slot as CoreSlot};
 
 use crate::body::Body;
-use crate::entry::Entry;
+use crate::entry::Traveller;
 use crate::error::{self, Error, Result};
 use crate::link::{State, Transport};
 use crate::wakers::Slot;
@@ -31,7 +31,8 @@ impl<S: Transport> State<Client, S> {
         self.first_turn().is_none_or(|first| Some(first) == slot)
     }
 
-    /// Gives the request to the machine; `None` while it must wait for its turn.
+    /// Gives the request to the machine; `None` while it must wait for its turn. Its exchange travels from here on, if no other is kept: let it
+    /// [settle down](Self::settle_down) before anything comes for it.
     pub(crate) fn start(&mut self, slot: Option<Slot>, start: Start<'_>) -> Option<Result<ExchangeId>> {
         let Start { request, body, place, gates } = start;
         if let Some(error) = self.ended(Phase::Prepare) {
@@ -61,11 +62,10 @@ impl<S: Transport> State<Client, S> {
         let now = self.now();
         let Outline { method, target, fields } = *request;
         // A place is given back by the machine if the request is refused, so only a request that may be sent uses it up.
-        let slot = match self.conn.may_send() {
-            Err(SendError::BodyUnfinished) => return Err(SendError::BodyUnfinished),
-            _ => place.take(),
-        };
-        match slot {
+        if place.is_some() && matches!(self.conn.may_send(), Err(SendError::BodyUnfinished)) {
+            return Err(SendError::BodyUnfinished);
+        }
+        match place.take() {
             Some(slot) => self.conn.send_request_in(slot, method, target, fields, body, now),
             None => self.conn.send_request(method, target, fields, body, now),
         }
@@ -74,7 +74,10 @@ impl<S: Transport> State<Client, S> {
     fn carry(&mut self, id: ExchangeId, method: &Method, body: Body) {
         let span = self.span.exchange(id.number(), method.as_str());
         let _entered = span.enter();
-        self.enter(Entry { span: span.clone(), ..Entry::new(id) });
+        self.traveller = Some(Traveller { id, waiter: None, span: span.clone() });
+        if !self.entries.is_empty() {
+            self.settle_down();
+        }
         self.begin_body(id, body);
     }
 

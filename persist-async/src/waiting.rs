@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use persist_core::{ExchangeId, Role};
+use persist_core::ExchangeId;
 
 use crate::link::State;
+use crate::part::Part;
 use crate::wakers::{Slot, Wakers};
 
 /// What a future waits for, so that it can be woken when that comes.
@@ -57,7 +58,7 @@ impl Wakes {
     }
 }
 
-impl<R: Role, S> State<R, S> {
+impl<R: Part, S> State<R, S> {
     /// Wakes, once the lock is released, whoever waits for this exchange.
     pub(crate) fn wake_exchange(&mut self, id: ExchangeId) {
         let slot = self.entry(id).and_then(|entry| entry.waiter.take());
@@ -142,7 +143,10 @@ impl<R: Role, S> State<R, S> {
     pub(crate) fn note(&mut self, interest: Interest, slot: Slot) {
         match interest {
             Interest::Exchange(id) => {
-                if let Some(entry) = self.entry(id) {
+                let traveller = self.traveller.as_mut().map(AsMut::as_mut);
+                if let Some(traveller) = traveller.filter(|traveller| traveller.id == id) {
+                    traveller.waiter = Some(slot);
+                } else if let Some(entry) = self.entry(id) {
                     entry.waiter = Some(slot);
                 }
             }

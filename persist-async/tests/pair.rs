@@ -1,7 +1,8 @@
 //! Both ends of this crate, back to back: in memory, where the test sets the size of the pipe, and over TCP on loopback.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use persist_async::persist_core::bytes::Bytes;
@@ -10,7 +11,7 @@ use persist_async::{
     Blame, Body, ClientConn, CloseReason, Config, Disposition, Error, Exchange, Method, PartlyWritten, Received,
     Request, Response, ServerConn, StatusCode,
 };
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 fn get(target: &str) -> Request {
     Request::get(target).field("Host", "test").expect("a valid field")
@@ -57,6 +58,47 @@ async fn one_request_gets_its_reply_and_the_connection_persists() {
     assert_eq!(conn.completed(), 3);
     conn.close().await.expect("a graceful end");
     server.await.expect("the server ends");
+}
+
+#[tokio::test]
+async fn a_reply_is_the_same_wherever_it_is_cut_and_whoever_looks_at_the_connection_meanwhile() {
+    const REPLY: &[u8] =
+        b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent";
+    const INTERIM: usize = 39;
+    for begin in [0, INTERIM] {
+        for cut in begin..=REPLY.len() {
+            for looks in 0..8 {
+                let (near, mut far) = tokio::io::duplex(1 << 16);
+                let conn = ClientConn::new(near);
+                let look = |bit: u32| {
+                    if looks & bit > 0 {
+                        assert_eq!(conn.pending(), 1, "cut at {cut}")
+                    }
+                };
+                for _ in 0..2 {
+                    let mut sending = pin!(conn.send(get("/"), ()));
+                    let mut cx = Context::from_waker(Waker::noop());
+                    assert!(sending.as_mut().poll(&mut cx).is_pending());
+                    look(1);
+                    far.write_all(&REPLY[begin..cut]).await.expect("room");
+                    look(2);
+                    let polled = sending.as_mut().poll(&mut cx);
+                    let outcome = if let Poll::Ready(outcome) = polled {
+                        far.write_all(&REPLY[cut..]).await.expect("room");
+                        outcome
+                    } else {
+                        look(4);
+                        far.write_all(&REPLY[cut..]).await.expect("room");
+                        sending.await
+                    };
+                    let mut reply = outcome.expect("a reply");
+                    assert_eq!(reply.interim.len(), usize::from(begin == 0), "cut at {cut}");
+                    assert_eq!(reply.body.bytes(100).await.expect("the body"), "content", "cut at {cut}");
+                }
+                assert!(conn.is_idle());
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,27 +7,30 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use persist_core::stats::Dispositions;
-use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Instant, Phase, Role};
+use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Instant, Phase};
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
-use crate::entry::{Arrived, Entry};
+use crate::entry::{Arrived, Entry, Traveller};
 use crate::error::{self, Error};
 use crate::facts;
 use crate::inbox::Inbox;
+use crate::part::Part;
 use crate::pump::Outgoing;
 use crate::trace::Span;
 use crate::waiting::{Waiting, Wakes};
 use crate::wakers::Slot;
 
 /// All that changes.
-pub(crate) struct State<R: Role, S> {
+pub(crate) struct State<R: Part, S> {
     pub(crate) conn: Conn<R>,
     /// Gone once the connection is closed or taken apart.
     pub(crate) stream: Option<S>,
     /// Exchanges that somebody still holds, or whose body is still to be sent; in the order of their numbers. A server's have their place here only
     /// while there is something to be kept of them: content, a failure, or somebody who waits.
     pub(crate) entries: VecDeque<Entry<R>>,
+    /// A client's exchange that has no place there, as long as nobody else has the lock.
+    pub(crate) traveller: Option<R::Traveller>,
     /// A server's next request, until it is taken.
     pub(crate) arrived: Option<Box<Arrived<R>>>,
     pub(crate) inbox: Inbox,
@@ -115,13 +118,14 @@ pub(crate) enum Drive {
     Parked,
 }
 
-impl<R: Role, S> State<R, S> {
+impl<R: Part, S> State<R, S> {
     pub(super) fn new((conn, clock): (Conn<R>, Clock), stream: S, inbox: Inbox, span: Span) -> Self {
         Self {
             span,
             conn,
             stream: Some(stream),
             entries: VecDeque::new(),
+            traveller: None,
             inbox,
             buffered: 0,
             arrived: None,
@@ -207,6 +211,20 @@ impl<R: Role, S> State<R, S> {
             self.entries.reserve_exact(1);
         }
         self.entries.push_back(entry);
+    }
+
+    /// Whoever travels has a place from here on: there is something to be kept of that exchange.
+    #[inline]
+    pub(crate) fn settle_down(&mut self) {
+        if let Some(traveller) = self.traveller.take() {
+            self.take_up(traveller);
+        }
+    }
+
+    #[inline(never)]
+    fn take_up(&mut self, mut traveller: R::Traveller) {
+        let Traveller { id, waiter, span } = traveller.as_mut();
+        self.enter(Entry { waiter: *waiter, span: span.clone(), ..Entry::new(*id) });
     }
 
     /// The place of an exchange that may have none: there was nothing to be kept of it before.
