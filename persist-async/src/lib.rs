@@ -66,7 +66,7 @@
 //! # Bounds
 //!
 //! Per connection: 64 KiB of content that nobody has read yet, one read of the socket (64 KiB) behind it, the machine's outbox (64 KiB and one
-//! piece of a body; of a body in pieces, what is written together: 512 KiB that nobody copied), and one head per request in flight. At these bounds reading stops, and so does the peer.
+//! piece of a body; of one from a reader two reads of it, 256 KiB each at most; of one in pieces what is written together, 512 KiB that nobody copied), and one head per request in flight. At these bounds reading stops, and so does the peer.
 //!
 //! # Dependencies
 //!

@@ -71,8 +71,8 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::
 /// | send content that no handler wants | 256 KiB or 5 s ([`drain_bytes_max`](persist_core::Limits::drain_bytes_max)) | close |
 /// | pipeline | until 64 KiB of replies wait for it ([`outbox_bytes_max`](persist_core::Limits::outbox_bytes_max)) | it is not read |
 ///
-/// One connection holds at most some 200 KiB besides what its handlers hold, and 1 MiB more if they run [side by side](Self::concurrent_handlers) and answer
-/// before their turn; an idle one about 2 KiB.
+/// One connection holds at most some 200 KiB besides what its handlers hold, 512 KiB more while it sends content that comes from a reader or in pieces, and 1 MiB more
+/// if they run [side by side](Self::concurrent_handlers) and answer before their turn; an idle one about 2 KiB.
 ///
 /// Not limited, for want of a number that fits everybody: connections of one address ([`connections_per_peer_max`](ServerConfig::connections_per_peer_max));
 /// the length of content ([`body_bytes_max`](persist_core::Limits::body_bytes_max), or the limit that a handler gives to [`Incoming::bytes`](crate::Incoming::bytes));

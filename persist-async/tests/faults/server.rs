@@ -2,15 +2,20 @@
 //! connection and nothing else: others are served meanwhile, and at the end nothing is left to cut.
 
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use persist_async::persist_core::{Deadline, Side};
 use persist_async::{
-    Body, ClientConn, CloseReason, Config, Disposition, Error, Received, Request, Response, Served, Server,
-    ServerConfig, ServerHandle, StatusCode,
+    Accept, Body, ClientConn, CloseReason, Config, Disposition, Error, Listener, Received, Request, Response, Served,
+    Server, ServerConfig, ServerHandle, StatusCode, Stream, async_trait,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -394,53 +399,83 @@ async fn four_thousand_slow_heads_keep_nobody_else_waiting() {
     slow_heads(4_000).await;
 }
 
+/// One connection, and never another.
+#[derive(Debug)]
+struct Once(Mutex<Option<DuplexStream>>);
+
+#[async_trait]
+impl Accept for Once {
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let pipe = self.0.lock().expect("no panic").take();
+        match pipe {
+            Some(pipe) => Ok((Stream::new(pipe), None)),
+            None => pending().await,
+        }
+    }
+}
+
+/// Gives as much as there is room for, and counts it.
+struct Counting(Arc<AtomicU64>);
+
+impl AsyncRead for Counting {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let n = buf.remaining();
+        self.0.fetch_add(n as u64, Ordering::Relaxed);
+        buf.initialize_unfilled();
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[tokio::test]
-async fn large_replies_to_a_pipelined_burst_are_not_kept_in_memory() {
-    // Each reader says how much was taken from it: no more than sockets, the outbox and one piece hold, until the client reads.
-    static TAKEN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    struct Counting;
-    impl tokio::io::AsyncRead for Counting {
-        fn poll_read(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-            buf: &mut tokio::io::ReadBuf<'_>,
-        ) -> std::task::Poll<std::io::Result<()>> {
-            TAKEN.fetch_add(buf.remaining() as u64, std::sync::atomic::Ordering::Relaxed);
-            let n = buf.remaining();
-            buf.initialize_unfilled();
-            buf.advance(n);
-            std::task::Poll::Ready(Ok(()))
+async fn replies_to_a_pipelined_burst_that_nobody_reads_are_not_kept_in_memory() {
+    const PIPE: usize = 16 << 10;
+    // The outbox and what is given to it beyond its limit: a reply at hand, or what a reader gave last and what it gave before.
+    const OUTBOX: u64 = 64 << 10;
+    const READS: u64 = 512 << 10;
+    const SHORT: u64 = 4 << 10;
+    for (each, burst, handlers, held_max) in [
+        (2 << 20, 16, 1, OUTBOX + READS),
+        (2 << 20, 16, 16, OUTBOX + READS),
+        (SHORT, 2_000, 1, OUTBOX + SHORT),
+        (SHORT, 2_000, 16, OUTBOX + 16 * SHORT),
+    ] {
+        let (client, far) = tokio::io::duplex(PIPE);
+        let server = Server::new(Listener::of(Once(Mutex::new(Some(far))))).concurrent_handlers(handlers);
+        let taken = Arc::new(AtomicU64::new(0));
+        let counted = taken.clone();
+        let serving = tokio::spawn(server.serve(move |received: Received| {
+            let body = if each == SHORT {
+                counted.fetch_add(each, Ordering::Relaxed);
+                Body::from(vec![b'x'; each as usize])
+            } else {
+                Body::reader(Counting(counted.clone()), Some(each))
+            };
+            received.responder.send(Response::ok(), body)
+        }));
+        let (mut reading, mut writing) = tokio::io::split(client);
+        let asking = tokio::spawn(async move {
+            let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(burst);
+            writing.write_all(requests.as_bytes()).await.expect("the server reads on once it is read");
+            writing
+        });
+        // It has filled whatever there is to fill once nothing more is taken.
+        let mut before = u64::MAX;
+        while std::mem::replace(&mut before, taken.load(Ordering::Relaxed)) != taken.load(Ordering::Relaxed) {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
         }
-    }
-    const EACH: u64 = 16 << 20;
-    let server = Server::bind("127.0.0.1:0").await.expect("a port").concurrent_handlers(16);
-    let address = server.local_addr().expect("TCP");
-    tokio::spawn(server.serve(|received: Received| async move {
-        let body = Body::reader(Counting.take(EACH), Some(EACH));
-        received.responder.send(Response::ok(), body).await
-    }));
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(16 << 10).expect("set");
-    let mut stream = socket.connect(address).await.expect("connected");
-    says(&mut stream, &"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(16)).await;
-    // It has filled whatever there is to fill once nothing more is taken.
-    let mut before = u64::MAX;
-    loop {
-        let taken = TAKEN.load(std::sync::atomic::Ordering::Relaxed);
-        if taken > 0 && taken == before {
-            break;
+        let held = before - PIPE as u64;
+        assert!(held <= held_max, "{held} of {burst} times {each} bytes were taken from {handlers} handlers");
+        let (mut heard, mut piece) = (0, vec![0; 1 << 16]);
+        while heard < burst as u64 * each {
+            let n = reading.read(&mut piece).await.expect("the replies");
+            assert!(n > 0, "ended after {heard} bytes");
+            heard += n as u64;
         }
-        before = taken;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    // The kernel's send buffer grows to some megabytes; ours is what remains.
-    assert!(before < 8 << 20, "{before} bytes were taken for a client that reads nothing");
-    let mut heard = 0;
-    let mut piece = vec![0; 1 << 20];
-    while heard < 16 * EACH {
-        let n = stream.read(&mut piece).await.expect("the replies");
-        assert!(n > 0, "ended after {heard} bytes");
-        heard += n as u64;
+        asking.await.expect("no panic");
+        serving.abort();
     }
 }
 
