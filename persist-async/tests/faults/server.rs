@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use persist_async::persist_core::{Deadline, Side};
 use persist_async::{
-    Accept, Body, ClientConn, CloseReason, Config, Disposition, Error, Listener, Received, Request, Response, Served,
-    Server, ServerConfig, ServerHandle, StatusCode, Stream, async_trait,
+    Accept, Body, ClientConn, CloseReason, Config, Disposition, Error, Listener, ProxyHeaders, Received, Request,
+    Response, Served, Server, ServerConfig, ServerHandle, StatusCode, Stream, async_trait,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -476,6 +477,53 @@ async fn replies_to_a_pipelined_burst_that_nobody_reads_are_not_kept_in_memory()
         }
         asking.await.expect("no panic");
         serving.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_owes_a_proxy_header_has_as_long_as_for_a_head() {
+    let (mut client, far) = tokio::io::duplex(100);
+    let mut config = ServerConfig::default();
+    config.proxy_headers = ProxyHeaders::Required;
+    let within = config.conn.timeouts.header.expect("a deadline");
+    let server = Server::new(Listener::of(Once(Mutex::new(Some(far))))).with_config(config);
+    tokio::spawn(server.serve(|received: Received| received.responder.send(Response::ok(), ())));
+    let begun = Instant::now();
+    client.write_all(b"PROXY TCP4 192.0.2.1 ").await.expect("there is room");
+    assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+    let took = begun.elapsed();
+    assert!(took >= within && took < within + Duration::from_secs(1), "{took:?}");
+}
+
+/// Says when it was asked for a connection, and has none: but once.
+#[derive(Debug)]
+struct Exhausted(UnboundedSender<Instant>, Mutex<Option<DuplexStream>>, AtomicU64);
+
+#[async_trait]
+impl Accept for Exhausted {
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let _ = self.0.send(Instant::now());
+        if self.2.fetch_add(1, Ordering::Relaxed) == 10 {
+            let pipe = self.1.lock().expect("no panic").take();
+            return pipe.map(|pipe| (Stream::new(pipe), None)).ok_or(io::ErrorKind::BrokenPipe.into());
+        }
+        Err(io::Error::other("no descriptor is left"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_accept_is_tried_again_after_ever_longer_pauses() {
+    let (tell, mut told) = unbounded_channel();
+    let (_client, far) = tokio::io::duplex(100);
+    let server = Server::new(Listener::of(Exhausted(tell, Mutex::new(Some(far)), AtomicU64::new(0))));
+    tokio::spawn(server.serve(|received: Received| received.responder.send(Response::ok(), ())));
+    let mut last = told.recv().await.expect("it is asked");
+    // Once it has worked, the pauses begin anew.
+    for pause in [5, 10, 20, 40, 80, 160, 320, 640, 1_000, 1_000, 0, 5, 10] {
+        let next = told.recv().await.expect("it is asked again");
+        let (waited, pause) = (next - last, Duration::from_millis(pause));
+        assert!(waited >= pause && waited < pause + Duration::from_millis(3), "{waited:?} instead of {pause:?}");
+        last = next;
     }
 }
 
