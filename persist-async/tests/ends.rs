@@ -219,14 +219,18 @@ async fn shutdown_cuts_what_is_not_finished_at_the_deadline() {
         }
     }));
     // Keeps its side open for ever, but nothing of its own is cut off.
-    let _idle = TcpStream::connect(address).await.expect("a connection");
+    let mut idle = TcpStream::connect(address).await.expect("a connection");
     let conn = Arc::new(ClientConn::new(TcpStream::connect(address).await.expect("a connection")));
     let pending = tokio::spawn({
         let conn = conn.clone();
         async move { conn.send(get("/"), ()).await }
     });
     has_begun.recv().await.expect("the handler has begun");
+    handle.shutdown(Duration::from_secs(3600));
+    assert_eq!(idle.read(&mut [0]).await.expect("an end"), 0);
+    // A second deadline can only be closer.
     handle.shutdown(Duration::ZERO);
+    handle.shutdown(Duration::from_secs(3600));
     let served = serving.await.expect("no panic").expect("no error");
     assert_eq!((served.connections, served.aborted), (2, 1));
     let error = pending.await.expect("no panic").expect_err("cut");
