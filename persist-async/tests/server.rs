@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use persist_async::{
-    Body, ClientConn, Config, ListenConfig, Listener, PortUse, ProxyHeaders, Received, Request, Response, Server,
-    ServerConfig, ServerHandle, StatusCode,
+    Body, ClientConn, Config, ListenConfig, Listener, Phase, PortUse, ProxyHeaders, Received, Request, Response,
+    Server, ServerConfig, ServerHandle, StatusCode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -416,21 +416,27 @@ fn a_runtime_that_ends_in_the_middle_ends_its_connections() {
     runtime.spawn(server.serve(move |received: Received| {
         let begun = begun.clone();
         async move {
-            begun.send(()).expect("the test listens");
+            begun.send(received).expect("the test listens");
             std::future::pending::<()>().await;
-            drop(received);
         }
     }));
     let mut streams: Vec<_> = (0..8).map(|_| std::net::TcpStream::connect(address).expect("a connection")).collect();
+    let mut held = Vec::new();
     for stream in &mut streams {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
-        beginnings.recv().expect("a handler began");
+        held.push(beginnings.recv().expect("a handler began"));
     }
     drop(runtime);
     for mut stream in streams {
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);
         assert!(heard.is_empty(), "closed, and nothing pretended");
+    }
+    // Whoever holds a request still is told.
+    let another = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for received in held {
+        let error = another.block_on(received.responder.send(Response::ok(), "late")).expect_err("nobody hears it");
+        assert_eq!(error.phase(), Phase::Serve, "{error}");
     }
 }
 
