@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use persist_core::{
-    Client, CloseReason, Closed, Config, Conn, Delivery, ExchangeId, Outline, Phase, Request, ResponseHead, SendError,
+    Client, CloseReason, Closed, Config, Delivery, ExchangeId, Outline, Phase, Request, ResponseHead, SendError,
     Slot as CoreSlot,
 };
 
 use crate::address;
 use crate::body::Body;
-use crate::clock::Clock;
 #[cfg(feature = "http2")]
 use crate::error::Error;
 use crate::error::{self, Result};
@@ -20,7 +19,7 @@ use crate::exchange::{Exchange, Reply};
 use crate::facts;
 use crate::hijack::{self, Detached, Hijacked};
 use crate::incoming::Incoming;
-use crate::link::{Link, State, Transport, Writable};
+use crate::link::{Link, State, Transport, Writable, fresh};
 use crate::race::{Either, race};
 use crate::reservation::Reservation;
 use crate::round_trip::RoundTrip;
@@ -71,20 +70,15 @@ impl<S: Transport> ClientConn<S> {
 
     /// A connection over `stream`. Deadlines in `config` need a tokio runtime with its timer enabled.
     pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
-        Self::by(Clock::start(), stream, config.into())
-    }
-
-    /// The same, by a clock that others go by, too.
-    pub(crate) fn by(clock: Clock, stream: S, config: Arc<Config>) -> Self {
         let peer = address::peer(&stream);
-        Self::of(Link::new(Conn::new(config, clock.now()), clock, stream, peer, Vec::new()))
+        Self::of(Link::new(fresh(config.into()), stream, peer, Vec::new()))
     }
 
     /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
     pub fn from_parts(stream: S, leftover: Vec<u8>, unsent: Vec<u8>, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
-        let (conn, clock) = hijack::restore(config.into(), unsent);
-        Self::of(Link::new(conn, clock, stream, peer, leftover))
+        let conn = hijack::restore(config.into(), unsent);
+        Self::of(Link::new(conn, stream, peer, leftover))
     }
 
     pub(crate) fn of(link: Arc<Link<Client, S>>) -> Self {

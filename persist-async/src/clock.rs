@@ -1,37 +1,51 @@
-//! Tokio's clock, as the core's instants.
+//! The one place that reads the clock, which is tokio's: in tests its time can be paused. All instants of a process have one epoch, so that those of different
+//! connections compare.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant as Moment};
 
 use persist_core::Instant;
 
-/// The time of one connection: it begins at the core's zero. Follows tokio's paused time in tests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    epoch: tokio::time::Instant,
+/// The epoch lies so far back, for the time of a runtime may have been paused before the first reading.
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn epoch() -> Moment {
+    static EPOCH: OnceLock<Moment> = OnceLock::new();
+    *EPOCH.get_or_init(|| {
+        let now = Moment::now();
+        now.checked_sub(DAY).unwrap_or(now)
+    })
 }
 
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { epoch: tokio::time::Instant::now() }
-    }
+/// Now, in the machine's terms.
+#[inline]
+pub(crate) fn now() -> Instant {
+    of(tokio::time::Instant::now())
+}
 
-    pub(crate) fn now(&self) -> Instant {
-        Instant::from_duration(tokio::time::Instant::now().saturating_duration_since(self.epoch))
-    }
+/// An instant of tokio's clock, in the machine's terms.
+#[inline]
+pub(crate) fn of(time: tokio::time::Instant) -> Instant {
+    Instant::from_duration(time.into_std().saturating_duration_since(epoch()))
+}
 
-    /// The same instant on tokio's clock, which all connections share.
-    pub(crate) fn at(&self, now: Instant) -> tokio::time::Instant {
-        self.epoch + now.since_epoch()
-    }
+/// One of our instants on tokio's clock; far in the future if that cannot be said.
+pub(crate) fn at(instant: Instant) -> tokio::time::Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    (epoch() + instant.since_epoch().min(CENTURY)).into()
+}
 
-    /// An instant of tokio's clock, as this clock's.
-    pub(crate) fn of(&self, time: tokio::time::Instant) -> Instant {
-        Instant::from_duration(time.saturating_duration_since(self.epoch))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// When `deadline` is on tokio's clock; far in the future if that cannot be said.
-    pub(crate) fn deadline(&self, deadline: Instant) -> tokio::time::Instant {
-        const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
-        self.epoch + deadline.since_epoch().min(CENTURY)
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_is_tokios_and_no_deadline_is_too_far_for_it() {
+        let before = now();
+        tokio::time::advance(DAY).await;
+        assert_eq!(now().saturating_since(before), DAY);
+        assert_eq!(at(now()), tokio::time::Instant::now());
+        assert_eq!(of(at(before)), before);
+        assert!(at(before + Duration::MAX) > at(now()));
     }
 }

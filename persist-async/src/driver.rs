@@ -11,6 +11,7 @@ use std::task::Context;
 use persist_core::{Event, ExchangeId, Fields, Next};
 use tokio::io::ReadBuf;
 
+use crate::clock;
 use crate::link::{BUFFERED_MAX, Drive, State, Transport, Writable};
 use crate::part::Part;
 use crate::scratch;
@@ -214,7 +215,7 @@ impl<R: Part, S: Transport> State<R, S> {
             return false;
         }
         if now < deadline {
-            let due = self.clock.deadline(deadline);
+            let due = clock::at(deadline);
             self.armed = Some(deadline);
             let timer = match &mut self.timer {
                 Some(timer) => {

@@ -10,6 +10,7 @@ use persist_core::{CloseReason, ConnStats, Delivery, KeepAliveProbes, Phase};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::address;
+use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::link::{Link, Locked, State, Transport};
 use crate::part::Part;
@@ -72,7 +73,7 @@ impl<R: Part, S: Transport> Link<R, S> {
     pub(crate) fn stats(&self) -> ConnStats {
         let state = self.lock();
         let mut stats = ConnStats::default();
-        stats.age = state.clock.now().saturating_since(state.conn.created());
+        stats.age = clock::now().saturating_since(state.conn.created());
         stats.pending = state.conn.pending();
         stats.completed = state.conn.completed();
         stats.failed = state.failed.as_deref().copied().unwrap_or_default();
@@ -88,12 +89,12 @@ impl<R: Part, S: Transport> Link<R, S> {
 
     pub(crate) fn last_read(&self) -> Option<Moment> {
         let state = self.lock();
-        state.last_read.map(|time| state.clock.at(time).into_std())
+        state.last_read.map(|time| clock::at(time).into_std())
     }
 
     pub(crate) fn last_write(&self) -> Option<Moment> {
         let state = self.lock();
-        state.last_write.map(|time| state.clock.at(time).into_std())
+        state.last_write.map(|time| clock::at(time).into_std())
     }
 
     /// Sets or ends TCP's own probes.

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use persist_core::{Config, Conn, ExchangeId, Failure, Parts, Phase, Role};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::error::{self, Error};
 use crate::link::{Link, Transport};
 use crate::part::Part;
@@ -189,7 +189,6 @@ pub(crate) fn detach<R: Part, S: Transport>(link: &Link<R, S>) -> Result<Hijacke
 }
 
 /// A machine that goes on elsewhere: `unsent` is written first.
-pub(crate) fn restore<R: Role>(config: Arc<Config>, unsent: Vec<u8>) -> (Conn<R>, Clock) {
-    let clock = Clock::start();
-    (Conn::from_parts(config, Parts::new(Vec::new(), unsent), clock.now()), clock)
+pub(crate) fn restore<R: Role>(config: Arc<Config>, unsent: Vec<u8>) -> Conn<R> {
+    Conn::from_parts(config, Parts::new(Vec::new(), unsent), clock::now())
 }

@@ -11,7 +11,7 @@ use persist_core::{Config, Conn, Instant, Role};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Short;
-use crate::clock::Clock;
+use crate::clock;
 use crate::date::Stamp;
 use crate::part::Part;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -71,15 +71,15 @@ impl<R: Part, S> Link<R, S> {
 }
 
 impl<R: Part, S: Transport> Link<R, S> {
-    pub(crate) fn new(conn: Conn<R>, clock: Clock, stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self::bare((conn, clock), stream, peer, inbox))
+    pub(crate) fn new(conn: Conn<R>, stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self::bare(conn, stream, peer, inbox))
     }
 
-    fn bare(machine: (Conn<R>, Clock), stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
+    fn bare(conn: Conn<R>, stream: S, peer: Option<SocketAddr>, inbox: Vec<u8>) -> Self {
         let id = next_id();
         let span = Span::connection(id, R::NAME);
         Self {
-            state: Mutex::new(State::new(machine, stream, inbox.into(), span.clone())),
+            state: Mutex::new(State::new(conn, stream, inbox.into(), span.clone())),
             waiters: Waiters::default(),
             has_task: AtomicBool::new(false),
             stamp: None,
@@ -91,13 +91,13 @@ impl<R: Part, S: Transport> Link<R, S> {
 
     /// A connection that a task is about to drive; `stamp` is added to its responses.
     pub(crate) fn with_task(
-        machine: (Conn<R>, Clock),
+        conn: Conn<R>,
         stream: S,
         peer: Option<SocketAddr>,
         inbox: Vec<u8>,
         stamp: Arc<Stamp>,
     ) -> Arc<Self> {
-        let mut link = Self::bare(machine, stream, peer, inbox);
+        let mut link = Self::bare(conn, stream, peer, inbox);
         link.stamp = Some(stamp);
         *link.has_task.get_mut() = true;
         Arc::new(link)
@@ -373,8 +373,7 @@ impl<R: Part, S> Locked<'_, R, S> {
     }
 }
 
-/// A machine and its clock, for a fresh connection.
-pub(crate) fn fresh<R: Role>(config: Arc<Config>) -> (Conn<R>, Clock) {
-    let clock = Clock::start();
-    (Conn::new(config, clock.now()), clock)
+/// A machine for a fresh connection.
+pub(crate) fn fresh<R: Role>(config: Arc<Config>) -> Conn<R> {
+    Conn::new(config, clock::now())
 }

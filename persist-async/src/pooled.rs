@@ -8,6 +8,7 @@ use tokio::time::Instant as Moment;
 
 use crate::body::Body;
 use crate::client_conn::ClientConn;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::link::{State, Transport};
@@ -41,7 +42,7 @@ impl<S: Transport> ClientConn<S> {
                 return Ok(Trip::Stale);
             }
             *reply = Some(crate::http2::exchange(two, request, body, until).await?);
-            return Ok(Trip::Replied(Standing { announced: None, is_over: two.is_closing(), at: None }));
+            return Ok(Trip::Replied(Standing { announced: None, is_over: two.is_closing(), at: clock::now() }));
         }
         let Some(until) = until else {
             return RoundTrip::new(self, request, body, &mut None, reply).unless_stale(None).await;
@@ -69,7 +70,7 @@ impl<S: Transport> ClientConn<S> {
         };
         let id = id?;
         self.link.mutate(|state| {
-            let until = state.clock.of(until);
+            let until = clock::of(until);
             state.conn.set_deadline(id, Some(until));
         });
         Ok(id)

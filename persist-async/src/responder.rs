@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use persist_core::{ExchangeId, HeadFields, Phase, Refused, Response, SendError, Server, StatusCode, Ticket};
 
 use crate::body::Body;
+use crate::clock;
 use crate::date::Stamp;
 use crate::error::{self, Result};
 use crate::facts::StreamRef;
@@ -247,7 +248,7 @@ impl Answer<'_> {
         let own = response.fields.lines();
         let given = match stamp {
             None => Self::hand_over(response.status, own, body, state, ticket),
-            Some(stamp) => stamp.with(own, state.clock.at(state.now()), |added| {
+            Some(stamp) => stamp.with(own, clock::at(state.now()), |added| {
                 Self::hand_over(response.status, own.and(added), body, state, ticket)
             }),
         };

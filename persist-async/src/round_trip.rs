@@ -64,8 +64,8 @@ pub(crate) struct Standing {
     pub(crate) announced: Option<KeepAlive>,
     /// Whether no further exchange can begin.
     pub(crate) is_over: bool,
-    /// When that was, if the connection goes by its client's clock: one of HTTP/2 does not.
-    pub(crate) at: Option<Instant>,
+    /// When that was.
+    pub(crate) at: Instant,
 }
 
 impl<'a, S: Transport> RoundTrip<'a, S> {
@@ -98,7 +98,7 @@ impl<'a, S: Transport> RoundTrip<'a, S> {
 impl Standing {
     pub(crate) fn of<S>(state: &State<Client, S>) -> Self {
         let is_over = state.stream.is_none() || !state.conn.may_go_on();
-        Self { announced: state.conn.announced(), is_over, at: Some(state.now()) }
+        Self { announced: state.conn.announced(), is_over, at: state.now() }
     }
 }
 

@@ -100,15 +100,14 @@ impl<S: Transport> ServerConn<S> {
     /// The same, configured. Deadlines in `config` need a tokio runtime with its timer enabled.
     pub fn with_config(stream: S, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
-        let (conn, clock) = fresh(config.into());
-        Self { link: Link::new(conn, clock, stream, peer, Vec::new()) }
+        Self { link: Link::new(fresh(config.into()), stream, peer, Vec::new()) }
     }
 
     /// Goes on where another owner of `stream` stopped: `leftover` was read and not used, `unsent` must be written first. The inverse of [`hijack`](Self::hijack).
     pub fn from_parts(stream: S, leftover: Vec<u8>, unsent: Vec<u8>, config: impl Into<Arc<Config>>) -> Self {
         let peer = address::peer(&stream);
-        let (conn, clock) = hijack::restore(config.into(), unsent);
-        Self { link: Link::new(conn, clock, stream, peer, leftover) }
+        let conn = hijack::restore(config.into(), unsent);
+        Self { link: Link::new(conn, stream, peer, leftover) }
     }
 
     /// The next request; `None` after a graceful end, or when no further one can come. Dropping the future loses nothing.

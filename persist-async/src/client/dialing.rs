@@ -27,7 +27,7 @@ impl Dial {
         tell!(to = %end_of(&route), "dialling");
         shared.count(|stats| stats.dials += 1);
         let (connector, router, to) = (shared.connector.clone(), shared.config.router.clone(), route.clone());
-        let (config, clock) = (shared.conn_config.clone(), shared.clock);
+        let config = shared.conn_config.clone();
         let work = async move {
             let stream = connector.connect(&to, &*router).await?;
             #[cfg(feature = "http2")]
@@ -36,7 +36,7 @@ impl Dial {
             }
             #[cfg(feature = "tls")]
             crate::tls::judge_alpn(&stream)?;
-            Ok(ClientConn::by(clock, stream, config))
+            Ok(ClientConn::with_config(stream, config))
         };
         Self { client: Arc::downgrade(shared), id, route, work: Box::pin(work), is_done: false }
     }

@@ -22,7 +22,7 @@ use super::state::{Asking, Call, Open, State, Todo, Waiting};
 use super::turn::{Asked, Turn};
 use super::upkeep::{Bell, Held, Keeper, Runs, Wake};
 use crate::client_conn::ClientConn;
-use crate::clock::Clock;
+use crate::clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::round_trip::Standing;
@@ -37,8 +37,6 @@ pub(crate) struct Shared {
     pub(super) connector: Connector,
     state: Mutex<State>,
     pub(super) bell: Arc<Bell>,
-    /// The clock of all its connections, too.
-    pub(super) clock: Clock,
 }
 
 impl Shared {
@@ -46,11 +44,10 @@ impl Shared {
         let pool = Pool::new(config.pool)?;
         // RFC 9112 §9.3.2: nobody knows, before its first reply, whether a peer can be pipelined to.
         let conn_config = Arc::new(config.conn.clone().replacement());
-        let clock = Clock::start();
         let book = Book { ledger: Ledger::new(config.failures_max), ways: Ways::default(), requests: 0 };
-        let state = State::new(pool, Upkeep::new(config.upkeep, clock.now())?, book);
+        let state = State::new(pool, Upkeep::new(config.upkeep, clock::now())?, book);
         let (state, bell) = (Mutex::new(state), Arc::default());
-        Ok(Arc::new(Self { config, conn_config, connector, state, bell, clock }))
+        Ok(Arc::new(Self { config, conn_config, connector, state, bell }))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -59,7 +56,7 @@ impl Shared {
 
     /// Begins a request, if the way of its URL is known: that way, and a connection if one is at hand. With the way, the request is in the book.
     pub(super) fn begin(self: &Arc<Self>, url: &str) -> (Option<Arc<Way>>, Option<Lease>) {
-        let now = self.clock.now();
+        let now = clock::now();
         let mut state = self.state();
         let Some(way) = state.book.ways.find(url).cloned() else { return (None, None) };
         state.book.begin(way.destination());
@@ -82,10 +79,6 @@ impl Shared {
             self.state().book.ways.keep(url, way.clone());
         }
         Ok(way)
-    }
-
-    pub(super) fn now(&self) -> Instant {
-        self.clock.now()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -111,11 +104,11 @@ impl Shared {
     }
 
     pub(super) fn pending_to(&self, destination: &Destination) -> Pending {
-        self.state().book.ledger.take(destination, self.clock.now())
+        self.state().book.ledger.take(destination, clock::now())
     }
 
     pub(super) fn failed(&self, destination: &Destination, request: &Request, error: &Error) {
-        let now = self.clock.now();
+        let now = clock::now();
         self.state().book.ledger.fail(destination, request, error, now);
     }
 
@@ -210,7 +203,7 @@ impl Shared {
     pub(super) fn close_idle(self: &Arc<Self>) {
         let idle: Vec<_> = self.state().pool.idle().map(|idle| idle.conn).collect();
         for id in idle {
-            let now = self.clock.now();
+            let now = clock::now();
             if self.tell(None, |state| state.pool.check_out(id, now)) {
                 self.lost(id, Loss::Expected);
             }
@@ -219,13 +212,13 @@ impl Shared {
 
     /// Tells the pool the time.
     pub(super) fn pass_time(self: &Arc<Self>) {
-        let now = self.clock.now();
+        let now = clock::now();
         self.tell(None, |state| state.pool.handle_timeout(now));
     }
 
     /// The idle connections that are to be checked now; they are lent out.
     pub(super) fn checks(self: &Arc<Self>) -> Vec<Checking> {
-        let now = self.clock.now();
+        let now = clock::now();
         self.tell(None, |state| state.upkeep.handle_timeout(&mut state.pool, now))
     }
 
@@ -243,7 +236,7 @@ impl Shared {
         if state.pool.counts().open > 0 {
             // While connections carry requests there is nothing to do, but mostly there will be soon: ending and beginning again with each
             // request, or being called each time, would cost more than waking in vain.
-            let now = self.clock.now();
+            let now = clock::now();
             let soon = state.wakes_at.filter(|at| *at > now).unwrap_or_else(|| now + self.config.upkeep.interval);
             due = Some(due.map_or(soon, |due| due.min(soon)));
         } else if due.is_none() && !stays && !self.bell.has_work() {
@@ -251,7 +244,7 @@ impl Shared {
             return Wake::Never;
         }
         state.wakes_at = due;
-        Wake::At(due.map(|due| self.clock.deadline(due)))
+        Wake::At(due.map(clock::at))
     }
 
     /// A connection for one exchange, in its turn.
@@ -261,9 +254,9 @@ impl Shared {
         want: Want,
         until: Option<tokio::time::Instant>,
     ) -> Result<Lease> {
-        let now = self.clock.now();
+        let now = clock::now();
         let patience = self.config.wait_timeout.map(|timeout| now + timeout);
-        let until = until.map(|until| self.clock.of(until));
+        let until = until.map(clock::of);
         let deadline = patience.into_iter().chain(until).min();
         let handed = match self.ask(route, want, deadline, now)? {
             Asked::Answered(outcome) => outcome?,
@@ -314,8 +307,7 @@ impl Shared {
 
     /// A reply's head came on this connection. If it is the `whole` of it, its account is settled; and the connection, if it is not over, is free again.
     pub(super) fn answered(self: &Arc<Self>, id: ConnId, standing: Standing, whole: Option<&mut Account<'_>>) {
-        let Standing { announced, is_over, at } = standing;
-        let now = at.unwrap_or_else(|| self.clock.now());
+        let Standing { announced, is_over, at: now } = standing;
         self.tell(None, |state| {
             state.pool.handle_response(id, announced, now);
             if let Some(account) = whole {
@@ -328,12 +320,12 @@ impl Shared {
     }
 
     pub(super) fn released(self: &Arc<Self>, id: ConnId, how: Use) {
-        let now = self.clock.now();
+        let now = clock::now();
         self.tell(None, |state| state.pool.release(id, how, now));
     }
 
     pub(super) fn lost(self: &Arc<Self>, id: ConnId, how: Loss) {
-        let now = self.clock.now();
+        let now = clock::now();
         let gone = self.tell(None, |state| {
             state.pool.handle_closed(id, how, now, random());
             state.conns.remove(&id)
@@ -352,7 +344,7 @@ impl Shared {
     }
 
     pub(super) fn dialed(self: &Arc<Self>, id: ConnId, route: &Arc<Route>, outcome: Result<ClientConn<Stream>>) {
-        let now = self.clock.now();
+        let now = clock::now();
         match outcome {
             Ok(conn) => {
                 tell!(connection = conn.id(), to = %end_of(route), local = ?conn.local_addr(), peer = ?conn.peer_addr(), "dialled");

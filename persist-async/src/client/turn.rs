@@ -11,6 +11,7 @@ use super::dialing::Dial;
 use super::jobs::Work;
 use super::shared::Shared;
 use super::state::Handed;
+use crate::clock;
 use crate::error::Result;
 use crate::sync;
 
@@ -58,7 +59,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let now = self.shared.now();
+        let now = clock::now();
         self.shared.tell(None, |state| {
             if let Some((_, waiting)) = state.routes.get_mut(self.key) {
                 *waiting -= 1;

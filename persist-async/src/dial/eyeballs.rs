@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use persist_core::{HappyEyeballs, HappyEyeballsConfig};
 use tokio::time::Sleep;
 
-use crate::clock::Clock;
+use crate::clock;
 
 /// Several addresses were tried, and none took the connection. The value inside an [`io::Error`] of the last one's kind.
 ///
@@ -54,18 +54,16 @@ impl Error for ConnectFailures {
 pub(super) async fn first<T, F: Future<Output = io::Result<T>>>(
     addresses: Vec<SocketAddr>,
     config: HappyEyeballsConfig,
-    clock: Clock,
     connect: impl Fn(SocketAddr) -> F,
 ) -> io::Result<T> {
     let mut schedule = HappyEyeballs::new(config);
-    schedule.handle_resolved(addresses, clock.now());
-    let mut race = Race { schedule, clock, under_way: Vec::new(), failed: Vec::new(), timer: None };
+    schedule.handle_resolved(addresses, clock::now());
+    let mut race = Race { schedule, under_way: Vec::new(), failed: Vec::new(), timer: None };
     poll_fn(|cx| race.poll(cx, &connect)).await
 }
 
 struct Race<F> {
     schedule: HappyEyeballs,
-    clock: Clock,
     under_way: Vec<(SocketAddr, Pin<Box<F>>)>,
     failed: Vec<(SocketAddr, io::Error)>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -74,7 +72,7 @@ struct Race<F> {
 impl<T, F: Future<Output = io::Result<T>>> Race<F> {
     fn poll(&mut self, cx: &mut Context<'_>, connect: &impl Fn(SocketAddr) -> F) -> Poll<io::Result<T>> {
         loop {
-            while let Some(address) = self.schedule.poll_attempt(self.clock.now()) {
+            while let Some(address) = self.schedule.poll_attempt(clock::now()) {
                 self.under_way.push((address, Box::pin(connect(address))));
             }
             let before = self.failed.len();
@@ -88,7 +86,7 @@ impl<T, F: Future<Output = io::Result<T>>> Race<F> {
                 continue; // the next address need not wait
             }
             let Some(due) = self.schedule.poll_timeout() else { return Poll::Pending };
-            let due = self.clock.deadline(due);
+            let due = clock::at(due);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             if timer.deadline() != due {
                 timer.as_mut().reset(due);

@@ -2,7 +2,7 @@
 
 use persist_core::{DialClock, DialConfig, Phase};
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::race::{Either, race};
 
@@ -34,14 +34,12 @@ pub use socket::{Dialer, SocketDialer};
 #[derive(Clone, Copy, Debug)]
 pub struct DialTimer {
     phases: DialClock,
-    clock: Clock,
 }
 
 impl DialTimer {
     /// A dial begins now.
     pub fn new(config: DialConfig) -> Self {
-        let clock = Clock::start();
-        Self { phases: DialClock::new(config, clock.now()), clock }
+        Self { phases: DialClock::new(config, clock::now()) }
     }
 
     /// Does the work of one phase, which begins now, and drops it when the phase's time, or the whole dial's, is over.
@@ -49,19 +47,15 @@ impl DialTimer {
     /// # Errors
     /// What `work` fails with; [`DialTimeout`](persist_core::DialTimeout) is the cause if there was no time left.
     pub async fn within<T>(&mut self, phase: Phase, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.phases.enter(phase, self.clock.now());
+        self.phases.enter(phase, clock::now());
         let Some(due) = self.phases.poll_timeout() else { return work.await };
-        match race(work, tokio::time::sleep_until(self.clock.deadline(due))).await {
+        match race(work, tokio::time::sleep_until(clock::at(due))).await {
             Either::Left(outcome) => outcome,
             // The timer may be a hair early: the deadline counts as passed all the same.
-            Either::Right(()) => match self.phases.check(self.clock.now().max(due)) {
+            Either::Right(()) => match self.phases.check(clock::now().max(due)) {
                 Err(timeout) => Err(Error::new(phase, timeout)),
                 Ok(()) => unreachable!("the deadline is not before `due`"),
             },
         }
-    }
-
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
     }
 }

@@ -134,8 +134,7 @@ impl Dialer for SocketDialer {
                 return Err(failed(io::Error::new(io::ErrorKind::AddrNotAvailable, what)));
             }
         }
-        let clock = timer.clock();
-        let connected = eyeballs::first(addresses, self.happy_eyeballs, clock, |address| connect(address, self.socket));
+        let connected = eyeballs::first(addresses, self.happy_eyeballs, |address| connect(address, self.socket));
         timer.within(Phase::Connect, async { connected.await.map(Stream::from).map_err(failed) }).await
     }
 }

@@ -55,8 +55,7 @@ impl<S: Transport> ClientConn<S> {
     /// In the phase `Handshake`, if that cannot be written.
     pub async fn http2(stream: S, config: Http2Config) -> Result<Self> {
         let peer = address::peer(&stream);
-        let (conn, clock) = fresh(Arc::new(Config::client()));
-        let link = Link::new(conn, clock, stream, peer, Vec::new());
+        let link = Link::new(fresh(Arc::new(Config::client())), stream, peer, Vec::new());
         let stream = hijack::detach(&link)?.stream;
         let two = Two::open(stream, link.id, peer, config).await?;
         Ok(Self { two: Some(Arc::new(two)), ..Self::of(link) })

@@ -10,7 +10,7 @@ use persist_core::stats::Dispositions;
 use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Instant, Phase};
 use tokio::time::Sleep;
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::entry::{Arrived, Entry, Traveller};
 use crate::error::{self, Error};
 use crate::facts;
@@ -52,7 +52,6 @@ pub(crate) struct State<R: Part, S> {
     pub(crate) attended: bool,
     /// The reader of a body to be sent was polled in this poll of the task, and has nothing yet.
     pub(crate) reader_waits: bool,
-    pub(crate) clock: Clock,
     /// What the clock said when the lock was taken: close enough for deadlines, and much cheaper than asking for every call.
     time: Instant,
     /// Whoever waits for the connection, rather than for an exchange. The connections of a server with tasks have nobody, and no room for it.
@@ -119,7 +118,7 @@ pub(crate) enum Drive {
 }
 
 impl<R: Part, S> State<R, S> {
-    pub(super) fn new((conn, clock): (Conn<R>, Clock), stream: S, inbox: Inbox, span: Span) -> Self {
+    pub(super) fn new(conn: Conn<R>, stream: S, inbox: Inbox, span: Span) -> Self {
         Self {
             span,
             conn,
@@ -140,8 +139,7 @@ impl<R: Part, S> State<R, S> {
             task: None,
             attended: false,
             reader_waits: false,
-            clock,
-            time: clock.now(),
+            time: clock::now(),
             waiting: None,
             last_read: None,
             last_write: None,
@@ -252,7 +250,7 @@ impl<R: Part, S> State<R, S> {
 
     /// Looks at the clock. Call when time may have passed.
     pub(crate) fn tick(&mut self) {
-        self.time = self.clock.now();
+        self.time = clock::now();
     }
 
     /// It was looked at just now.

@@ -8,7 +8,7 @@ use persist_core::{Beat, BoxError, Contradiction, Heartbeat, PeerSilent, Persist
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::stream::Stream;
 
 /// One connection.
@@ -23,7 +23,6 @@ pub(super) struct Line {
 
 struct Pulse {
     machine: Heartbeat,
-    clock: Clock,
     /// The machine's deadline, or an earlier one: it is set anew only when it has passed.
     timer: Pin<Box<Sleep>>,
     payload: Vec<u8>,
@@ -32,20 +31,15 @@ struct Pulse {
 }
 
 impl Line {
-    pub(super) fn new(
-        stream: Stream,
-        number: u64,
-        config: &PersistentStreamConfig,
-        clock: Clock,
-    ) -> Result<Self, Contradiction> {
+    pub(super) fn new(stream: Stream, number: u64, config: &PersistentStreamConfig) -> Result<Self, Contradiction> {
         let heartbeat = match config.heartbeat {
             None => None,
             Some(heartbeat) => {
-                let now = clock.now();
+                let now = clock::now();
                 let machine = Heartbeat::new(heartbeat, now)?;
                 let due = machine.poll_timeout().unwrap_or(now);
-                let timer = Box::pin(tokio::time::sleep_until(clock.deadline(due)));
-                Some(Pulse { machine, clock, timer, payload: config.heartbeat_payload.clone(), left: 0 })
+                let timer = Box::pin(tokio::time::sleep_until(clock::at(due)));
+                Some(Pulse { machine, timer, payload: config.heartbeat_payload.clone(), left: 0 })
             }
         };
         Ok(Self { stream, number, mid_message: false, heartbeat })
@@ -62,7 +56,7 @@ impl Line {
     /// Bytes came.
     pub(super) fn heard(&mut self) {
         if let Some(pulse) = &mut self.heartbeat {
-            pulse.machine.handle_received(pulse.clock.now());
+            pulse.machine.handle_received(clock::now());
         }
     }
 
@@ -98,14 +92,14 @@ impl Line {
             }
             let Some(pulse) = &mut self.heartbeat else { return Poll::Pending };
             ready!(pulse.timer.as_mut().poll(cx));
-            match pulse.machine.handle_timeout(pulse.clock.now()) {
+            match pulse.machine.handle_timeout(clock::now()) {
                 Some(Beat::Dead { silent }) => return Poll::Ready(PeerSilent::new(silent).into()),
                 // A message on its way is a sign of life as good as any, and so is a heartbeat that the system has not taken yet.
                 Some(Beat::Send) if !mid_message && pulse.left == 0 => pulse.left = pulse.payload.len(),
                 Some(Beat::Send) | None => {}
             }
-            let due = pulse.machine.poll_timeout().unwrap_or_else(|| pulse.clock.now());
-            pulse.timer.as_mut().reset(pulse.clock.deadline(due));
+            let due = pulse.machine.poll_timeout().unwrap_or_else(clock::now);
+            pulse.timer.as_mut().reset(clock::at(due));
         }
     }
 

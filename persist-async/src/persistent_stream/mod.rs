@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::client::random;
-use crate::clock::Clock;
+use crate::clock;
 use crate::dial::{Connector, DialTimer};
 use crate::error::{Error, Result};
 use crate::stream::Stream;
@@ -75,7 +75,6 @@ pub struct PersistentStream {
     connector: Connector,
     hook: Option<Hook>,
     session: Session,
-    clock: Clock,
     step: Step,
     /// The connection that a read waits on, and the one that has the beginning of a message.
     reading: Option<u64>,
@@ -115,7 +114,6 @@ impl PersistentStream {
             connector: Connector::of_parts(config.dial, config.socket).for_any_protocol(),
             hook: None,
             session: Session::new(config.session)?,
-            clock: Clock::start(),
             config: Arc::new(config),
             step: Step::Nothing,
             reading: None,
@@ -232,11 +230,11 @@ impl PersistentStream {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let now = self.clock.now();
+        let now = clock::now();
         match self.session.poll_use(now).map_err(|gave_up| self.failed(Phase::Connect, gave_up))? {
             SessionStep::Dial => self.step = Step::Dial(self.dial()),
             SessionStep::Wait(until) => {
-                self.step = Step::Pause(Box::pin(tokio::time::sleep_until(self.clock.deadline(until))));
+                self.step = Step::Pause(Box::pin(tokio::time::sleep_until(clock::at(until))));
             }
             // Whoever did it panicked; or the connection is gone without a word.
             SessionStep::Busy => self.session.handle_failed(now, random()),
@@ -272,8 +270,8 @@ impl PersistentStream {
     }
 
     fn greeted(&mut self, stream: Stream) -> Result<()> {
-        self.session.handle_greeted(self.clock.now());
-        let line = Line::new(stream, self.session.connections(), &self.config, self.clock);
+        self.session.handle_greeted(clock::now());
+        let line = Line::new(stream, self.session.connections(), &self.config);
         self.step = Step::Line(line.map_err(|error| self.failed(Phase::Prepare, error))?);
         // The other end may have waited for it, too.
         self.waker.wake_by_ref();
@@ -282,7 +280,7 @@ impl PersistentStream {
 
     /// Tells the caller only what trying again does not mend.
     fn dial_failed(&mut self, error: Error) -> Result<()> {
-        self.session.handle_failed(self.clock.now(), random());
+        self.session.handle_failed(clock::now(), random());
         match self.session.state() {
             SessionState::GivenUp => {
                 let failures = self.session.failures();
@@ -299,7 +297,7 @@ impl PersistentStream {
 
     /// The connection is over, and whoever asked is told.
     fn broken(&mut self) {
-        self.session.handle_broken(self.clock.now(), random());
+        self.session.handle_broken(clock::now(), random());
         self.step = Step::Nothing;
         // The other end waits on a socket that is gone.
         self.waker.wake_by_ref();

@@ -11,7 +11,7 @@ use tokio::net::ToSocketAddrs;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::date::Stamp;
 use crate::link::Link;
 use crate::race::{Either, race};
@@ -315,8 +315,6 @@ struct Reception<H, F> {
     stamp: Arc<Stamp>,
     conn: Arc<Config>,
     config: ServerConfig,
-    /// One clock for all, so that one look at it serves whoever needs the time.
-    clock: Clock,
     crowd: Arc<Crowd>,
     #[cfg(feature = "http2")]
     http2: Option<Http2>,
@@ -350,7 +348,6 @@ where
             service: Arc::new(Service::new(handler, config.concurrent_handlers, crowd.clone())),
             stamp: Arc::new(Stamp::new(server)),
             conn: Arc::new(config.conn.clone()),
-            clock: Clock::start(),
             config,
             crowd,
             #[cfg(feature = "http2")]
@@ -404,8 +401,8 @@ where
         peer: Option<SocketAddr>,
         mut member: Member,
     ) -> Task<H, F, Stream> {
-        let conn = Conn::new(self.conn.clone(), self.clock.now());
-        let link = Link::with_task((conn, self.clock), stream, peer, read, self.stamp.clone());
+        let conn = Conn::new(self.conn.clone(), clock::now());
+        let link = Link::with_task(conn, stream, peer, read, self.stamp.clone());
         member.serves(link.id, &link);
         member.stays();
         Task::new(self.service.clone(), link)

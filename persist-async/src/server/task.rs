@@ -313,7 +313,7 @@ mod tests {
     fn an_idle_connection_has_a_small_link_and_the_smallest_of_tasks() {
         type Handler = fn(Received) -> std::future::Ready<()>;
         assert_eq!(size_of::<Task<Handler, std::future::Ready<()>, crate::stream::Stream>>(), 24);
-        assert_eq!(size_of::<Link<Server, crate::stream::Stream>>(), 696, "and two counters of its Arc");
+        assert_eq!(size_of::<Link<Server, crate::stream::Stream>>(), 680, "and two counters of its Arc");
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,23 +20,18 @@ async fn race(addresses: &[(&str, Does)]) -> (io::Result<SocketAddr>, Vec<(Strin
     let start = tokio::time::Instant::now();
     let tried = Arc::new(Mutex::new(Vec::new()));
     let log = tried.clone();
-    let won = first(
-        table.iter().map(|(address, _)| *address).collect(),
-        HappyEyeballsConfig::rfc(),
-        Clock::start(),
-        |address| {
-            log.lock().expect("no panic").push((address.to_string(), start.elapsed().as_millis()));
-            let does = table.iter().find(|(known, _)| *known == address).expect("one of them").1;
-            async move {
-                match does {
-                    Does::Connects(after) => tokio::time::sleep(after).await,
-                    Does::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
-                    Does::Nothing => std::future::pending().await,
-                }
-                Ok(address)
+    let won = first(table.iter().map(|(address, _)| *address).collect(), HappyEyeballsConfig::rfc(), |address| {
+        log.lock().expect("no panic").push((address.to_string(), start.elapsed().as_millis()));
+        let does = table.iter().find(|(known, _)| *known == address).expect("one of them").1;
+        async move {
+            match does {
+                Does::Connects(after) => tokio::time::sleep(after).await,
+                Does::Refuses => return Err(io::ErrorKind::ConnectionRefused.into()),
+                Does::Nothing => std::future::pending().await,
             }
-        },
-    )
+            Ok(address)
+        }
+    })
     .await;
     let tried = tried.lock().expect("no panic").clone();
     (won, tried)
