@@ -133,6 +133,13 @@ enum Step {
 
 impl<S: Transport> Round<'_, S> {
     fn poll(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>, slot: Option<Slot>) -> Option<Result<Step>> {
+        if state.traveller.is_some() {
+            if self.come_home(state, cx) {
+                scratch::reclaim(&mut state.conn);
+                return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
+            }
+            state.settle_down();
+        }
         let looks = std::mem::replace(&mut self.looks, Looks::No);
         if looks != Looks::No {
             state.look_before_reuse(cx);
@@ -152,12 +159,6 @@ impl<S: Transport> Round<'_, S> {
         cx: &mut Context<'_>,
         slot: Option<Slot>,
     ) -> Option<Result<Step>> {
-        if state.traveller.is_some() {
-            if self.come_home(state, cx) {
-                return Some(Ok(Step::Done(Trip::Replied(Standing::of(state)))));
-            }
-            state.settle_down();
-        }
         let came = self.attempt(state, slot);
         if came.is_some() || state.traveller.is_some() && state.set_out(cx) {
             return came;

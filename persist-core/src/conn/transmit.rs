@@ -118,6 +118,12 @@ impl<R: Role> Conn<R> {
         self.queue.lend(&mut room.exchanges);
     }
 
+    /// Whether it has room for output that was lent to it.
+    #[inline]
+    pub fn is_lent(&self) -> bool {
+        self.outbox.is_lent()
+    }
+
     /// Takes back what of the room is empty again. A machine that was lent none frees its own when it is idle.
     pub fn reclaim(&mut self, room: &mut Room) {
         self.outbox.reclaim(&mut room.output);
