@@ -309,12 +309,14 @@ impl Shared {
     pub(super) fn answered(self: &Arc<Self>, id: ConnId, standing: Standing, whole: Option<&mut Account<'_>>) {
         let Standing { announced, is_over, at: now } = standing;
         self.tell(None, |state| {
-            state.pool.handle_response(id, announced, now);
+            let is_whole = whole.is_some();
             if let Some(account) = whole {
                 account.settle(&mut state.book);
-                if !is_over {
-                    state.pool.release(id, Use::Completed, now);
-                }
+            }
+            if is_whole && !is_over {
+                state.pool.handle_whole_response(id, announced, now);
+            } else {
+                state.pool.handle_response(id, announced, now);
             }
         });
     }

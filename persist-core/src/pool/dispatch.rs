@@ -90,25 +90,25 @@ impl Pool {
         if self.dequeue(waiter).is_none() {
             return;
         }
-        let reused = self.conns.get(conn).is_some_and(|entry| entry.handed > 0);
-        self.begin_exchange(conn, now);
+        let reused = self.begin_exchange(conn, now);
         self.actions.push_back(Action::Hand { waiter: WaiterId(waiter), conn: ConnId(conn), reused });
     }
 
-    pub(super) fn begin_exchange(&mut self, conn: Id, now: Instant) {
-        self.unlist(conn);
-        let Some(entry) = self.conns.get_mut(conn) else { return };
+    /// Whether the connection carried another exchange before.
+    pub(super) fn begin_exchange(&mut self, conn: Id, now: Instant) -> bool {
+        let Some(entry) = self.conns.get_mut(conn) else { return false };
+        let Some(destination) = self.destinations.get_mut(entry.destination) else { return false };
+        self.index.unlist(destination, conn, entry);
+        let reused = entry.handed > 0;
         entry.in_use += 1;
         entry.handed += 1;
         entry.announced_left = entry.announced_left.map(|left| left.saturating_sub(1));
-        let may_share = entry.in_use < entry.streams;
+        destination.exchanges += 1;
         self.exchanges += 1;
-        if let Some(entry) = self.destinations.get_mut(entry.destination) {
-            entry.exchanges += 1;
-        }
-        if may_share {
+        if entry.in_use < entry.streams {
             self.place(conn, Placing::AsBefore, now);
         }
+        reused
     }
 
     /// Takes a waiter off the queue.
@@ -134,17 +134,15 @@ impl Pool {
 impl Pool {
     /// Lists a connection where it can be found, or closes it when it is of no more use.
     pub(super) fn place(&mut self, id: Id, placing: Placing, now: Instant) {
-        if self.conns.get(id).is_some_and(|entry| entry.listed != Listed::Nowhere) {
-            self.unlist(id);
-        }
-        let turn = if placing == Placing::AsNewest { self.next_turn() } else { 0 };
+        let turn = (placing == Placing::AsNewest).then(|| self.next_turn());
         let Some(entry) = self.conns.get_mut(id).filter(|entry| entry.state == State::Open) else { return };
-        if turn > 0 {
+        let Some(destination) = self.destinations.get_mut(entry.destination) else { return };
+        self.index.unlist(destination, id, entry);
+        if let Some(turn) = turn {
             entry.idle_turn = turn;
             entry.ordered = false;
         }
         let turn = entry.idle_turn;
-        let Some(destination) = self.destinations.get_mut(entry.destination) else { return };
         if entry.in_use > 0 {
             if entry.in_use < entry.streams && entry.spent(&self.config, now).is_none() {
                 entry.listed = Listed::Shared;
@@ -173,26 +171,13 @@ impl Pool {
         self.index.add_idle(&mut self.conns, id);
     }
 
-    fn unlist(&mut self, id: Id) {
-        let Some(entry) = self.conns.get_mut(id) else { return };
-        let Some(destination) = self.destinations.get_mut(entry.destination) else { return };
-        match core::mem::replace(&mut entry.listed, Listed::Nowhere) {
-            Listed::Nowhere => {}
-            Listed::Shared => destination.ready.shared.remove((entry.idle_turn, id)),
-            Listed::Idle => {
-                destination.ready.idle.remove((entry.handed > 0, entry.idle_turn, id));
-                self.index.remove_idle();
-            }
-        }
-    }
-
     /// Forgets a connection; with a reason, the caller must close it.
     pub(super) fn drop_conn(&mut self, id: Id, reason: Option<CloseReason>, now: Instant) {
-        self.unlist(id);
-        let Some(gone) = self.conns.remove(id) else { return };
+        let Some(mut gone) = self.conns.remove(id) else { return };
         self.index.set_timer(gone.timer, None, Timer::Conn(id));
         self.exchanges -= u64::from(gone.in_use);
         if let Some(entry) = self.destinations.get_mut(gone.destination) {
+            self.index.unlist(entry, id, &mut gone);
             entry.exchanges -= u64::from(gone.in_use);
             match gone.state {
                 State::Dialing => entry.dialing -= 1,

@@ -8,6 +8,7 @@ use super::config::PoolConfig;
 use super::index::Ready;
 use crate::backoff::Backoff;
 use crate::close::CloseReason;
+use crate::keep_alive::KeepAlive;
 use crate::route::PoolKey;
 use crate::time::Instant;
 
@@ -121,6 +122,15 @@ impl Conn {
             listed: Listed::Nowhere,
             ordered: false,
             timer: None,
+        }
+    }
+
+    /// The peer has answered, and announced something or nothing; what it does not name stays as it was.
+    pub(super) fn heard(&mut self, announced: Option<KeepAlive>, now: Instant) {
+        self.quiet_since = now;
+        if let Some(announced) = announced {
+            self.announced_timeout = announced.timeout.or(self.announced_timeout);
+            self.announced_left = announced.max.or(self.announced_left);
         }
     }
 

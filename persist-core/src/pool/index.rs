@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 
 use super::action::Want;
 use super::arena::{Arena, Id};
-use super::entry::{Conn, Hunger, Listed};
+use super::entry::{Conn, Destination, Hunger, Listed};
 use crate::time::Instant;
 
 /// What a deadline belongs to.
@@ -128,8 +128,17 @@ impl Index {
         }
     }
 
-    pub(super) fn remove_idle(&mut self) {
-        self.idle -= 1;
+    /// `id` stands in no row of its destination's any more.
+    #[inline]
+    pub(super) fn unlist(&mut self, destination: &mut Destination, id: Id, conn: &mut Conn) {
+        match core::mem::replace(&mut conn.listed, Listed::Nowhere) {
+            Listed::Nowhere => {}
+            Listed::Shared => destination.ready.shared.remove((conn.idle_turn, id)),
+            Listed::Idle => {
+                destination.ready.idle.remove((conn.handed > 0, conn.idle_turn, id));
+                self.idle -= 1;
+            }
+        }
     }
 
     /// The one to be closed when there are too many in all.

@@ -154,11 +154,7 @@ impl Pool {
         }
         let before = self.conns.len();
         let found = self.find(destination, Want::Any, now);
-        let taken = found.map(|conn| {
-            let reused = self.conns.get(conn).is_some_and(|entry| entry.handed > 0);
-            self.begin_exchange(conn, now);
-            (ConnId(conn), reused)
-        });
+        let taken = found.map(|conn| (ConnId(conn), self.begin_exchange(conn, now)));
         // Those that had outlived their use, and were closed on the way, have made room for others.
         if self.conns.len() < before && !self.is_calm(destination) {
             self.reindex(destination, now);
@@ -208,11 +204,7 @@ impl Pool {
     /// A response's head came on this connection, with what its `Keep-Alive` field announced; what it does not name stays as it was. From here on the destination counts as working.
     pub fn handle_response(&mut self, conn: ConnId, announced: Option<KeepAlive>, now: Instant) {
         let Some(entry) = self.conns.get_mut(conn.0).filter(|entry| entry.in_use > 0) else { return };
-        entry.quiet_since = now;
-        if let Some(announced) = announced {
-            entry.announced_timeout = announced.timeout.or(entry.announced_timeout);
-            entry.announced_left = announced.max.or(entry.announced_left);
-        }
+        entry.heard(announced, now);
         let (destination, shared) = (entry.destination, entry.streams > 1);
         if shared {
             // It may take more now, or no more.
@@ -223,11 +215,19 @@ impl Pool {
         }
     }
 
+    /// A whole response came on this connection: [`handle_response`](Self::handle_response), and [`release`](Self::release) as [`Use::Completed`].
+    pub fn handle_whole_response(&mut self, conn: ConnId, announced: Option<KeepAlive>, now: Instant) {
+        if let Some(entry) = self.conns.get_mut(conn.0).filter(|entry| entry.in_use > 0) {
+            entry.heard(announced, now);
+            self.release(conn, Use::Completed, now);
+        }
+    }
+
     /// One exchange on this connection is over, and the connection can carry another. No-op if the connection is gone.
     pub fn release(&mut self, conn: ConnId, how: Use, now: Instant) {
         let Some(entry) = self.conns.get_mut(conn.0).filter(|entry| entry.in_use > 0) else { return };
         entry.in_use -= 1;
-        let destination = entry.destination;
+        let (destination, proves) = (entry.destination, how != Use::Unused && !entry.proven);
         match how {
             Use::Completed => (entry.idle_since, entry.quiet_since) = (now, now),
             Use::Probed => entry.quiet_since = now,
@@ -240,7 +240,7 @@ impl Pool {
         if let Some(entry) = self.destinations.get_mut(destination) {
             entry.exchanges -= 1;
         }
-        if how != Use::Unused {
+        if proves {
             self.prove(conn.0);
         }
         let placing = if how == Use::Completed { Placing::AsNewest } else { Placing::AsBefore };

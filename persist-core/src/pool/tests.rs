@@ -133,8 +133,7 @@ fn an_idle_connection_ends_at_its_timeout_its_age_and_what_the_peer_announced() 
         let conn = dials(&mut pool)[0];
         pool.handle_dialed(conn, 1, at(0));
         assert_eq!(drain(&mut pool), [hand(waiter, conn, false)]);
-        pool.handle_response(conn, keep_alive, at(0));
-        pool.release(conn, Use::Completed, at(0));
+        pool.handle_whole_response(conn, keep_alive, at(0));
         assert_eq!(pool.poll_timeout(), Some(at(ends)));
         pool.handle_timeout(at(ends - 1));
         assert_eq!(drain(&mut pool), []);
@@ -148,13 +147,21 @@ fn an_idle_connection_ends_at_its_timeout_its_age_and_what_the_peer_announced() 
 
 #[test]
 fn what_the_peer_keeps_no_longer_than_the_margin_is_not_kept_at_all() {
-    let mut pool = pool(|_| {});
-    let conn = warm(&mut pool, "a", at(0));
-    let waiter = ask(&mut pool, "a", at(1));
-    assert_eq!(drain(&mut pool), [hand(waiter, conn, true)]);
-    pool.handle_response(conn, Some(KeepAlive::parse(b"timeout=1")), at(1));
-    pool.release(conn, Use::Completed, at(1));
-    assert_eq!(drain(&mut pool), [close(conn, CloseReason::Idle)]);
+    for is_whole in [false, true] {
+        let mut pool = pool(|_| {});
+        let conn = warm(&mut pool, "a", at(0));
+        let waiter = ask(&mut pool, "a", at(1));
+        assert_eq!(drain(&mut pool), [hand(waiter, conn, true)]);
+        let announced = Some(KeepAlive::parse(b"timeout=1"));
+        if is_whole {
+            pool.handle_whole_response(conn, announced, at(1));
+            pool.handle_whole_response(conn, announced, at(1)); // to no request: a no-op
+        } else {
+            pool.handle_response(conn, announced, at(1));
+            pool.release(conn, Use::Completed, at(1));
+        }
+        assert_eq!(drain(&mut pool), [close(conn, CloseReason::Idle)]);
+    }
 }
 
 #[test]

@@ -326,8 +326,7 @@ impl Shared {
         lease.hand_over();
         account.close();
         self.tell(None, |state| {
-            state.pool.handle_response(lease.id(), after.announced, after.at);
-            state.pool.release(lease.id(), Use::Completed, after.at);
+            state.pool.handle_whole_response(lease.id(), after.announced, after.at);
             state.ledger.end(account.destination());
         });
     }
