@@ -6,7 +6,7 @@
 //! nothing there but the machine and the stream.
 
 use std::mem;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use persist_core::{Event, ExchangeId, Fields, Next};
 use tokio::io::ReadBuf;
@@ -71,8 +71,8 @@ impl<R: Part, S: Transport> State<R, S> {
     }
 
     /// Writes the request of whoever travels, and reads once. True if nothing came and nothing is left to be done: from here on the stream and the
-    /// timer are waited for.
-    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>) -> bool {
+    /// timer are waited for. A socket wakes the `traveller` itself, who looks after it in any case: a trip that is given up kicks the others.
+    pub(crate) fn set_out(&mut self, cx: &mut Context<'_>, traveller: &Waker) -> bool {
         // What is read here may be the reply: whoever goes on must look for it before it reads more.
         self.hungry = false;
         if !self.is_plain() {
@@ -83,7 +83,8 @@ impl<R: Part, S: Transport> State<R, S> {
             return false;
         }
         // As mostly: the reply has yet to come.
-        let is_dry = self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, cx));
+        let mut own = Context::from_waker(traveller);
+        let is_dry = self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, &mut own));
         if !is_dry && (self.fill_scratch(cx, Self::settle_and_feed).is_some() || !self.is_plain()) || self.arm(cx) {
             return false;
         }

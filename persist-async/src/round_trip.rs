@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use persist_core::keep_alive::KeepAlive;
@@ -107,10 +107,11 @@ impl<S: Transport> Future for RoundTrip<'_, S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Trip>> {
         let Self { round, at, slot } = self.get_mut();
+        let waker = cx.waker();
         let link = &round.conn.link;
         let interest = Cell::new(round.begun.map_or(Interest::Turn, Interest::Exchange));
         let tried = link.poll_at(at.take(), (slot, &interest, Hold::Firm), cx, |state, cx, slot| {
-            let came = round.poll(state, cx, slot);
+            let came = round.poll(state, cx, slot, waker);
             if let Some(id) = round.begun {
                 interest.set(Interest::Exchange(id));
             }
@@ -132,7 +133,13 @@ enum Step {
 }
 
 impl<S: Transport> Round<'_, S> {
-    fn poll(&mut self, state: &mut State<Client, S>, cx: &mut Context<'_>, slot: Option<Slot>) -> Option<Result<Step>> {
+    fn poll(
+        &mut self,
+        state: &mut State<Client, S>,
+        cx: &mut Context<'_>,
+        slot: Option<Slot>,
+        waker: &Waker,
+    ) -> Option<Result<Step>> {
         if state.traveller.is_some() {
             if self.come_home(state, cx) {
                 scratch::reclaim(&mut state.conn);
@@ -148,7 +155,7 @@ impl<S: Transport> Round<'_, S> {
             }
         }
         scratch::lend(&mut state.conn);
-        let came = self.go_on(state, cx, slot);
+        let came = self.go_on(state, cx, slot, waker);
         scratch::reclaim(&mut state.conn);
         came
     }
@@ -158,9 +165,10 @@ impl<S: Transport> Round<'_, S> {
         state: &mut State<Client, S>,
         cx: &mut Context<'_>,
         slot: Option<Slot>,
+        waker: &Waker,
     ) -> Option<Result<Step>> {
         let came = self.attempt(state, slot);
-        if came.is_some() || state.traveller.is_some() && state.set_out(cx) {
+        if came.is_some() || state.traveller.is_some() && state.set_out(cx, waker) {
             return came;
         }
         state.settle_down();
