@@ -53,38 +53,39 @@ use crate::wakers::{Hold, Slot};
 /// ```
 pub struct Incoming {
     len: BodyLen,
-    /// Content that was handed out.
-    taken: u64,
-    chunk_bytes_max: usize,
     source: Source,
-    /// Boxed, as few have any: bodies are moved with the messages that they belong to.
-    trailers: Option<Box<Fields>>,
-    /// The pooled connection, kept while content may come from it.
-    lease: Option<Box<Lease>>,
-    /// The head as HTTP/2 had it, for whoever wants it in that form.
-    #[cfg(feature = "http2")]
-    wire: Option<Box<Wire>>,
+    /// Boxed, as is all that is not the same for most bodies: they are moved with the messages that they belong to, and fast only while they are small.
+    rare: Option<Box<Rare>>,
 }
 
-/// A head as it came in HTTP/2.
-#[cfg(feature = "http2")]
-pub(crate) enum Wire {
-    Request(http::request::Parts),
-    Response(http::response::Parts),
+/// What few bodies have.
+#[derive(Default)]
+struct Rare {
+    trailers: Option<Fields>,
+    /// The pooled connection, kept while content may come from it.
+    lease: Option<Lease>,
+    chunk_bytes_max: Option<usize>,
+    /// The head as HTTP/2 had it, for whoever wants it in that form.
+    #[cfg(feature = "http2")]
+    wire: Option<crate::http2::Wire>,
 }
 
 enum Source {
     /// All of it is here; the connection has forgotten it.
     Whole(Bytes),
-    Live {
-        inlet: Arc<dyn Inlet>,
-        id: ExchangeId,
-        slot: Option<Slot>,
-    },
+    Live(Box<Live>),
     #[cfg(feature = "http2")]
     Http2(Box<crate::http2::Inbound>),
     /// It ended, well or not.
     Done,
+}
+
+/// Where content comes from, and how much was handed out.
+struct Live {
+    inlet: Arc<dyn Inlet>,
+    id: ExchangeId,
+    slot: Option<Slot>,
+    taken: u64,
 }
 
 /// The receiving end of a connection, whatever its role and stream are.
@@ -128,21 +129,15 @@ impl Incoming {
         id: ExchangeId,
         len: BodyLen,
     ) -> Self {
-        let whole = state.entry(id).filter(|entry| entry.is_told_complete()).map(|entry| {
-            entry.inbound_held = false;
-            (std::mem::take(&mut entry.content).freeze(), entry.end.take().flatten())
-        });
-        match whole {
+        match state.take_whole(id) {
             Some((content, trailers)) => {
-                state.buffered -= content.len();
-                state.tidy(id);
                 let mut body = Self::whole(len, content);
-                body.trailers = trailers;
+                body.set_trailers(trailers);
                 body
             }
             None => {
-                let source = Source::Live { inlet: link.clone(), id, slot: None };
-                Self::of(len, source)
+                let live = Live { inlet: link.clone(), id, slot: None, taken: 0 };
+                Self::of(len, Source::Live(Box::new(live)))
             }
         }
     }
@@ -158,31 +153,22 @@ impl Incoming {
     }
 
     fn of(len: BodyLen, source: Source) -> Self {
-        Self {
-            len,
-            taken: 0,
-            chunk_bytes_max: usize::MAX,
-            source,
-            trailers: None,
-            lease: None,
-            #[cfg(feature = "http2")]
-            wire: None,
-        }
+        Self { len, source, rare: None }
     }
 
     /// The body of a message that came by HTTP/2; `None` if it has none.
     #[cfg(feature = "http2")]
-    pub(crate) fn of_http2(len: BodyLen, inbound: Option<crate::http2::Inbound>, wire: Option<Box<Wire>>) -> Self {
+    pub(crate) fn of_http2(len: BodyLen, inbound: Option<crate::http2::Inbound>, wire: crate::http2::Wire) -> Self {
         let source = inbound.map_or(Source::Done, |inbound| Source::Http2(Box::new(inbound)));
         let mut body = Self::of(len, source);
-        body.wire = wire;
+        body.rare = Some(Box::new(Rare { wire: Some(wire), ..Rare::default() }));
         body
     }
 
     /// Hands the head out, once, if it came by HTTP/2.
     #[cfg(feature = "http2")]
-    pub(crate) fn take_wire(&mut self) -> Option<Wire> {
-        self.wire.take().map(|wire| *wire)
+    pub(crate) fn take_wire(&mut self) -> Option<crate::http2::Wire> {
+        self.rare.as_mut()?.wire.take()
     }
 
     /// How the body is framed, and so how long it is if that was said.
@@ -202,7 +188,7 @@ impl Incoming {
 
     /// Has [`chunk`](Self::chunk) give no more than `bytes` at once, at least 1. By default it gives what there is: mostly up to 64 KiB.
     pub fn set_chunk_bytes_max(&mut self, bytes: usize) {
-        self.chunk_bytes_max = bytes.max(1);
+        self.rare.get_or_insert_default().chunk_bytes_max = Some(bytes.max(1));
     }
 
     /// The next piece of content, at most [so much](Self::set_chunk_bytes_max) of it but never empty; `None` at the end. Dropping the future loses nothing.
@@ -241,20 +227,20 @@ impl Incoming {
 
     /// Asks the peer for the content, if it waits for that (`100 Continue`), before it is read.
     pub(crate) fn ask(&self) {
-        if let Source::Live { inlet, id, .. } = &self.source {
-            inlet.ask(*id);
+        if let Source::Live(live) = &self.source {
+            live.inlet.ask(live.id);
         }
     }
 
     /// The trailer section, once the body was read to its end. Never merged with the head's fields (RFC 9110 §6.5.1).
     pub fn trailers(&self) -> Option<&Fields> {
-        self.trailers.as_deref()
+        self.rare.as_ref()?.trailers.as_ref()
     }
 
     /// Hands the trailers out, once, after the end.
     #[cfg(feature = "http")]
     pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
-        self.trailers.take().map(|trailers| *trailers)
+        self.rare.as_mut()?.trailers.take()
     }
 
     /// How much content is still to be handed out, as far as that is known.
@@ -263,24 +249,33 @@ impl Incoming {
         match (&self.source, self.len) {
             (Source::Done, _) => Some(0),
             (Source::Whole(content), _) => Some(content.len() as u64),
-            (Source::Live { .. }, BodyLen::Length(len)) => Some(len.saturating_sub(self.taken)),
+            (Source::Live(live), BodyLen::Length(len)) => Some(len.saturating_sub(live.taken)),
             #[cfg(feature = "http2")]
-            (Source::Http2(_), BodyLen::Length(len)) => Some(len.saturating_sub(self.taken)),
+            (Source::Http2(inbound), BodyLen::Length(len)) => Some(len.saturating_sub(inbound.taken())),
             #[cfg(feature = "http2")]
             (Source::Http2(_), _) => None,
-            (Source::Live { .. }, BodyLen::Empty) => Some(0),
-            (Source::Live { .. }, BodyLen::Chunked | BodyLen::UntilClose) => None,
+            (Source::Live(_), BodyLen::Empty) => Some(0),
+            (Source::Live(_), BodyLen::Chunked | BodyLen::UntilClose) => None,
         }
     }
 
     fn finish(&mut self, trailers: Option<Fields>) {
-        if let Source::Live { inlet, id, slot } = &mut self.source {
-            inlet.leave(slot);
-            inlet.release(*id);
-        }
         self.source = Source::Done;
-        self.trailers = trailers.map(Box::new);
-        self.lease = None;
+        drop(self.rare.as_mut().and_then(|rare| rare.lease.take()));
+        self.set_trailers(trailers);
+    }
+
+    fn set_trailers(&mut self, trailers: Option<Fields>) {
+        if trailers.is_some() {
+            self.rare.get_or_insert_default().trailers = trailers;
+        }
+    }
+
+    /// So much content is being handed out.
+    fn took(&mut self, bytes: usize) {
+        if let Source::Live(live) = &mut self.source {
+            live.taken += bytes as u64;
+        }
     }
 
     /// Whether nothing more is needed from the connection.
@@ -290,11 +285,11 @@ impl Incoming {
 
     /// Keeps a pooled connection lent until nothing more is needed from it.
     pub(crate) fn keep(&mut self, lease: Lease) {
-        self.lease = Some(Box::new(lease));
+        self.rare.get_or_insert_default().lease = Some(lease);
     }
 
     fn fail(&mut self, error: Error) -> Error {
-        let error = match &self.lease {
+        let error = match self.rare.as_ref().and_then(|rare| rare.lease.as_ref()) {
             Some(lease) => lease.failed(error),
             None => error,
         };
@@ -304,7 +299,7 @@ impl Incoming {
 
     /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
     pub(crate) fn poll_chunk(&mut self, hold: Hold, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let most = self.chunk_bytes_max;
+        let most = self.rare.as_ref().and_then(|rare| rare.chunk_bytes_max).unwrap_or(usize::MAX);
         let outcome = match &mut self.source {
             Source::Done => return Poll::Ready(Ok(None)),
             Source::Whole(content) if content.len() > most => return Poll::Ready(Ok(Some(content.split_to(most)))),
@@ -313,13 +308,13 @@ impl Incoming {
                 self.source = Source::Done;
                 return Poll::Ready(Ok(Some(content)));
             }
-            Source::Live { inlet, id, slot } => ready!(inlet.poll_piece((*id, slot, hold), most, cx)),
+            Source::Live(live) => ready!(live.inlet.poll_piece((live.id, &mut live.slot, hold), most, cx)),
             #[cfg(feature = "http2")]
             Source::Http2(inbound) => ready!(inbound.poll_piece(most, cx)),
         };
         Poll::Ready(match outcome {
             Ok(Piece::Content(content)) => {
-                self.taken += content.len() as u64;
+                self.took(content.len());
                 Ok(Some(content))
             }
             Ok(Piece::End(trailers)) => {
@@ -346,8 +341,8 @@ impl Future for Chunk<'_> {
 
 impl Drop for Chunk<'_> {
     fn drop(&mut self) {
-        if let Source::Live { inlet, slot, .. } = &mut self.body.source {
-            inlet.leave(slot);
+        if let Source::Live(live) = &mut self.body.source {
+            live.inlet.leave(&mut live.slot);
         }
     }
 }
@@ -371,13 +366,13 @@ impl AsyncRead for Incoming {
                 }
                 return Poll::Ready(Ok(()));
             }
-            Source::Live { inlet, id, slot } => ready!(inlet.poll_into((*id, slot, Hold::Loose), cx, buf)),
+            Source::Live(live) => ready!(live.inlet.poll_into((live.id, &mut live.slot, Hold::Loose), cx, buf)),
             #[cfg(feature = "http2")]
             Source::Http2(inbound) => ready!(inbound.poll_into(cx, buf)).map(|end| end.map(End)),
         };
         Poll::Ready(match outcome {
             Ok(None) => {
-                this.taken += (buf.filled().len() - before) as u64;
+                this.took(buf.filled().len() - before);
                 Ok(())
             }
             Ok(Some(End(trailers))) => {
@@ -389,12 +384,10 @@ impl AsyncRead for Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for Live {
     fn drop(&mut self) {
-        if let Source::Live { inlet, id, slot } = &mut self.source {
-            inlet.leave(slot);
-            inlet.release(*id);
-        }
+        self.inlet.leave(&mut self.slot);
+        self.inlet.release(self.id);
     }
 }
 

@@ -59,12 +59,13 @@ impl Part for Client {
         let whole = state.conn.take_whole(input);
         if let Some(entry) = state.entry(id) {
             entry.head = Some(head);
-            let waiter = entry.waiter.take();
             if let Some(content) = whole {
                 entry.keep_content(content, 0);
                 state.buffered += content.len();
+            } else {
+                let waiter = entry.waiter.take();
+                state.wake_slot(waiter);
             }
-            state.wake_slot(waiter);
         }
         if whole.is_some() {
             state.on_end(id, None);

@@ -177,7 +177,7 @@ impl Received {
         #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "there is nothing to take"))]
         let Self { head, mut body, responder, connection, reused, peer } = self;
         #[cfg(feature = "http2")]
-        if let Some(crate::incoming::Wire::Request(parts)) = body.take_wire() {
+        if let Some(crate::http2::Wire::Request(parts)) = body.take_wire() {
             let mut request = http::Request::from_parts(parts, body);
             request.extensions_mut().insert(Via { connection, reused, peer });
             return Ok((request, responder));

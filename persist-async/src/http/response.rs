@@ -44,7 +44,7 @@ impl Reply {
         let Self { head, interim, mut body, connection, reused } = self;
         #[cfg(feature = "http2")]
         let mut response = match body.take_wire() {
-            Some(crate::incoming::Wire::Response(parts)) => http::Response::from_parts(parts, body),
+            Some(crate::http2::Wire::Response(parts)) => http::Response::from_parts(parts, body),
             _ => received(head, body),
         };
         #[cfg(not(feature = "http2"))]

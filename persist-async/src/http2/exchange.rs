@@ -16,11 +16,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::convert;
 use super::failure::{Place, Track};
-use super::inbound::{Inbound, Limits};
+use super::inbound::{Inbound, Limits, Wire};
 use super::tunnel::Tunnel;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
-use crate::incoming::{Incoming, Wire};
+use crate::incoming::Incoming;
 
 /// An exchange whose request was begun. Dropping it resets the stream.
 pub(crate) struct Begun {
@@ -150,7 +150,7 @@ impl Rest {
         let (connection, reused) = (self.track.line().id, self.track.is_reused());
         let ended = stream.is_end_stream();
         let len = convert::len(&parts.headers, ended);
-        let wire = Some(Box::new(Wire::Response(parts)));
+        let wire = Wire::Response(parts);
         let body = if ended {
             self.track.complete();
             Incoming::of_http2(len, None, wire)

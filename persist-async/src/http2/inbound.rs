@@ -29,6 +29,12 @@ pub(crate) struct Inbound {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// A head as it came.
+pub(crate) enum Wire {
+    Request(http::request::Parts),
+    Response(http::response::Parts),
+}
+
 /// What a body may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -42,6 +48,11 @@ pub(super) struct Limits {
 impl Inbound {
     pub(super) fn new(stream: RecvStream, track: Track, upload: Option<AbortHandle>, limits: Limits) -> Self {
         Self { stream, track, held: Bytes::new(), ended: false, upload, limits, timer: None }
+    }
+
+    /// How much content was handed out.
+    pub(crate) fn taken(&self) -> u64 {
+        self.track.received - self.held.len() as u64
     }
 
     /// The next piece, at most so much of it, or the end.

@@ -89,7 +89,7 @@ pub(crate) use conn::exchange;
 pub(crate) use entrance::{Spoken, arrive};
 pub(crate) use exchange::Begun;
 pub use exchange::Pushed;
-pub(crate) use inbound::Inbound;
+pub(crate) use inbound::{Inbound, Wire};
 pub(crate) use responder::Answerer;
 pub(crate) use server::{Conn as ServerTask, Door, Handlers};
 pub use tunnel::Tunnel;

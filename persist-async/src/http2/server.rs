@@ -17,13 +17,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::Heads;
 use super::failure::{Line, Place, Track, lock};
-use super::inbound::{Inbound, Limits};
+use super::inbound::{Inbound, Limits, Wire};
 use super::linger::{self, Left};
 use super::metered::{End, Metered};
 use super::ping::Watch;
 use super::responder::Answerer;
 use super::{Http2Config, convert};
-use crate::incoming::{Incoming, Wire};
+use crate::incoming::Incoming;
 use crate::link::Transport;
 use crate::race::{Either, race};
 use crate::responder::Responder;
@@ -307,7 +307,7 @@ impl<S> Shared<S> {
         let Self { conn, line, .. } = self;
         let timeouts = &conn.config.timeouts;
         let len = convert::len(&parts.headers, ended || connect);
-        let wire = Some(Box::new(Wire::Request(parts)));
+        let wire = Wire::Request(parts);
         let (body, tunnel) = if connect {
             (Incoming::of_http2(len, None, wire), Some(stream))
         } else if ended {

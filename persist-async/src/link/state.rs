@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
 use persist_core::stats::Dispositions;
-use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Instant, Phase};
+use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Fields, Instant, Phase};
 use tokio::time::Sleep;
 
 use crate::clock;
@@ -177,6 +179,17 @@ impl<R: Part, S> State<R, S> {
             return Some(at);
         }
         self.entries.binary_search_by_key(&id, |entry| entry.id).ok()
+    }
+
+    /// What came of a message of which all is here, with its trailers. Its reader needs no more of the connection.
+    pub(crate) fn take_whole(&mut self, id: ExchangeId) -> Option<(Bytes, Option<Fields>)> {
+        let at = self.place_of(id)?;
+        let entry = self.entries.get_mut(at).filter(|entry| entry.is_told_complete())?;
+        entry.inbound_held = false;
+        let (content, trailers) = (mem::take(&mut entry.content).freeze(), entry.end.take().flatten());
+        self.buffered -= content.len();
+        self.tidy_at(at);
+        Some((content, trailers.map(|trailers| *trailers)))
     }
 
     /// Forgets an exchange that nobody holds and whose body is sent. Call after either changed.
