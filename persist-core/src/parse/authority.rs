@@ -17,8 +17,9 @@ pub(crate) fn is_valid(head: &[u8], at: usize, end: usize) -> bool {
     let host_end = scan::host_end(head, at).min(end);
     match &head[host_end..end] {
         [] => true,
-        // Four digits are a port, whatever they are.
+        // Four digits are a port, whatever they are; five, if they are not too many.
         [b':', digits @ ..] if digits.len() <= 4 && digits.iter().all(u8::is_ascii_digit) => true,
+        [b':', digits @ ..] if digits.len() == 5 && digits.iter().all(u8::is_ascii_digit) => *digits <= b"65535"[..],
         _ => parse(&head[at..end]).is_some(),
     }
 }
