@@ -17,6 +17,7 @@ use crate::link::{Drive, Link, Locked, State, Transport};
 use crate::pump::Job;
 use crate::scratch;
 use crate::server_conn::{self, Received};
+use crate::stream::quick;
 use crate::trace::tell;
 
 /// Turns before others get theirs, if the peer is always ready.
@@ -91,9 +92,11 @@ where
             let room = running.as_ref().map_or(0, |running| running.len()) < service.handlers_max;
             match state.turn(cx, &mut Next { link, request: &mut request, room }, std::mem::take(&mut hungry)) {
                 Turn::Request => {
-                    (state, hungry) = beside(link, state, || {
-                        running.get_or_insert_with(Running::take).begin(service, &mut request, cx);
-                    });
+                    let running = match &mut *running {
+                        Some(running) => running,
+                        none => none.insert(Running::take()),
+                    };
+                    (state, hungry) = beside(link, state, || running.begin(service, &mut request, cx));
                 }
                 Turn::Body(job) => {
                     let mut done = None;
@@ -172,15 +175,15 @@ impl<S: Transport> State<Server, S> {
             }
             let pumped = !self.entries.is_empty() && self.pump();
             let wrote = self.flush(cx);
-            let appetite =
-                if std::mem::take(&mut hungry) || self.is_at_rest() { Appetite::Hungry } else { self.feed_kept(next) };
+            let has_news = std::mem::take(&mut hungry);
+            let appetite = if has_news || self.is_at_rest() { Appetite::Hungry } else { self.feed_kept(next) };
             if next.request.is_some() {
                 return Turn::Request;
             }
             if self.closed.is_some() || self.stream.is_none() || self.switched {
                 return Turn::Over;
             }
-            let read = appetite == Appetite::Hungry && self.read_on(cx, next);
+            let read = appetite == Appetite::Hungry && (has_news || !self.is_dry(cx)) && self.read_on(cx, next);
             if next.request.is_some() {
                 return Turn::Request;
             }
@@ -212,6 +215,11 @@ impl<S: Transport> State<Server, S> {
             && self.conn.is_idle()
             && !self.conn.has_event()
             && !self.conn.is_closing()
+    }
+
+    /// Whether the stream is known to have no news, as mostly behind a request: asking that costs less than a read.
+    fn is_dry(&self, cx: &mut Context<'_>) -> bool {
+        self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, cx))
     }
 
     /// Reads once. True if something came.
