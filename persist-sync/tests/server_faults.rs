@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{LONG, Running, get, read_head, reset, within};
 use persist_sync::persist_core::{Config, Deadline, Side};
-use persist_sync::{CloseReason, Disposition, Error, Received, Response, ServerConfig, StatusCode};
+use persist_sync::{Body, CloseReason, Disposition, Error, Received, Response, ServerConfig, StatusCode};
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -330,6 +330,31 @@ fn a_reply_that_breaks_off_is_told_with_its_disposition() {
     assert_eq!(error.disposition(), Some(Disposition::ReplyPartial), "{error}");
     drop((reply, client));
     is_unharmed(server);
+}
+
+/// Fails, after what stands in front of it.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("on purpose"))
+    }
+}
+
+#[test]
+fn a_reply_without_framing_that_breaks_off_does_not_look_complete() {
+    let server = Running::start(ServerConfig::default(), |received: Received| {
+        let half: &[u8] = b"half";
+        let content: Box<dyn Read + Send> =
+            if received.head.target() == "/whole" { Box::new(half) } else { Box::new(half.chain(Broken)) };
+        received.responder.send(Response::ok(), Body::reader(content, None))
+    });
+    for (target, is_whole) in [("/whole", true), ("/broken", false)] {
+        let mut stream = server.connect();
+        says(&mut stream, &format!("GET {target} HTTP/1.0\r\n\r\n"));
+        let ended = stream.read_to_end(&mut Vec::new());
+        assert_eq!(ended.map_err(|error| error.kind()).err(), (!is_whole).then_some(io::ErrorKind::ConnectionReset));
+    }
 }
 
 #[test]

@@ -6,12 +6,15 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use persist_core::stats::Dispositions;
 use persist_core::{CloseReason, Conn, Delivery, ExchangeId, Fields, Instant, Phase};
+use socket2::SockRef;
 use tokio::time::Sleep;
 
+use crate::address;
 use crate::clock;
 use crate::entry::{Arrived, Entry, Traveller};
 use crate::error::{self, Error};
@@ -292,6 +295,12 @@ impl<R: Part, S> State<R, S> {
             **delivery = facts::delivery(stream);
         }
         let stream = self.stream.take();
+        if self.conn.must_reset()
+            && let Some(socket) = stream.as_ref().and_then(address::tcp)
+        {
+            // Where it fails, the peer is gone.
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
         self.trash().stream = stream;
         self.timer = None;
         self.armed = None;

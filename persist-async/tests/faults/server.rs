@@ -528,6 +528,25 @@ async fn a_failing_accept_is_tried_again_after_ever_longer_pauses() {
 }
 
 #[tokio::test]
+async fn a_reply_without_framing_that_breaks_off_does_not_look_complete() {
+    let server = Server::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("TCP");
+    tokio::spawn(server.serve(|received: Received| {
+        let broken = received.head.target() == "/broken";
+        let mut pieces = [Some(Ok("half".into())), broken.then(|| Err(io::Error::other("on purpose")))].into_iter();
+        let body = Body::pieces(move |_| Poll::Ready(pieces.next().flatten()), None);
+        received.responder.send(Response::ok(), body)
+    }));
+    for (target, is_whole) in [("/whole", true), ("/broken", false)] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        says(&mut stream, &format!("GET {target} HTTP/1.0\r\n\r\n")).await;
+        let mut heard = Vec::new();
+        let ended = stream.read_to_end(&mut heard).await;
+        assert_eq!(ended.map_err(|error| error.kind()).err(), (!is_whole).then_some(io::ErrorKind::ConnectionReset));
+    }
+}
+
+#[tokio::test]
 async fn a_reply_that_breaks_off_is_told_with_its_disposition() {
     // A client of ours sees what the server's cut looks like from outside.
     let server = Running::start(|config| config.timeouts.write_stall = Some(SHORT)).await;

@@ -64,6 +64,12 @@ impl<R: Role> Conn<R> {
         self.close_now(CloseReason::Aborted);
     }
 
+    /// Whether the connection ends in the middle of a response that has no other end, so that an orderly one would make it look complete
+    /// (RFC 9112 §8). Ask when [`Event::Closed`](crate::Event::Closed) has come: then reset the stream, or leave TLS without its closing alert.
+    pub fn must_reset(&self) -> bool {
+        self.cut_off
+    }
+
     /// Whether [`poll_shutdown`](Self::poll_shutdown) would say so.
     pub fn wants_shutdown(&self) -> bool {
         self.phase == Phase::Shutdown
@@ -167,6 +173,7 @@ impl<R: Role> Conn<R> {
         let first = self.due.rare.as_ref().map_or(0, |rare| rare.ended.len());
         while self.queue.len() > index {
             let Some(exchange) = self.queue.pop_back() else { break };
+            self.cut_off |= exchange.is_cut_off();
             self.parked.take(exchange.id);
             if exchange.is_answered::<R>() {
                 self.completed += 1;
@@ -280,7 +287,7 @@ impl<R: Role> Conn<R> {
     pub(super) fn shut_down(&mut self) {
         if self.outbox.is_empty() {
             self.inbound = Inbound::Dropped;
-            if self.eof || self.write_failed {
+            if self.eof || self.write_failed || self.cut_off {
                 self.closed();
             } else {
                 self.enter(Phase::Shutdown);

@@ -132,6 +132,11 @@ impl Exchange {
         self.sending.is_over() && self.sent == self.queued
     }
 
+    /// Whether our message has begun to leave, has no end but the connection's, and has not come to it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self.remaining, Remaining::UntilClose) && self.sent > 0 && !self.is_sent()
+    }
+
     /// Whether every byte of our message was taken from the caller, be its end announced or not.
     pub(crate) fn is_whole(&self) -> bool {
         self.sending == Half::Done || self.remaining == Remaining::Length(0)

@@ -211,6 +211,8 @@ pub struct Conn<R: Role> {
     /// The peer closed its side: there will be no more input.
     eof: bool,
     write_failed: bool,
+    /// Server: a response that only the connection's end delimits breaks off.
+    cut_off: bool,
     /// Client: the peer was seen to mishandle pipelining.
     mishandled: bool,
     /// Client: some exchange was given a deadline of its own.
@@ -246,6 +248,7 @@ impl<R: Role> Conn<R> {
             phase: Phase::Open,
             eof: false,
             write_failed: false,
+            cut_off: false,
             mishandled: false,
             has_dues: false,
             announced_idle: None,

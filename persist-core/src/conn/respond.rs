@@ -252,6 +252,7 @@ impl Conn<Server> {
     /// A response stays incomplete: nothing can follow it.
     pub(super) fn cut_short(&mut self, index: usize) {
         if let Some(exchange) = self.queue.get_mut(index) {
+            self.cut_off |= matches!(exchange.remaining, Remaining::UntilClose);
             exchange.sending = exchange.sending.on(Step::Fail).unwrap_or(exchange.sending);
             exchange.last = Some(Last::Unfinished);
         }

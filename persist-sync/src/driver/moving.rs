@@ -3,9 +3,11 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use persist_core::{Event, ExchangeId, Instant, Next, Side};
+use socket2::SockRef;
 
 use super::{State, is_no_news};
 use crate::clock;
@@ -112,9 +114,14 @@ impl<R: Part> State<R> {
             if self.half_closed {
                 self.delivered = self.delivery();
             }
+            let must_reset = self.machine.must_reset();
+            if must_reset && let Some(socket) = self.stream.as_deref().and_then(Stream::tcp_below) {
+                // Where it fails, the peer is gone.
+                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            }
             if let Some(stream) = self.stream.take().filter(|_| self.is_read_elsewhere()) {
                 // Or else whoever reads would not hear of it at once.
-                let _ = stream.shutdown(Shutdown::Both);
+                let _ = stream.shutdown(if must_reset { Shutdown::Read } else { Shutdown::Both });
             }
             self.inbox = Vec::new();
             self.news = true;

@@ -131,6 +131,45 @@ fn an_http10_client_gets_no_interim_and_no_chunks() {
 }
 
 #[test]
+fn a_response_without_framing_that_breaks_off_has_no_orderly_end() {
+    let begin = |body| {
+        let mut rig = Rig::server();
+        rig.feed("GET / HTTP/1.0\r\n\r\n");
+        let ticket = rig.ticket();
+        let id = ticket.id();
+        rig.conn.send_response(ticket, StatusCode::OK, [], body, rig.now).expect("a response");
+        rig.conn.send_body(id, b"abc", rig.now).expect("content");
+        (rig, id)
+    };
+    let (mut rig, id) = begin(BodyLen::Chunked);
+    rig.conn.abandon(id, rig.now);
+    assert_eq!(rig.sent(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", "what was given leaves");
+    assert!(!rig.conn.poll_shutdown() && rig.conn.must_reset());
+    assert!(rig.feed("").last().is_some_and(|seen| seen == "pause") && rig.conn.is_closed());
+
+    // Or at once, if some of it has left.
+    for (left, must_reset) in [(true, true), (false, false)] {
+        let (mut rig, _) = begin(BodyLen::Chunked);
+        if left {
+            rig.sent();
+        }
+        rig.conn.abort(rig.now);
+        assert_eq!(rig.conn.must_reset(), must_reset);
+    }
+
+    // One that says its length, or comes to its end, tells the truth by itself.
+    let (mut rig, id) = begin(BodyLen::Length(9));
+    rig.conn.abandon(id, rig.now);
+    rig.sent();
+    assert!(rig.conn.poll_shutdown() && !rig.conn.must_reset());
+    let (mut rig, id) = begin(BodyLen::Chunked);
+    rig.conn.finish_body(id, None, rig.now).expect("the end");
+    rig.sent();
+    rig.conn.abort(rig.now);
+    assert!(!rig.conn.must_reset());
+}
+
+#[test]
 fn an_http10_client_that_asks_for_keep_alive_is_told_that_it_has_it() {
     let mut rig = Rig::server();
     rig.feed("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
