@@ -12,7 +12,7 @@ use persist_core::{BodyLen, ExchangeId, Failure, Fields, Role};
 use crate::link::Transport;
 use crate::part::Part;
 use crate::pump::Outgoing;
-use crate::scratch::READ_BYTES;
+use crate::scratch::{READ_BYTES, READ_BYTES_BEHIND};
 use crate::stream::quick;
 use crate::trace::Span;
 use crate::wakers::Slot;
@@ -99,15 +99,13 @@ impl<R: Role> Entry<R> {
 const SPARE_MIN: usize = 16 * 1024;
 
 impl<R: Part> Entry<R> {
-    /// Reads content, at most `window` bytes, into the buffer behind what is there; 0 at the stream's end. A buffer whose pieces were all let go of is used again.
+    /// Reads at most `size` bytes into the buffer behind what is there; 0 at the stream's end. A buffer whose pieces were all let go of is used again.
     pub(crate) fn read_content<S: Transport>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
-        window: u64,
+        size: usize,
     ) -> Poll<io::Result<usize>> {
-        let window = usize::try_from(window).unwrap_or(usize::MAX);
-        let size = READ_BYTES.min(window);
         let spare = self.content.capacity() - self.content.len();
         // Pieces that somebody keeps hold their buffer: what is left of it is used up before another is allocated.
         if spare < size && !self.content.try_reclaim(size) && spare < size.min(SPARE_MIN) {
@@ -124,7 +122,7 @@ impl<R: Part> Entry<R> {
             self.content = BytesMut::from(data); // as mostly
         } else {
             let behind = usize::try_from(behind).unwrap_or(usize::MAX).min(READ_BYTES);
-            self.content.reserve(data.len() + behind);
+            self.content.reserve(data.len() + behind + READ_BYTES_BEHIND);
             self.content.extend_from_slice(data);
         }
     }

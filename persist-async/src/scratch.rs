@@ -7,6 +7,10 @@ use persist_core::{Conn, Role, Room};
 /// Bytes read at once.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
 
+/// So many bytes more are read than the content that is expected: mostly the framing of the next chunk, which would need a read of its own. That the end of a message leaves its
+/// last read short is of use, too: the socket is known to be dry then.
+pub(crate) const READ_BYTES_BEHIND: usize = 128;
+
 /// Bytes read at once where a message begins: enough for many small ones. What is behind them may be content, which is better read to where it is wanted.
 pub(crate) const READ_BYTES_FIRST: usize = 8 * 1024;
 

@@ -11,7 +11,7 @@ use persist_core::Side;
 use super::{Appetite, Direct};
 use crate::link::{Readable, State, Transport, Writable};
 use crate::part::Part;
-use crate::scratch::{self, READ_BYTES, READ_BYTES_FIRST};
+use crate::scratch::{self, READ_BYTES, READ_BYTES_BEHIND, READ_BYTES_FIRST};
 use crate::stream::quick;
 
 /// Below so many bytes of room, reading through the scratch buffer costs fewer calls than reading straight.
@@ -19,6 +19,32 @@ const STRAIGHT_MIN: usize = 16 * 1024;
 
 /// Slices offered to one vectored write.
 const SLICES: usize = 36;
+
+/// What came behind content that was read straight.
+struct Behind {
+    bytes: [u8; READ_BYTES_BEHIND],
+    len: usize,
+}
+
+impl Behind {
+    /// Copies what is behind `expected` bytes of content; how many bytes of content there are.
+    fn copy(&mut self, read: &[u8], expected: usize) -> usize {
+        let (content, behind) = read.split_at(expected.min(read.len()));
+        self.bytes[..behind.len()].copy_from_slice(behind);
+        self.len = behind.len();
+        content.len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Default for Behind {
+    fn default() -> Self {
+        Self { bytes: [0; READ_BYTES_BEHIND], len: 0 }
+    }
+}
 
 impl<R: Part, S: Transport> State<R, S> {
     /// Writes what waits. True if something moved.
@@ -148,9 +174,7 @@ impl<R: Part, S: Transport> State<R, S> {
                     self.last_read = Some(self.now());
                     let mut input = &scratch.input[..n];
                     let fed = feed(self, &mut input);
-                    if !input.is_empty() && self.stream.is_some() {
-                        self.inbox = input.to_vec().into();
-                    }
+                    self.keep(input);
                     Some(fed)
                 }
                 Poll::Ready(outcome) => {
@@ -161,6 +185,13 @@ impl<R: Part, S: Transport> State<R, S> {
         })
     }
 
+    /// Keeps what was read and not taken.
+    fn keep(&mut self, rest: &[u8]) {
+        if !rest.is_empty() && self.stream.is_some() {
+            self.inbox = rest.to_vec().into();
+        }
+    }
+
     /// Reads content straight to where it is wanted, if it may be read so: into the caller's buffer, or else into that of its exchange. What came of that.
     fn fill_body(&mut self, cx: &mut Context<'_>, direct: &mut Option<Direct<'_, '_>>) -> Poll<Option<Appetite>> {
         let Some(id) = self.receiving.filter(|_| self.read_side == Readable::Open) else { return Poll::Pending };
@@ -168,14 +199,16 @@ impl<R: Part, S: Transport> State<R, S> {
         if window == 0 {
             return Poll::Pending;
         }
+        let expected = window.min(READ_BYTES as u64) as usize;
         let Some(stream) = self.stream.as_mut() else { return Poll::Pending };
+        let mut behind = Behind::default();
         let outcome = if let Some(direct) = direct.as_mut().filter(|direct| direct.id == id) {
-            let room = direct.buf.remaining() as u64;
-            if room < window.min(STRAIGHT_MIN as u64) {
+            let room = direct.buf.remaining();
+            if (room as u64) < window.min(STRAIGHT_MIN as u64) {
                 return Poll::Pending;
             }
-            let room = window.min(room).min(READ_BYTES as u64) as usize;
-            let outcome = quick::read(stream, cx, direct.buf.initialize_unfilled_to(room));
+            let buf = direct.buf.initialize_unfilled_to(room.min(expected + READ_BYTES_BEHIND));
+            let outcome = quick::read(stream, cx, buf).map_ok(|n| behind.copy(&buf[..n], expected));
             if let Poll::Ready(Ok(n)) = outcome {
                 direct.buf.advance(n);
             }
@@ -185,7 +218,12 @@ impl<R: Part, S: Transport> State<R, S> {
             let Some(entry) = entry.filter(|entry| entry.inbound_held && window >= STRAIGHT_MIN as u64) else {
                 return Poll::Pending;
             };
-            let outcome = entry.read_content(stream, cx, window);
+            let before = entry.content.len();
+            let outcome = entry.read_content(stream, cx, expected + READ_BYTES_BEHIND).map_ok(|n| {
+                let content = behind.copy(&entry.content[before..][..n], expected);
+                entry.content.truncate(before + content);
+                content
+            });
             if let Poll::Ready(Ok(n)) = outcome {
                 self.buffered += n;
                 let waiter = entry.waiter.take_if(|_| n > 0);
@@ -198,8 +236,17 @@ impl<R: Part, S: Transport> State<R, S> {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.last_read = Some(now);
                 self.conn.handle_body(n as u64, now);
-                // More of it may be read without a question.
-                Some(if (n as u64) < window { Appetite::Hungry } else { Appetite::Sated })
+                Some(if behind.len > 0 {
+                    let mut input = behind.bytes();
+                    let appetite = self.feed(&mut input, direct);
+                    self.keep(input);
+                    appetite
+                } else if (n as u64) < window {
+                    // More of it may be read without a question.
+                    Appetite::Hungry
+                } else {
+                    Appetite::Sated
+                })
             }
             Poll::Ready(outcome) => {
                 self.read_ended(outcome.map(drop));
