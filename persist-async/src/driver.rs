@@ -85,7 +85,10 @@ impl<R: Part, S: Transport> State<R, S> {
         // As mostly: the reply has yet to come.
         let mut own = Context::from_waker(traveller);
         let is_dry = self.stream.as_ref().is_some_and(|stream| quick::is_dry(stream, &mut own));
-        if !is_dry && (self.fill_scratch(cx, Self::settle_and_feed).is_some() || !self.is_plain()) || self.arm(cx) {
+        if !is_dry && (self.fill_scratch(cx, Self::settle_and_feed).is_some() || !self.is_plain()) {
+            return false;
+        }
+        if !self.is_patient && self.arm(cx) {
             return false;
         }
         self.drive = Drive::Parked;

@@ -81,4 +81,9 @@ impl Timeouts {
             keep_alive_margin: Duration::ZERO,
         }
     }
+
+    /// Client: whether no deadline begins with an exchange, unless it is given one of its own, before its reply does.
+    pub const fn are_patient(&self) -> bool {
+        self.header.is_none() && self.total.is_none() && self.write_stall.is_none() && self.max_age.is_none()
+    }
 }

@@ -82,6 +82,8 @@ pub(crate) struct State<R: Part, S> {
     pub(super) trash: Option<Box<Trash<S>>>,
     /// A server's task is to see to it that no further request is taken.
     pub(crate) ending: bool,
+    /// No deadline begins with an exchange, unless it is given one of its own.
+    pub(crate) is_patient: bool,
     /// Whoever drove parked while the machine wanted input, and nobody has had the lock since: there is nothing to ask it before the next read.
     pub(crate) hungry: bool,
 }
@@ -124,6 +126,7 @@ pub(crate) enum Drive {
 
 impl<R: Part, S> State<R, S> {
     pub(super) fn new(conn: Conn<R>, stream: S, inbox: Inbox, span: Span) -> Self {
+        let is_patient = conn.config().timeouts.are_patient();
         Self {
             span,
             conn,
@@ -157,6 +160,7 @@ impl<R: Part, S> State<R, S> {
             wakes: Wakes::Nobody,
             trash: None,
             ending: false,
+            is_patient,
             hungry: false,
         }
     }
@@ -185,14 +189,14 @@ impl<R: Part, S> State<R, S> {
     }
 
     /// What came of a message of which all is here, with its trailers. Its reader needs no more of the connection.
-    pub(crate) fn take_whole(&mut self, id: ExchangeId) -> Option<(Bytes, Option<Fields>)> {
+    pub(crate) fn take_whole(&mut self, id: ExchangeId) -> Option<(Bytes, Option<Box<Fields>>)> {
         let at = self.place_of(id)?;
         let entry = self.entries.get_mut(at).filter(|entry| entry.is_told_complete())?;
         entry.inbound_held = false;
         let (content, trailers) = (mem::take(&mut entry.content).freeze(), entry.end.take().flatten());
         self.buffered -= content.len();
         self.tidy_at(at);
-        Some((content, trailers.map(|trailers| *trailers)))
+        Some((content, trailers))
     }
 
     /// Forgets an exchange that nobody holds and whose body is sent. Call after either changed.

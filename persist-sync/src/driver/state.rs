@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts, Timeouts};
+use persist_core::{Config, Conn, Delivery, ExchangeId, Instant, Parts};
 
 use super::Driver;
 use super::parking::Place;
@@ -96,8 +96,7 @@ impl<R: Part> State<R> {
         if lending == Lending::Unlimited {
             Arc::make_mut(&mut config).limits.outbox_bytes_max = u32::MAX;
         }
-        let Timeouts { header, total, write_stall, max_age, .. } = config.timeouts;
-        let is_patient = [header, total, write_stall, max_age].iter().all(Option::is_none);
+        let is_patient = config.timeouts.are_patient();
         let now = clock::now();
         let continued = parts.is_some();
         let mut conn = match parts {
