@@ -43,7 +43,7 @@ pub(crate) struct Entry<R: Role> {
     pub(crate) discarded: u64,
 }
 
-/// An exchange of a client's, the only one that anybody wants, of which nothing is kept yet: as a rule all of its reply comes with one read.
+/// A client's only exchange, of which nothing is kept yet: as a rule all of its reply comes with one read.
 pub(crate) struct Traveller {
     pub(crate) id: ExchangeId,
     pub(crate) waiter: Option<Slot>,

@@ -132,7 +132,9 @@ impl Incoming {
         match state.take_whole(id) {
             Some((content, trailers)) => {
                 let mut body = Self::whole(len, content);
-                body.set_trailers(trailers);
+                if let Some(trailers) = trailers {
+                    body.rare.get_or_insert_default().trailers = Some(*trailers);
+                }
                 body
             }
             None => {
@@ -262,10 +264,6 @@ impl Incoming {
     fn finish(&mut self, trailers: Option<Fields>) {
         self.source = Source::Done;
         drop(self.rare.as_mut().and_then(|rare| rare.lease.take()));
-        self.set_trailers(trailers);
-    }
-
-    fn set_trailers(&mut self, trailers: Option<Fields>) {
         if trailers.is_some() {
             self.rare.get_or_insert_default().trailers = trailers;
         }
@@ -299,18 +297,18 @@ impl Incoming {
 
     /// The next piece, for a future that leaves the list of waiters when it is dropped (`Hold::Firm`), or for anybody else.
     pub(crate) fn poll_chunk(&mut self, hold: Hold, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        let most = self.rare.as_ref().and_then(|rare| rare.chunk_bytes_max).unwrap_or(usize::MAX);
+        let most = || self.rare.as_ref().and_then(|rare| rare.chunk_bytes_max).unwrap_or(usize::MAX);
         let outcome = match &mut self.source {
             Source::Done => return Poll::Ready(Ok(None)),
-            Source::Whole(content) if content.len() > most => return Poll::Ready(Ok(Some(content.split_to(most)))),
+            Source::Whole(content) if content.len() > most() => return Poll::Ready(Ok(Some(content.split_to(most())))),
             Source::Whole(content) => {
                 let content = std::mem::take(content);
                 self.source = Source::Done;
                 return Poll::Ready(Ok(Some(content)));
             }
-            Source::Live(live) => ready!(live.inlet.poll_piece((live.id, &mut live.slot, hold), most, cx)),
+            Source::Live(live) => ready!(live.inlet.poll_piece((live.id, &mut live.slot, hold), most(), cx)),
             #[cfg(feature = "http2")]
-            Source::Http2(inbound) => ready!(inbound.poll_piece(most, cx)),
+            Source::Http2(inbound) => ready!(inbound.poll_piece(most(), cx)),
         };
         Poll::Ready(match outcome {
             Ok(Piece::Content(content)) => {

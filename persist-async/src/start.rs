@@ -3,7 +3,7 @@
 use persist_core::{BodyLen, Client, ExchangeId, Method, Outline, Phase, SendError, Slot as CoreSlot};
 
 use crate::body::Body;
-use crate::entry::Traveller;
+use crate::entry::{Entry, Traveller};
 use crate::error::{self, Error, Result};
 use crate::link::{State, Transport};
 use crate::wakers::Slot;
@@ -31,7 +31,7 @@ impl<S: Transport> State<Client, S> {
         self.first_turn().is_none_or(|first| Some(first) == slot)
     }
 
-    /// Gives the request to the machine; `None` while it must wait for its turn. Its exchange travels from here on, if no other is kept: let it
+    /// Gives the request to the machine; `None` while it must wait for its turn. Its exchange travels from here on, if it is the only one: let it
     /// [settle down](Self::settle_down) before anything comes for it.
     pub(crate) fn start(&mut self, slot: Option<Slot>, start: Start<'_>) -> Option<Result<ExchangeId>> {
         let Start { request, body, place, gates } = start;
@@ -74,9 +74,10 @@ impl<S: Transport> State<Client, S> {
     fn carry(&mut self, id: ExchangeId, method: &Method, body: Body) {
         let span = self.span.exchange(id.number(), method.as_str());
         let _entered = span.enter();
-        self.traveller = Some(Traveller { id, waiter: None, span: span.clone() });
-        if !self.entries.is_empty() {
-            self.settle_down();
+        if self.entries.is_empty() && self.conn.pending() == 1 {
+            self.traveller = Some(Traveller { id, waiter: None, span: span.clone() });
+        } else {
+            self.enter(Entry { span: span.clone(), ..Entry::new(id) });
         }
         self.begin_body(id, body);
     }

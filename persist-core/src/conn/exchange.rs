@@ -338,10 +338,16 @@ impl Queue {
         }
     }
 
+    /// Whether there is room, and nobody in it.
+    #[inline]
+    pub(crate) fn has_spare_room(&self) -> bool {
+        self.list.is_empty() && self.list.capacity() > 0
+    }
+
     /// Gives the room back, if there is nobody in it.
     #[inline]
     pub(crate) fn reclaim(&mut self, room: &mut Vec<Exchange>) {
-        if self.list.is_empty() && self.list.capacity() > 0 {
+        if self.has_spare_room() {
             let list = core::mem::take(&mut self.list);
             if list.capacity() <= KEPT_MAX {
                 *room = list;

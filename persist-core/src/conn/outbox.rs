@@ -201,9 +201,15 @@ impl Outbox {
         }
     }
 
+    /// Whether the buffer can be given back.
+    #[inline]
+    pub(crate) fn has_spare_room(&self) -> bool {
+        self.buffer.is_empty() && self.lent
+    }
+
     /// Gives the buffer back, if it is empty.
     pub(crate) fn reclaim(&mut self, scratch: &mut Vec<u8>) {
-        if self.buffer.is_empty() && self.lent {
+        if self.has_spare_room() {
             *scratch = core::mem::take(&mut self.buffer);
             self.lent = false;
         }

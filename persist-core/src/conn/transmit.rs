@@ -124,6 +124,12 @@ impl<R: Role> Conn<R> {
         self.outbox.is_lent()
     }
 
+    /// Whether [`reclaim`](Self::reclaim) would take anything back.
+    #[inline]
+    pub fn has_spare_room(&self) -> bool {
+        self.outbox.has_spare_room() || self.queue.has_spare_room()
+    }
+
     /// Takes back what of the room is empty again. A machine that was lent none frees its own when it is idle.
     pub fn reclaim(&mut self, room: &mut Room) {
         self.outbox.reclaim(&mut room.output);
