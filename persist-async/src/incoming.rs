@@ -332,8 +332,10 @@ struct Chunk<'a> {
 impl Future for Chunk<'_> {
     type Output = Result<Option<Bytes>, Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.body.poll_chunk(Hold::Firm, cx)
+        // Most requests have no content, and their handlers ask all the same.
+        if self.body.is_finished() { Poll::Ready(Ok(None)) } else { self.body.poll_chunk(Hold::Firm, cx) }
     }
 }
 
