@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use persist_core::{FieldLines, FieldValue};
-use tokio::time::Instant;
+use persist_core::{FieldLines, FieldValue, Instant};
 
 /// What a server adds to each response that does not say it itself: `Date`, rendered once a second, and `Server`.
 #[derive(Debug)]
@@ -64,6 +63,7 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     fn added(stamp: &Stamp, beside: FieldLines<'_>, now: Instant) -> Vec<String> {
         stamp.with(beside, now, |fields| fields.iter().map(|field| field.name.to_string()).collect())
@@ -73,7 +73,7 @@ mod tests {
     fn fields_of_the_response_itself_are_left_alone_and_another_servers_name_is_not_borrowed() {
         const DATED: FieldLines<'static> = FieldLines::from_static("date: then\r\n");
         let stamp = Stamp::new(FieldValue::new(b"here").ok());
-        let now = Instant::now();
+        let now = clock::now();
         assert_eq!(added(&stamp, FieldLines::EMPTY, now), ["Date", "Server"]);
         assert_eq!(added(&stamp, DATED, now), ["Server"]);
         assert_eq!(added(&Stamp::new(None), FieldLines::EMPTY, now), ["Date"]);
@@ -82,12 +82,12 @@ mod tests {
     #[test]
     fn the_date_is_looked_up_once_a_second() {
         let stamp = Stamp::new(None);
-        let now = Instant::now();
+        let now = clock::now();
         let until = || RENDERED.take().map(|rendered| (rendered.until, RENDERED.set(Some(rendered))).0);
         added(&stamp, FieldLines::EMPTY, now);
         let first = until().expect("kept");
         assert!(first > now && first <= now + Duration::from_secs(1));
-        added(&stamp, FieldLines::EMPTY, first - Duration::from_nanos(1));
+        added(&stamp, FieldLines::EMPTY, Instant::from_duration(first.since_epoch() - Duration::from_nanos(1)));
         assert_eq!(until(), Some(first), "still the same second");
         added(&stamp, FieldLines::EMPTY, first);
         assert!(until() > Some(first), "looked up anew");

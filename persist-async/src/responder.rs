@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use persist_core::{ExchangeId, HeadFields, Phase, Refused, Response, SendError, Server, StatusCode, Ticket};
 
 use crate::body::Body;
-use crate::clock;
 use crate::date::Stamp;
 use crate::error::{self, Result};
 use crate::facts::StreamRef;
@@ -248,9 +247,8 @@ impl Answer<'_> {
         let own = response.fields.lines();
         let given = match stamp {
             None => Self::hand_over(response.status, own, body, state, ticket),
-            Some(stamp) => stamp.with(own, clock::at(state.now()), |added| {
-                Self::hand_over(response.status, own.and(added), body, state, ticket)
-            }),
+            Some(stamp) => stamp
+                .with(own, state.now(), |added| Self::hand_over(response.status, own.and(added), body, state, ticket)),
         };
         match given {
             Ok(()) => {
