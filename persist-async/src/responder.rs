@@ -297,15 +297,12 @@ impl Answer<'_> {
 fn release<S: Transport>(state: &mut State<Server, S>, id: ExchangeId) {
     if let Some(entry) = state.entry(id) {
         entry.outbound_held = false;
+        state.tidy(id);
     }
-    state.tidy(id);
 }
 
 impl<S: Transport> Outlet for Link<Server, S> {
     fn poll_answer(&self, answer: &mut Answer<'_>, slot: &mut Option<Slot>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(id) = answer.ticket.as_ref().map(Ticket::id) else {
-            return Poll::Ready(Err(error::refused(SendError::NoSuchExchange)));
-        };
         let stamp = self.stamp.as_deref();
         if self.has_task() {
             // The task sends it, together with whatever else its handlers answer.
@@ -326,6 +323,9 @@ impl<S: Transport> Outlet for Link<Server, S> {
                 return Poll::Ready(result);
             }
         }
+        let Some(id) = answer.ticket.as_ref().map(Ticket::id) else {
+            return Poll::Ready(Err(error::refused(SendError::NoSuchExchange)));
+        };
         let poll = self.poll((slot, &Cell::new(Interest::Exchange(id)), Hold::Firm), cx, |state, cx, _| {
             state.drive(cx, &mut None, &mut |state| answer.give(stamp, state))
         });

@@ -157,13 +157,15 @@ impl<F: Future> Running<F> {
         request: &mut Option<Received>,
         cx: &mut Context<'_>,
     ) {
-        let mut place = self.spare.take().unwrap_or_else(|| Box::pin(None));
-        if service.begin(&mut place, request, cx) {
-            self.spare = Some(place);
-        } else if self.first.is_none() {
-            self.first = Some(place);
+        let place = self.spare.get_or_insert_with(|| Box::pin(None));
+        if service.begin(place, request, cx) {
+            return; // and its place is free again
+        }
+        let taken = self.spare.take();
+        if self.first.is_none() {
+            self.first = taken;
         } else {
-            self.others.push(place);
+            self.others.extend(taken);
         }
     }
 

@@ -235,6 +235,7 @@ impl<S: Transport> State<Server, S> {
     }
 
     /// Feeds what was kept, or nothing, so that the machine's events come out in any case.
+    #[inline(always)]
     fn feed_kept(&mut self, next: &mut Next<'_, S>) -> Appetite {
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut input = inbox.rest();
