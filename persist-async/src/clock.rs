@@ -29,6 +29,11 @@ pub(crate) fn of(time: tokio::time::Instant) -> Instant {
     Instant::from_duration(time.into_std().saturating_duration_since(epoch()))
 }
 
+/// So long from now, on tokio's clock.
+pub(crate) fn after(within: Duration) -> tokio::time::Instant {
+    at(now() + within)
+}
+
 /// One of our instants on tokio's clock; far in the future if that cannot be said.
 pub(crate) fn at(instant: Instant) -> tokio::time::Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -46,6 +51,7 @@ mod tests {
         assert_eq!(now().saturating_since(before), DAY);
         assert_eq!(at(now()), tokio::time::Instant::now());
         assert_eq!(of(at(before)), before);
-        assert!(at(before + Duration::MAX) > at(now()));
+        assert_eq!(after(DAY), tokio::time::Instant::now() + DAY);
+        assert!(after(Duration::MAX) > at(now()));
     }
 }

@@ -15,6 +15,7 @@ use persist_core::{
 use tokio::time::Instant as Moment;
 
 use crate::body::Body;
+use crate::clock;
 use crate::dial::Connector;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
@@ -62,6 +63,10 @@ use upkeep::Runs;
 /// Neither requests nor connections have tasks or channels: whoever waits for a reply drives its connection, and whoever waits for a connection dials it. What is left to do beside
 /// them is one future per client, [`upkeep`](Self::upkeep), which is spawned when it is first needed, or run by you.
 ///
+/// A connection lives by the runtime in which it was dialled. A client may outlive that, and may be used in several that run at the same time; but connections of one that is
+/// there and does not run (a `current_thread` runtime between two `block_on`s) give no sign of life, and requests over them wait for their deadlines: let each such
+/// runtime have a client of its own.
+///
 /// A failed request is sent again where [`RetryPolicy`](persist_core::RetryPolicy) says that it is safe. Redirects, cookies and caches are not its job.
 #[derive(Clone)]
 pub struct Client {
@@ -107,7 +112,7 @@ impl Client {
     /// [`Error`] names the destination and the phase; [`Error::failure`] tells what became of the request where a connection had it. The failure is also
     /// kept for [`pending_to`](Self::pending_to).
     pub async fn send(&self, request: impl Borrow<Request>, body: impl Into<Body>) -> Result<Reply> {
-        let until = self.shared.config.deadline.map(from_now);
+        let until = self.shared.config.deadline.map(clock::after);
         self.dispatch(request.borrow(), &mut Some(body.into()), until, Failures::Noted).await
     }
 
@@ -122,7 +127,7 @@ impl Client {
         body: impl Into<Body>,
         within: Duration,
     ) -> Result<Reply> {
-        self.dispatch(request.borrow(), &mut Some(body.into()), Some(from_now(within)), Failures::Noted).await
+        self.dispatch(request.borrow(), &mut Some(body.into()), Some(clock::after(within)), Failures::Noted).await
     }
 
     /// Sends a GET whose content goes on over another connection where it breaks off ([`ResumableBody`]).
@@ -179,8 +184,13 @@ impl Client {
 
     /// Sends a part of a download: its failure is the download's to deal with.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Reply> {
-        self.dispatch(request, &mut Some(Body::empty()), self.shared.config.deadline.map(from_now), Failures::Passed)
-            .await
+        self.dispatch(
+            request,
+            &mut Some(Body::empty()),
+            self.shared.config.deadline.map(clock::after),
+            Failures::Passed,
+        )
+        .await
     }
 
     async fn dispatch(
@@ -339,7 +349,7 @@ impl Client {
             // RFC 9112 §9.3.1: on a fresh connection, since others of the pool may be as stale as this one was.
             want = Want::Fresh;
             if so_far != Attempts::default() || attempts.counted > 0 {
-                let pause = from_now(config.retry.delay(attempts, random()));
+                let pause = clock::after(config.retry.delay(attempts, random()));
                 // What went wrong says more than that there was no time for another try.
                 if until.is_some_and(|until| until <= pause) {
                     return Err(error.after(earlier));
@@ -354,12 +364,6 @@ impl Client {
 /// Where a request goes, and the target to ask for there.
 fn destination_of(request: &Request) -> Result<(Destination, String)> {
     Destination::split_url(&request.target).map_err(|error| Error::new(Phase::Prepare, error))
-}
-
-/// Far in the future if that cannot be said.
-fn from_now(after: Duration) -> Moment {
-    let now = Moment::now();
-    now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365))
 }
 
 /// Any number, for jitter: the seed that the standard library draws for its hash maps.

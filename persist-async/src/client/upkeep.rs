@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::jobs::{Jobs, Work};
 use super::shared::Shared;
 use crate::client_conn::ClientConn;
+use crate::clock;
 use crate::round_trip::Trip;
 use crate::stream::Stream;
 use crate::sync::Mutex;
@@ -173,7 +174,7 @@ impl Drop for Held {
 
 /// Asks a server whether it still answers. One that does not is no use to anybody.
 async fn probe(mut held: Held, host: String, within: std::time::Duration) {
-    let until = tokio::time::Instant::now() + within;
+    let until = clock::after(within);
     let Ok(request) = Request::new(Method::OPTIONS, "*").field("Host", host) else { return };
     let mut reply = None;
     let asked = held.conn.exchange((&request).into(), &mut None, Some(until), &mut reply).await;

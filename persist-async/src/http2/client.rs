@@ -30,6 +30,7 @@ use super::ping::Watch;
 use super::tunnel::Tunnel;
 use super::{Http2Config, Pushes, convert};
 use crate::body::Body;
+use crate::clock;
 use crate::error::{self, Error, Result};
 use crate::exchange::Reply;
 use crate::link::Transport;
@@ -145,7 +146,7 @@ impl Two {
         })?;
         let track = Track::new(place.taken(), request.method.clone(), written);
         let timeouts = self.config.timeouts;
-        let total = timeouts.total.map(|total| Instant::now() + total);
+        let total = timeouts.total.map(clock::after);
         let limits = Limits { idle: timeouts.body_idle, total, bytes: u64::MAX };
         let pushes = (self.config.pushes == Pushes::Accepted).then(|| response.push_promises());
         let begun = move |content: Option<(SendStream<Bytes>, Body)>| {

@@ -18,6 +18,7 @@ use super::convert;
 use super::failure::{Place, Track};
 use super::inbound::{Inbound, Limits, Wire};
 use super::tunnel::Tunnel;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::exchange::Reply;
 use crate::incoming::Incoming;
@@ -126,7 +127,7 @@ impl Begun {
             return Poll::Ready(outcome.map_err(|error| rest.track.fail(error)));
         }
         let sent = rest.track.upload.poll_done(cx).is_ready();
-        let head = self.head_within.filter(|_| sent).map(|within| Instant::now() + within);
+        let head = self.head_within.filter(|_| sent).map(clock::after);
         let (due, deadline) = match (head, rest.limits.total) {
             (None, None) => return Poll::Pending,
             (Some(head), Some(total)) if total < head => (total, Deadline::Total),

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failure::Track;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::http::to_fields;
 use crate::incoming::Piece;
@@ -123,7 +124,7 @@ impl Inbound {
 
     /// Ready once it takes too long.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let idle = self.limits.idle.map(|idle| Instant::now() + idle);
+        let idle = self.limits.idle.map(clock::after);
         let (due, deadline) = match (idle, self.limits.total) {
             (None, None) => return Poll::Pending,
             (Some(idle), Some(total)) if total < idle => (total, Deadline::Total),

@@ -13,7 +13,7 @@ use h2::RecvStream;
 use h2::server::{self, Connection, SendResponse};
 use http::header::{EXPECT, HeaderValue};
 use persist_core::{CloseReason, ConnStats, Deadline, Method};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use super::config::Heads;
 use super::failure::{Line, Place, Track, lock};
@@ -23,6 +23,7 @@ use super::metered::{End, Metered};
 use super::ping::Watch;
 use super::responder::Answerer;
 use super::{Http2Config, convert};
+use crate::clock;
 use crate::incoming::Incoming;
 use crate::link::Transport;
 use crate::race::{Either, race};
@@ -217,7 +218,7 @@ impl<S: Handlers> Task<S> {
         loop {
             let limit = if self.ending { timeouts.linger } else { timeouts.idle };
             let Some(limit) = limit else { return Poll::Pending };
-            let idle = self.idle.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+            let idle = self.idle.get_or_insert_with(|| Box::pin(sleep_until(clock::after(limit))));
             if idle.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -314,7 +315,7 @@ impl<S> Shared<S> {
             (Incoming::of_http2(len, None, wire), None)
         } else {
             let track = Track::new(Place::beside(line), method.clone(), 0);
-            let total = timeouts.total.map(|total| Instant::now() + total);
+            let total = timeouts.total.map(clock::after);
             let limits = Limits { idle: timeouts.body_idle, total, bytes: conn.body_bytes_max };
             (Incoming::of_http2(len, Some(Inbound::new(stream, track, None, limits)), wire), None)
         };

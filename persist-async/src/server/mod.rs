@@ -9,7 +9,6 @@ use std::time::Duration;
 use persist_core::{Config, Conn, FieldValue, ServerStats};
 use tokio::net::ToSocketAddrs;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::clock;
 use crate::date::Stamp;
@@ -293,9 +292,10 @@ impl Server {
 
 impl ServerHandle {
     /// Ends the server gracefully: no new connections; idle ones close, busy ones finish what is pending and say `Connection: close`. What is not
-    /// finished when `deadline` has passed is cut. Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
+    /// finished when `deadline` has passed is cut. A client that keeps its own side open meanwhile is waited for as long as
+    /// [`Timeouts::linger`](persist_core::Timeouts::linger). Returns at once; [`Server::serve`] returns when all is done. A second call can only bring the deadline closer.
     pub fn shutdown(&self, deadline: Duration) {
-        self.crowd.end_by(Instant::now() + deadline);
+        self.crowd.end_by(clock::after(deadline));
     }
 
     /// What the server has done so far.
