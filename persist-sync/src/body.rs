@@ -46,7 +46,7 @@ impl Body {
 
     /// What `reader` gives: its first `len` bytes, or all of it, chunked, if that is `None`.
     ///
-    /// The reader is called by the thread that sends the message, never under a lock. If it fails, or gives fewer bytes than declared,
+    /// The reader is called by the thread that sends the message, never under a lock. If it fails, panics, or gives fewer bytes than declared,
     /// the exchange fails with its error and the connection closes: a broken message is never completed.
     pub fn reader(reader: impl Read + Send + 'static, len: Option<u64>) -> Self {
         Self::stream(Feed::Reader(Box::new(reader)), len)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Buf, Bytes};
 use persist_core::{BodyLen, ExchangeId, Fields, Instant, SendError, Upload};
@@ -97,12 +98,14 @@ impl Outgoing {
         matches!(self.offer::<R, ()>(state), Some(Step::Done(Ok(Sent::Whole))))
     }
 
-    /// Fetches more, if everything before was taken. Runs the user's code: never under the lock.
+    /// Fetches more, if everything before was taken. Runs the user's code: never under the lock. If that panics it has failed, and the exchange with it: nobody
+    /// must wait for what will not come.
     fn refill(&mut self) -> io::Result<()> {
-        if let Source::Supply(supply) = &mut self.source
-            && !supply.refill()?
-        {
-            self.source = Source::Ended;
+        if let Source::Supply(supply) = &mut self.source {
+            let refilled = catch_unwind(AssertUnwindSafe(|| supply.refill()));
+            if !refilled.unwrap_or_else(|_| Err(io::Error::other("the reader of the body panicked")))? {
+                self.source = Source::Ended;
+            }
         }
         Ok(())
     }

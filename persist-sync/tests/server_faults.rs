@@ -342,6 +342,27 @@ impl Read for Broken {
 }
 
 #[test]
+fn a_reply_whose_reader_panics_breaks_off_and_harms_nobody() {
+    let server = Running::start(ServerConfig::default(), |received: Received| {
+        let mut pieces = received.head.target().to_owned().into_bytes().into_iter();
+        let content = std::iter::from_fn(move || match pieces.next()? {
+            b'!' => panic!("a reader that panics, on purpose"),
+            byte => Some(Ok(vec![byte].into())),
+        });
+        received.responder.send(Response::ok(), Body::pieces(content, None))
+    });
+    let ask = |target: &str| {
+        let mut stream = server.connect();
+        says(&mut stream, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        hears(&mut stream)
+    };
+    let broken = ask("/x!");
+    assert!(broken.contains("200 OK") && !broken.ends_with("0\r\n\r\n"), "{broken}");
+    assert!(ask("/x").ends_with("0\r\n\r\n"), "others are served");
+    assert_eq!(within(LONG, move || server.end(LONG)).aborted, 0);
+}
+
+#[test]
 fn a_reply_without_framing_that_breaks_off_does_not_look_complete() {
     let server = Running::start(ServerConfig::default(), |received: Received| {
         let half: &[u8] = b"half";
