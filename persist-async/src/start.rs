@@ -45,7 +45,7 @@ impl<S: Transport> State<Client, S> {
         let body_len = body.as_ref().map_or(BodyLen::Empty, Body::len);
         match self.begin(request, body_len, place) {
             Ok(id) => {
-                self.carry(id, request.method, body.take().unwrap_or_default());
+                self.carry(id, request.method, body);
                 Some(Ok(id))
             }
             Err(error) if waits(&error, gates) => None,
@@ -71,7 +71,7 @@ impl<S: Transport> State<Client, S> {
         }
     }
 
-    fn carry(&mut self, id: ExchangeId, method: &Method, body: Body) {
+    fn carry(&mut self, id: ExchangeId, method: &Method, body: &mut Option<Body>) {
         let span = self.span.exchange(id.number(), method.as_str());
         let _entered = span.enter();
         if self.entries.is_empty() && self.conn.pending() == 1 {
@@ -79,7 +79,10 @@ impl<S: Transport> State<Client, S> {
         } else {
             self.enter(Entry { span: span.clone(), ..Entry::new(id) });
         }
-        self.begin_body(id, body);
+        // An empty one is never used up.
+        if let Some(body) = body.take_if(|body| !body.is_empty()) {
+            self.begin_body(id, body);
+        }
     }
 
     pub(crate) fn refused(&mut self, error: SendError) -> Error {

@@ -279,7 +279,7 @@ impl Client {
                 (way.route(), Outline::from(&written))
             }
         };
-        let spare = body.as_ref().and_then(Body::try_clone);
+        let spare = body.as_ref().filter(|body| !body.is_empty()).and_then(Body::try_clone);
         let mut attempts = Attempts::default();
         let mut want = Want::Any;
         // What became of it before: a retry takes nothing back.
