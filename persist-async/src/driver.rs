@@ -341,15 +341,20 @@ impl<R: Part, S: Transport> State<R, S> {
 
     /// The message is complete.
     pub(crate) fn on_end(&mut self, id: ExchangeId, trailers: Option<Fields>) {
+        self.end_at(self.place_of(id), trailers);
+    }
+
+    /// That of the exchange in this place; of a request without content nothing is kept.
+    pub(crate) fn end_at(&mut self, at: Option<usize>, trailers: Option<Fields>) {
         tell!("received");
         self.receiving = None;
-        // Of a request without content nothing is kept.
-        if let Some(entry) = self.entry(id) {
+        if let Some(at) = at {
+            let entry = &mut self.entries[at];
             entry.end = Some(trailers.map(Box::new));
             let (waiter, is_held) = (entry.waiter.take(), entry.inbound_held);
             self.wake_slot(waiter);
             if !is_held {
-                self.tidy(id);
+                self.tidy_at(at);
             }
         }
     }

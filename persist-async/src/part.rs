@@ -57,7 +57,8 @@ impl Part for Client {
         input: &mut &[u8],
     ) {
         let whole = state.conn.take_whole(input);
-        if let Some(entry) = state.entry(id) {
+        let at = state.place_of(id);
+        if let Some(entry) = at.and_then(|at| state.entries.get_mut(at)) {
             entry.head = Some(head);
             if let Some(content) = whole {
                 entry.keep_content(content, 0);
@@ -68,7 +69,7 @@ impl Part for Client {
             }
         }
         if whole.is_some() {
-            state.on_end(id, None);
+            state.end_at(at, None);
             state.wake_turn();
         }
     }

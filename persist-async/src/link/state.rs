@@ -173,7 +173,7 @@ impl<R: Part, S> State<R, S> {
 
     /// Mostly it is the first.
     #[inline]
-    fn place_of(&self, id: ExchangeId) -> Option<usize> {
+    pub(crate) fn place_of(&self, id: ExchangeId) -> Option<usize> {
         let first = self.entries.front()?.id;
         if first == id { Some(0) } else { self.place_behind(first, id) }
     }
@@ -207,7 +207,7 @@ impl<R: Part, S> State<R, S> {
         }
     }
 
-    fn tidy_at(&mut self, at: usize) {
+    pub(crate) fn tidy_at(&mut self, at: usize) {
         let entry = &self.entries[at];
         if entry.inbound_held || entry.outbound_held || entry.outgoing.is_some() {
             return;
