@@ -161,6 +161,7 @@ impl<S: Transport> State<Server, S> {
     }
 
     /// Moves what can be moved until a request can be begun, or nothing moves. `hungry` if the machine is known to want input, and to have nothing to say.
+    #[inline(always)]
     fn turn(&mut self, cx: &mut Context<'_>, next: &mut Next<'_, S>, mut hungry: bool) -> Turn {
         if hungry && self.is_parked() {
             return Turn::Parked(Appetite::Hungry);
