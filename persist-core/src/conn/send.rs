@@ -250,7 +250,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// The message of the exchange at `index` was taken in full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sent_whole(&mut self, index: usize) {
         let Some(exchange) = self.queue.get_mut(index) else { return };
         let Some(done) = exchange.sending.on(Step::End) else { return };
@@ -280,7 +280,7 @@ impl<R: Role> Conn<R> {
     }
 
     /// Moves the turn past every message that is over, and unparks what waited for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_turn(&mut self) {
         while self.queue.get(self.turn).is_some_and(|exchange| exchange.sending.is_over()) {
             self.turn += 1;
