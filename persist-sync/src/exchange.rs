@@ -98,6 +98,11 @@ impl Exchange {
         Self { link, id, outgoing: Mutex::new(outgoing), open: true, span }
     }
 
+    /// The connection's number in this process.
+    pub fn connection(&self) -> u64 {
+        self.link.id()
+    }
+
     /// Its number on the connection, from 0.
     pub fn id(&self) -> ExchangeId {
         self.id

@@ -191,6 +191,14 @@ impl PersistentStream {
         self.state().session.connections()
     }
 
+    /// Waits for a connection, as a write would.
+    ///
+    /// # Errors
+    /// As its.
+    pub fn connect(&self) -> io::Result<()> {
+        self.line(self.call(Phase::Send)).map(drop).map_err(told)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

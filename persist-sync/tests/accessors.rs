@@ -38,6 +38,7 @@ fn close_does_not_wait_for_a_peer_that_has_everything_and_keeps_its_side_open() 
     config.timeouts.linger = None;
     let client = ClientConn::with_config(near, config).expect("a connection");
     let exchange = client.write(get("/"), ()).expect("written");
+    assert_eq!(exchange.connection(), client.id());
     answer_unread(&mut far);
     drop(client.read(exchange).expect("a reply"));
     let closed = client.close().expect("a graceful end");

@@ -82,7 +82,9 @@ fn nothing_is_dialled_before_it_is_used_and_its_name_is_where_it_leads() {
     let mut stream = PersistentStream::new(there.clone());
     assert_eq!((stream.to_string(), stream.is_connected()), (there.to_string(), false));
     assert_eq!((dialled.load(Ordering::SeqCst), stream.session_state()), (0, SessionState::Idle));
-    stream.write_all(b"hello\n").expect("dialled and written");
+    stream.connect().expect("dialled");
+    assert!(stream.is_connected());
+    stream.write_all(b"hello\n").expect("written");
     assert_eq!(line(&mut stream), "HELLO\n");
     assert!(stream.is_connected() && stream.connections() == 1);
 }
