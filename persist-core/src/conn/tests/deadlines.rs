@@ -28,6 +28,33 @@ fn without_deadlines_there_is_none() {
 }
 
 #[test]
+fn who_is_patient_has_no_deadline_between_a_request_and_its_reply() {
+    let soon = Some(secs(1));
+    let sets: [fn(&mut Timeouts, Option<Duration>); 10] = [
+        |timeouts, soon| timeouts.idle = soon,
+        |timeouts, soon| timeouts.header = soon,
+        |timeouts, soon| timeouts.body_idle = soon,
+        |timeouts, _| timeouts.body_bytes_per_second_min = Some(1),
+        |timeouts, soon| timeouts.total = soon,
+        |timeouts, soon| timeouts.write_stall = soon,
+        |timeouts, soon| timeouts.drain = soon,
+        |timeouts, soon| timeouts.linger = soon,
+        |timeouts, soon| timeouts.expect_continue = soon,
+        |timeouts, soon| timeouts.max_age = soon,
+    ];
+    for set in sets {
+        let mut rig = client(|timeouts| set(timeouts, soon));
+        rig.get("/");
+        let unsent = rig.conn.poll_timeout();
+        rig.sent();
+        let sent = rig.conn.poll_timeout();
+        let timeouts = &rig.conn.config().timeouts;
+        assert_eq!(timeouts.are_patient(), unsent.is_none() && sent.is_none(), "{timeouts:?}");
+    }
+    assert!(Timeouts::client().are_patient() && !Timeouts::server().are_patient());
+}
+
+#[test]
 fn idle_and_header_are_different_deadlines() {
     let mut rig = server(|timeouts| {
         timeouts.idle = Some(secs(10));
