@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 
 use persist_core::{Conn, Role, Room};
 
-/// Bytes read at once.
+/// Bytes read at once, straight to where they are wanted.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// Bytes read at once to be copied from here: so many that small chunks need few calls, and so few that the rest of a large one is worth reading straight.
+pub(crate) const READ_BYTES_COPIED: usize = READ_BYTES / 2;
 
 /// So many bytes more are read than the content that is expected: mostly the framing of the next chunk, which would need a read of its own. That the end of a message leaves its
 /// last read short is of use, too: the socket is known to be dry then.
@@ -36,7 +39,7 @@ struct Rooms {
 
 impl Scratch {
     fn new() -> Box<Self> {
-        Box::new(Self { input: vec![0; READ_BYTES].into_boxed_slice() })
+        Box::new(Self { input: vec![0; READ_BYTES_COPIED].into_boxed_slice() })
     }
 }
 

@@ -11,7 +11,7 @@ use persist_core::Side;
 use super::{Appetite, Direct};
 use crate::link::{Readable, State, Transport, Writable};
 use crate::part::Part;
-use crate::scratch::{self, READ_BYTES, READ_BYTES_BEHIND, READ_BYTES_FIRST};
+use crate::scratch::{self, READ_BYTES, READ_BYTES_BEHIND, READ_BYTES_COPIED, READ_BYTES_FIRST};
 use crate::stream::quick;
 
 /// Below so many bytes of room, reading through the scratch buffer costs fewer calls than reading straight.
@@ -167,7 +167,7 @@ impl<R: Part, S: Transport> State<R, S> {
         }
         scratch::with(|scratch| {
             let stream = self.stream.as_mut()?;
-            let most = if self.receiving.is_none() { READ_BYTES_FIRST } else { READ_BYTES };
+            let most = if self.receiving.is_none() { READ_BYTES_FIRST } else { READ_BYTES_COPIED };
             match quick::read(stream, cx, &mut scratch.input[..most]) {
                 Poll::Pending => None,
                 Poll::Ready(Ok(n)) if n > 0 => {
