@@ -1,8 +1,9 @@
 //! Who waits on a connection, and who of them drives it when the socket has news.
 //!
-//! There is no task per connection. The socket and the timer are given one waker that stands for the connection, or the socket that of the only
-//! one who waits for a reply; it wakes one of the futures that wait, the *driver*, which drives the connection for all and wakes those whose turn or bytes came. A driver that goes away
-//! with news undelivered passes them on, so that dropping any future at any point leaves the others going.
+//! There is no task per connection. The socket and the timer are given one waker that stands for the connection; it wakes one of the
+//! futures that wait, the *driver*, which drives the connection for all and wakes those whose turn or bytes came. Only where one future waits
+//! alone for its reply, the socket is given that one's own waker. A driver that goes away with news undelivered passes them on, so that
+//! dropping any future at any point leaves the others going.
 
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
